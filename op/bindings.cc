@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: LGPL-3.0-or-later
+// The kernels for NumPy, without TensorFlow: for tests, benchmarks and the data tools.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <atomic>
+#include <exception>
+#include <stdexcept>
+#include <thread>
+
+#include "activation_names.h"
+#include "kernels.h"
+
+namespace py = pybind11;
+
+namespace dpmask {
+namespace {
+
+template <typename T>
+using Array = py::array_t<T, py::array::c_style | py::array::forcecast>;
+
+void require(bool holds, const std::string& message) {
+  if (!holds) throw std::invalid_argument(message);
+}
+
+Parallel threads(int count) {
+  require(count >= 1, "threads must be at least 1, not " + std::to_string(count));
+  return [count](int64_t n, const std::function<void(int64_t)>& body) {
+    std::atomic<int64_t> next{0};
+    const auto work = [&] {
+      for (int64_t k = next++; k < n; k = next++) body(k);
+    };
+    std::vector<std::thread> others;
+    for (int t = 1; t < count; ++t) others.emplace_back(work);
+    work();
+    for (std::thread& other : others) other.join();
+  };
+}
+
+// The real atoms of a batch, with the coordinates that belong to them.
+class Atoms {
+ public:
+  Atoms(Array<double> coord, Array<int32_t> type, Array<double> mask, int64_t ntypes)
+      : coord_(std::move(coord)) {
+    require(type.ndim() == 2, "type must have the shape [nframes, nslots]");
+    nframes_ = type.shape(0);
+    nslots_ = type.shape(1);
+    ntypes_ = ntypes;
+    require(ntypes >= 1, "ntypes must be at least 1");
+    require(coord_.size() == 3 * nframes_ * nslots_,
+            "coord must have the shape [nframes, nslots, 3]");
+    require(mask.size() == nframes_ * nslots_, "mask must have the shape [nframes, nslots]");
+    list_ = find_real_atoms(
+        {nframes_, nslots_, nslots_, ntypes, coord_.data(), type.data(), mask.data()});
+  }
+
+  RealAtoms view() const {
+    return {nframes_, ntypes_, static_cast<int64_t>(list_.slot.size()), list_.slot.data(),
+            list_.weight.data(), list_.first.data()};
+  }
+  const double* coord() const { return coord_.data(); }
+  int64_t nframes() const { return nframes_; }
+  int64_t nslots() const { return nslots_; }
+  double min_distance() const { return list_.min_distance; }
+  Array<int64_t> slot() const { return Array<int64_t>(list_.slot.size(), list_.slot.data()); }
+  Array<int64_t> first() const { return Array<int64_t>(list_.first.size(), list_.first.data()); }
+  void set_weight(Array<double> weight) {
+    require(weight.size() == static_cast<py::ssize_t>(list_.weight.size()),
+            "weight must have one number for each real atom");
+    list_.weight.assign(weight.data(), weight.data() + weight.size());
+  }
+
+ private:
+  Array<double> coord_;
+  int64_t nframes_, nslots_, ntypes_;
+  RealAtomList list_;
+};
+
+struct ForceArrays {
+  explicit ForceArrays(const Atoms& atoms)
+      : force({atoms.nframes(), atoms.nslots(), int64_t{3}}), virial({atoms.nframes(), int64_t{9}}),
+        atom_virial({atoms.nframes(), atoms.nslots(), int64_t{9}}) {
+    for (Array<double>* array : {&force, &virial, &atom_virial}) {
+      std::fill(array->mutable_data(), array->mutable_data() + array->size(), 0.0);
+    }
+  }
+  Forces view() {
+    return {force.mutable_data(), virial.mutable_data(), atom_virial.mutable_data()};
+  }
+  py::tuple tuple() const { return py::make_tuple(force, virial, atom_virial); }
+  Array<double> force, virial, atom_virial;
+};
+
+ForceCotangents cotangents(const Atoms& atoms, const Array<double>& force,
+                           const Array<double>& virial, const Array<double>& atom_virial) {
+  const int64_t nslots = atoms.nframes() * atoms.nslots();
+  require(force.size() == 3 * nslots, "the cotangent of force must be [nframes, nslots, 3]");
+  require(virial.size() == 9 * atoms.nframes(), "the cotangent of virial must be [nframes, 9]");
+  require(atom_virial.size() == 9 * nslots,
+          "the cotangent of atom_virial must be [nframes, nslots, 9]");
+  return {force.data(), virial.data(), atom_virial.data()};
+}
+
+// Embedding<T> with the arrays that it points to.
+template <typename T>
+class EmbeddingOfArrays {
+ public:
+  EmbeddingOfArrays(const Atoms& atoms, std::vector<int64_t> neuron, bool resnet_dt,
+                    const std::string& activation, std::vector<int32_t> net,
+                    std::vector<Array<T>> parameters, double n, int nthreads)
+      : parameters_(std::move(parameters)), parallel_(threads(nthreads)),
+        embedding_{atoms.view(), atoms.coord(), {}, n} {
+    EmbeddingNets<T>& nets = embedding_.nets;
+    nets.neuron = std::move(neuron);
+    nets.resnet_dt = resnet_dt;
+    std::tie(nets.activation, nets.threshold) = activation_named(activation);
+    nets.net = std::move(net);
+    for (const Array<T>& parameter : parameters_) nets.parameters.push_back(parameter.data());
+    check();
+  }
+
+  Array<T> embed() const {
+    Array<T> X = like_X();
+    dpmask::embed(embedding_, X.mutable_data(), parallel_);
+    return X;
+  }
+  std::vector<Array<T>> embed_grad(const Array<T>& dX) const {
+    require_X(dX);
+    std::vector<Array<T>> grads = like_parameters();
+    dpmask::embed_grad(embedding_, dX.data(), pointers(grads), parallel_);
+    return grads;
+  }
+  py::tuple force(const Atoms& atoms, const Array<T>& A) const {
+    require_X(A);
+    ForceArrays out(atoms);
+    dpmask::force(embedding_, A.data(), out.view(), parallel_);
+    return out.tuple();
+  }
+  py::tuple force_grad(const Array<T>& A, const ForceCotangents& given) const {
+    require_X(A);
+    Array<T> dA = like_X();
+    std::vector<Array<T>> grads = like_parameters();
+    dpmask::force_grad(embedding_, A.data(), given, dA.mutable_data(), pointers(grads), parallel_);
+    return py::make_tuple(dA, grads);
+  }
+
+ private:
+  void check() const {
+    const EmbeddingNets<T>& nets = embedding_.nets;
+    const int64_t ntypes = embedding_.atoms.ntypes;
+    require(!nets.neuron.empty(), "neuron must name at least one layer");
+    for (int64_t width : nets.neuron) require(width >= 1, "neuron must be positive");
+    require(embedding_.n > 0, "n must be positive");
+    require(static_cast<int64_t>(nets.net.size()) == ntypes * ntypes,
+            "net must have ntypes * ntypes entries");
+    const std::vector<int64_t> sizes = nets.sizes();
+    require(parameters_.size() % sizes.size() == 0,
+            "parameters must hold " + std::to_string(sizes.size()) + " arrays for each net");
+    const int64_t nnets = static_cast<int64_t>(parameters_.size() / sizes.size());
+    for (int32_t net : nets.net) {
+      require(net >= -1 && net < nnets, "net " + std::to_string(net) + " has no parameters");
+    }
+    for (size_t p = 0; p < parameters_.size(); ++p) {
+      require(parameters_[p].size() == sizes[p % sizes.size()],
+              "parameter " + std::to_string(p) + " must have " +
+                  std::to_string(sizes[p % sizes.size()]) + " entries");
+    }
+  }
+  void require_X(const Array<T>& X) const {
+    require(X.size() == like_X().size(), "X-like arrays must have the shape [real atoms, 4, M1]");
+  }
+  Array<T> like_X() const {
+    return Array<T>({embedding_.atoms.size, int64_t{4}, embedding_.nets.neuron.back()});
+  }
+  std::vector<Array<T>> like_parameters() const {
+    std::vector<Array<T>> all;
+    for (const Array<T>& p : parameters_) all.emplace_back(std::vector<py::ssize_t>(
+        p.shape(), p.shape() + p.ndim()));
+    return all;
+  }
+  static std::vector<T*> pointers(std::vector<Array<T>>& arrays) {
+    std::vector<T*> all;
+    for (Array<T>& array : arrays) all.push_back(array.mutable_data());
+    return all;
+  }
+
+  std::vector<Array<T>> parameters_;
+  Parallel parallel_;
+  Embedding<T> embedding_;
+};
+
+template <typename T>
+void bind_embedding(py::module_& m, const char* name) {
+  using E = EmbeddingOfArrays<T>;
+  py::class_<E>(m, name, "X of the real atoms, its reverse, and the gradients of both.")
+      .def(py::init<const Atoms&, std::vector<int64_t>, bool, const std::string&,
+                    std::vector<int32_t>, std::vector<Array<T>>, double, int>(),
+           py::arg("atoms"), py::kw_only(), py::arg("neuron"), py::arg("resnet_dt"),
+           py::arg("activation"), py::arg("net"), py::arg("parameters"), py::arg("n"),
+           py::arg("threads") = 1, py::keep_alive<1, 2>())
+      .def("embed", &E::embed)
+      .def("embed_grad", &E::embed_grad, py::arg("dX"))
+      .def("force", &E::force, py::arg("atoms"), py::arg("A"))
+      .def(
+          "force_grad",
+          [](const E& e, const Atoms& atoms, const Array<T>& A, const Array<double>& force,
+             const Array<double>& virial, const Array<double>& atom_virial) {
+            return e.force_grad(A, cotangents(atoms, force, virial, atom_virial));
+          },
+          py::arg("atoms"), py::arg("A"), py::arg("force"), py::arg("virial"),
+          py::arg("atom_virial"));
+}
+
+}  // namespace
+}  // namespace dpmask
+
+PYBIND11_MODULE(_kernels, m) {
+  using namespace dpmask;
+  m.doc() = "The kernels of deepmd-mask on NumPy arrays; op/kernels.h documents them.";
+  m.def("instruction_set", &instruction_set,
+        "The instruction set in use: \"avx512\", \"avx2\" or \"baseline\".");
+  py::class_<Atoms>(m, "RealAtoms",
+                    "The real atoms of padded frames, sorted by type, then frame, then slot.\n\n"
+                    "Raises ValueError, naming frame, atom and value, where the input is bad.")
+      .def(py::init<Array<double>, Array<int32_t>, Array<double>, int64_t>(), py::arg("coord"),
+           py::arg("type"), py::arg("mask"), py::arg("ntypes"))
+      .def_property_readonly("slot", &Atoms::slot)
+      .def_property_readonly("first", &Atoms::first)
+      .def_property_readonly("min_distance", &Atoms::min_distance)
+      .def("set_weight", &Atoms::set_weight, py::arg("weight"));
+  m.def(
+      "environment",
+      [](const Atoms& atoms) {
+        Array<double> R({count_pairs(atoms.view()), int64_t{4}});
+        environment(atoms.view(), atoms.coord(), R.mutable_data());
+        return R;
+      },
+      py::arg("atoms"));
+  m.def(
+      "environment_force",
+      [](const Atoms& atoms, const Array<double>& dR) {
+        require(dR.size() == 4 * count_pairs(atoms.view()), "dR must have the shape [pairs, 4]");
+        ForceArrays out(atoms);
+        environment_force(atoms.view(), atoms.coord(), dR.data(), out.view());
+        return out.tuple();
+      },
+      py::arg("atoms"), py::arg("dR"));
+  m.def(
+      "environment_force_grad",
+      [](const Atoms& atoms, const Array<double>& force, const Array<double>& virial,
+         const Array<double>& atom_virial) {
+        Array<double> ddR({count_pairs(atoms.view()), int64_t{4}});
+        environment_force_grad(atoms.view(), atoms.coord(),
+                               cotangents(atoms, force, virial, atom_virial), ddR.mutable_data());
+        return ddR;
+      },
+      py::arg("atoms"), py::arg("force"), py::arg("virial"), py::arg("atom_virial"));
+  bind_embedding<float>(m, "Embedding32");
+  bind_embedding<double>(m, "Embedding64");
+}

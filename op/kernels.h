@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: LGPL-3.0-or-later
+// The kernels' interface: what each array holds, its shape and its order. Nothing here knows of
+// TensorFlow. Letters are those of docs/theory.md; arrays are row-major.
+//
+// Coordinates, forces and virials are float64 in every precision, because differences of
+// coordinates lose digits in float32. T is the precision of the embedding nets and of X.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace dpmask {
+
+// Calls body(0), ..., body(n - 1), in any order and on any thread. The results of the kernels do
+// not depend on how it does so.
+using Parallel = std::function<void(int64_t n, const std::function<void(int64_t)>& body)>;
+
+// One batch of frames as DeePMD-kit hands it over, padded to a common number of slots.
+struct PaddedBatch {
+  int64_t nframes;
+  int64_t nslots;  // slots per frame, real and virtual atoms together
+  int64_t nloc;    // only the first nloc slots of a frame can hold real atoms
+  int64_t ntypes;
+  const double* coord;  // [nframes, nslots, 3]; never read where mask is 0
+  const int32_t* type;  // [nframes, nslots]
+  const double* mask;   // [nframes, nslots]; 1 is a real atom, 0 a virtual one
+};
+
+// The real atoms of a batch, sorted by type, then frame, then slot.
+struct RealAtoms {
+  int64_t nframes;
+  int64_t ntypes;
+  int64_t size;
+  const int64_t* slot;    // [size]; frame * nslots + slot
+  const double* weight;   // [size]; w, the mask of each atom
+  const int64_t* first;   // [ntypes * nframes + 1]; atoms of type t in frame f are the rows
+                          // first[t * nframes + f] to first[t * nframes + f + 1]
+};
+
+struct RealAtomList {
+  std::vector<int64_t> slot;
+  std::vector<double> weight;
+  std::vector<int64_t> first;
+  double min_distance;  // between real atoms of a frame; infinity where no frame has two
+};
+
+// Finds the real atoms of a batch. Beyond the first nloc slots nothing is read: an MD engine keeps
+// there what belongs to other processes or periodic images, of which se_a_mask knows none.
+// Throws std::invalid_argument, naming frame, atom and value, if a mask is neither 0 nor 1, a type
+// is not in [0, ntypes), a coordinate of a real atom is not finite, or two real atoms coincide
+// (r < 1e-6). Virtual atoms may also have type -1.
+RealAtomList find_real_atoms(const PaddedBatch& batch);
+
+enum class Activation { linear, relu, relu6, softplus, sigmoid, tanh, gelu, silu, silut };
+
+// The embedding nets N: one input, s; one output vector, G. All have the same shape.
+template <typename T>
+struct EmbeddingNets {
+  std::vector<int64_t> neuron;  // width of each layer; the last is M1
+  bool resnet_dt;               // layers with a skip connection have a timestep
+  Activation activation;
+  double threshold;          // of silut
+  std::vector<int32_t> net;  // [ntypes * ntypes]; the net of (t_i, t_j), or -1 if excluded
+  std::vector<const T*> parameters;  // net after net, layer after layer: matrix [in, out],
+                                     // bias [out] and, where has_timestep, timestep [out]
+
+  int64_t nlayers() const { return static_cast<int64_t>(neuron.size()); }
+  int64_t inputs(int64_t layer) const { return layer == 0 ? 1 : neuron[layer - 1]; }
+  int64_t outputs(int64_t layer) const { return neuron[layer]; }
+  bool has_skip(int64_t layer) const {
+    return outputs(layer) == inputs(layer) || outputs(layer) == 2 * inputs(layer);
+  }
+  bool has_timestep(int64_t layer) const { return resnet_dt && has_skip(layer); }
+  // Sizes of the parameters of one net, in their order.
+  std::vector<int64_t> sizes() const {
+    std::vector<int64_t> all;
+    for (int64_t layer = 0; layer < nlayers(); ++layer) {
+      all.push_back(inputs(layer) * outputs(layer));
+      all.push_back(outputs(layer));
+      if (has_timestep(layer)) all.push_back(outputs(layer));
+    }
+    return all;
+  }
+};
+
+// What all kernels of the embedding share.
+template <typename T>
+struct Embedding {
+  RealAtoms atoms;
+  const double* coord;  // [nframes, nslots, 3]
+  EmbeddingNets<T> nets;
+  double n;  // the normalisation, sum(sel)
+};
+
+// X [size, 4, M1]: X_i = (1/n) sum_j R_ij^T G_ij.
+template <typename T>
+void embed(const Embedding<T>& embedding, T* X, const Parallel& parallel);
+
+// dparameters, shaped as nets.parameters: the gradient of a loss L, given dX = dL/dX [size, 4, M1].
+template <typename T>
+void embed_grad(const Embedding<T>& embedding, const T* dX, const std::vector<T*>& dparameters,
+                const Parallel& parallel);
+
+// Forces and virials; the arrays must be zero on entry, since only real atoms are written.
+struct Forces {
+  double* force;        // [nframes, nslots, 3]; F_i = -dE/dr_i
+  double* virial;       // [nframes, 9]; -dE/d(strain), row: direction of the force
+  double* atom_virial;  // [nframes, nslots, 9]; sums to virial, each pair's share given to j
+};
+
+// Forces, given A = dE/dX [size, 4, M1].
+template <typename T>
+void force(const Embedding<T>& embedding, const T* A, const Forces& out,
+           const Parallel& parallel);
+
+// Cotangents of a loss L of forces and virials, shaped as in Forces.
+struct ForceCotangents {
+  const double* force;
+  const double* virial;
+  const double* atom_virial;
+};
+
+// The gradient of force: dA = dL/dA [size, 4, M1] and dparameters, given A and dL/d(forces).
+template <typename T>
+void force_grad(const Embedding<T>& embedding, const T* A, const ForceCotangents& cotangents, T* dA,
+                const std::vector<T*>& dparameters,
+                const Parallel& parallel);
+
+// The environment matrix by itself, as tests and analysis want it. Pairs (i, j) of real atoms of
+// one frame are numbered densely: frame after frame, i after i, each in order of the rows of
+// RealAtoms; i = j is there and zero.
+int64_t count_pairs(const RealAtoms& atoms);
+
+// R [pairs, 4].
+void environment(const RealAtoms& atoms, const double* coord, double* R);
+
+// Forces and virials, given dR = dE/dR [pairs, 4].
+void environment_force(const RealAtoms& atoms, const double* coord, const double* dR,
+                       const Forces& out);
+
+// The gradient of environment_force: ddR = dL/d(dR) [pairs, 4].
+void environment_force_grad(const RealAtoms& atoms, const double* coord,
+                            const ForceCotangents& cotangents, double* ddR);
+
+// The instruction set that the kernels use: "avx512", "avx2" or "baseline"; the best that the
+// machine offers, or the one named by the environment variable DP_MASK_ISA.
+std::string instruction_set();
+
+}  // namespace dpmask

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The model of docs/theory.md in NumPy, written to be read against it, not to be fast.
+
+Everything also takes complex numbers, so that a derivative is had to the last digit from
+a step of 1e-30 along the imaginary axis.
+"""
+
+import numpy as np
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def gelu(z):
+    return z / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (z + 0.044715 * z**3)))
+
+
+def silu(z):
+    return z * sigmoid(z)
+
+
+def silut(threshold):
+    slope = sigmoid(threshold) * (1 + threshold * (1 - sigmoid(threshold)))
+    return lambda z: np.where(
+        z.real < threshold, silu(z), np.tanh(slope * (z - threshold)) + silu(threshold)
+    )
+
+
+ACTIVATIONS = {
+    "linear": lambda z: z,
+    "none": lambda z: z,
+    "relu": lambda z: np.where(z.real > 0, z, 0),
+    "relu6": lambda z: np.where(z.real > 0, np.where(z.real < 6, z, 6), 0),
+    "softplus": lambda z: np.log(1 + np.exp(z)),
+    "sigmoid": sigmoid,
+    "tanh": np.tanh,
+    "gelu": gelu,
+    "gelu_tf": gelu,
+    "silu": silu,
+    "silut": silut(3.0),
+    "silut:0.5": silut(0.5),
+}
+
+
+def embedding_net(s, parameters, neuron, resnet_dt, activation):
+    """G [pairs, M1] = N(s) for s [pairs]; parameters in the order of the kernels."""
+    phi = ACTIVATIONS[activation]
+    parameters = iter(parameters)
+    h = s[:, None]
+    for width in neuron:
+        W, b = next(parameters), next(parameters)
+        out = phi(h @ W + b)
+        copies = {h.shape[1]: 1, 2 * h.shape[1]: 2}.get(width, 0)
+        if copies and resnet_dt:
+            out = out * next(parameters)
+        h = out + np.tile(h, copies) if copies else out
+    return h
+
+
+def parameters_per_net(neuron, resnet_dt):
+    """Shapes of the parameters of one net."""
+    shapes = []
+    for before, width in zip([1, *neuron], neuron, strict=False):
+        shapes += [(before, width), (width,)]
+        if resnet_dt and width in (before, 2 * before):
+            shapes.append((width,))
+    return shapes
+
+
+def real_atoms(types, mask):
+    """Slots of the real atoms, frame * nslots + slot, sorted by type, then frame, then slot."""
+    slots = np.flatnonzero(mask)
+    return slots[np.argsort(types.ravel()[slots], kind="stable")]
+
+
+def embedded_environment(coord, types, mask, ntypes, n, net, parameters, **shape):
+    """X [real atoms, 4, M1] of frames coord [nframes, nslots, 3]; weights w = mask."""
+    nframes, nslots = types.shape
+    rows = real_atoms(types, mask)
+    r, t, w = coord.reshape(-1, 3)[rows], types.ravel()[rows], mask.ravel()[rows]
+    count = len(parameters_per_net(shape["neuron"], shape["resnet_dt"]))
+    X = np.zeros((len(rows), 4, shape["neuron"][-1]), dtype=np.result_type(coord, *parameters))
+    for i, slot in enumerate(rows):
+        for t_j in range(ntypes):
+            which = net[t[i] * ntypes + t_j]
+            j = np.flatnonzero((rows // nslots == slot // nslots) & (t == t_j) & (rows != slot))
+            if which < 0 or len(j) == 0:
+                continue
+            d = r[j] - r[i]
+            r2 = np.sum(d * d, axis=1)
+            s = 1 / np.sqrt(r2)
+            R = w[j, None] * np.column_stack([s, d / r2[:, None]])
+            G = embedding_net(s, parameters[which * count : (which + 1) * count], **shape)
+            X[i] += R.T @ G / n
+    return X
+
+
+def derivative(function, x, direction):
+    """d/dt of function(x + t direction) at t = 0, by a complex step."""
+    return function(x + 1e-30j * direction).imag / 1e-30
+
+
+def gradient(function, x):
+    """Gradient of a real scalar function, by complex steps."""
+    out = np.zeros(x.shape)
+    for k in np.ndindex(x.shape):
+        step = np.zeros(x.shape)
+        step[k] = 1
+        out[k] = derivative(function, x, step)
+    return out
