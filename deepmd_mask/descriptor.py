@@ -1,0 +1,391 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The descriptor se_a_mask, D_i = X_i^T X_i[:, :M2]."""
+
+import json
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+from deepmd.tf.common import get_precision
+from deepmd.tf.descriptor.se import DescrptSe
+from deepmd.tf.env import GLOBAL_TF_FLOAT_PRECISION, tf
+from deepmd.tf.utils.errors import GraphWithoutTensorError
+from deepmd.tf.utils.graph import (
+    get_embedding_net_variables_from_graph_def,
+    get_tensor_by_name_from_graph,
+)
+from deepmd.tf.utils.update_sel import UpdateSel
+from deepmd.utils.data_system import DeepmdDataSystem
+
+from . import ops
+from .embedding_net import NetShape, Seed, net_variables
+from .systems import scan_systems
+
+PRECISIONS = (tf.float32, tf.float64)
+
+
+class RealAtoms(NamedTuple):
+    """The real atoms of a batch, as op/kernels.h describes them, for the graph.
+
+    Attributes
+    ----------
+    slot
+        [size] int64, frame * nslots + slot, sorted by type, then frame, then slot.
+    weight
+        [size] float64, the mask of each atom.
+    first
+        [ntypes * nframes + 1] int64, the row of the first atom of each type in each frame.
+    nframes, nslots
+        Scalars.
+    """
+
+    slot: tf.Tensor
+    weight: tf.Tensor
+    first: tf.Tensor
+    nframes: tf.Tensor
+    nslots: tf.Tensor
+
+    def frame(self) -> tf.Tensor:
+        """[size] int64, the frame of each atom."""
+        return self.slot // tf.cast(self.nslots, tf.int64)
+
+    def type_first(self) -> tf.Tensor:
+        """[ntypes + 1] int64, the row of the first atom of each type."""
+        return self.first[:: self.nframes]
+
+    def to_slots(self, values: tf.Tensor) -> tf.Tensor:
+        """Spread values [size] over all slots, [nframes, nslots]; virtual atoms get 0."""
+        size = tf.cast(self.nframes * self.nslots, tf.int64)
+        spread = tf.scatter_nd(self.slot[:, None], values, size[None])
+        return tf.reshape(spread, [self.nframes, self.nslots])
+
+
+class DescrptMask(DescrptSe):
+    """DeepPot-SE without cutoff, on the real atoms of padded frames.
+
+    Parameters are those of DeePMD-kit's ``se_a_mask``; its documentation explains them.
+
+    Parameters
+    ----------
+    sel
+        Largest number of real atoms of each type; their sum is the normalisation n.
+    neuron
+        Width of each layer of the embedding nets.
+    axis_neuron
+        M2, the number of columns of X_i in the second factor of D_i.
+    resnet_dt
+        Whether skip connections have a trained timestep.
+    trainable
+        Whether training changes the embedding nets.
+    type_one_side
+        One net for each type of neighbour, instead of one for each pair of types.
+    exclude_types
+        Pairs of types that do not see each other.
+    seed
+        Of the nets' first parameters.
+    activation_function
+        Of the embedding nets.
+    precision
+        Of the embedding nets: "float64", "float32" or "default".
+    uniform_seed
+        Whether all variables share one seed, for old inputs.
+    ntypes, spin, kwargs
+        What DeePMD-kit adds.
+
+    Raises
+    ------
+    ValueError
+        If an option is not one that se_a_mask has.
+    """
+
+    def __init__(
+        self,
+        sel: list[int],
+        neuron: list[int] = (24, 48, 96),
+        axis_neuron: int = 8,
+        resnet_dt: bool = False,
+        trainable: bool = True,
+        type_one_side: bool = False,
+        exclude_types: list[list[int]] = (),
+        seed: int | None = None,
+        activation_function: str | None = "tanh",
+        precision: str = "default",
+        uniform_seed: bool = False,
+        ntypes: int | None = None,
+        spin: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        if isinstance(sel, str):
+            msg = (
+                f'se_a_mask: sel is "{sel}", but the neighbour statistics that set it were '
+                "skipped; write a list, or leave out --skip-neighbor-stat"
+            )
+            raise ValueError(msg)
+        if ntypes and len(sel) != ntypes:
+            msg = f"se_a_mask: sel has {len(sel)} entries, but the type map has {ntypes} types"
+            raise ValueError(msg)
+        if sum(sel) < 1:
+            msg = f"se_a_mask: sel is {list(sel)}; it must allow at least one real atom"
+            raise ValueError(msg)
+        if spin is not None:
+            msg = "se_a_mask does not know spins"
+            raise ValueError(msg)
+        if axis_neuron > neuron[-1]:
+            msg = f"se_a_mask: axis_neuron ({axis_neuron}) is larger than M1 ({neuron[-1]})"
+            raise ValueError(msg)
+        self.sel_a = list(sel)
+        self.ntypes = len(sel)
+        self.filter_precision = get_precision(precision)
+        if self.filter_precision not in PRECISIONS:
+            msg = f'se_a_mask: precision "{precision}" is not "float64", "float32" or "default"'
+            raise ValueError(msg)
+        self.n_axis_neuron = axis_neuron
+        self.type_one_side = type_one_side
+        self.exclude_types = {(i, j) for pair in exclude_types for i, j in (pair, pair[::-1])}
+        self.shape = NetShape(
+            list(neuron), resnet_dt, activation_function or "none", self.filter_precision, trainable
+        )
+        self.seed = Seed(seed, uniform_seed)
+        self.original_sel: list[int] | None = None
+        self.embedding_net_variables: dict[str, np.ndarray] | None = None
+
+    # ---- What DeePMD-kit asks of a descriptor --------------------------------------------------
+
+    def get_rcut(self) -> float:
+        """Return -1, as the built-in does: there is no cutoff."""
+        return -1.0
+
+    def get_ntypes(self) -> int:
+        """Return the number of types."""
+        return self.ntypes
+
+    def get_dim_out(self) -> int:
+        """Return M1 * M2, the length of D_i."""
+        return self.shape.neuron[-1] * self.n_axis_neuron
+
+    def get_dim_rot_mat_1(self) -> int:
+        """Return M1."""
+        return self.shape.neuron[-1]
+
+    def get_rot_mat(self) -> NoReturn:
+        """Refuse: tensor models have no mask."""
+        msg = "se_a_mask has no rotation matrix; it is for energy models"
+        raise NotImplementedError(msg)
+
+    def get_nlist(self) -> NoReturn:
+        """Refuse: there is no neighbour list, and so no use_srtab."""
+        msg = "se_a_mask has no neighbour list; use_srtab does not go with it"
+        raise NotImplementedError(msg)
+
+    def compute_input_stats(self, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: the environment matrix of se_a_mask is not normalised."""
+
+    def enable_mixed_precision(self, mixed_prec: dict | None = None) -> NoReturn:
+        """Refuse mixed precision."""
+        msg = 'se_a_mask: use "precision": "float32" instead of training/mixed_precision'
+        raise NotImplementedError(msg)
+
+    @classmethod
+    def update_sel(
+        cls, train_data: DeepmdDataSystem, type_map: list[str] | None, local_jdata: dict
+    ) -> tuple[dict, float | None]:
+        """Find the shortest distance between real atoms and, for "auto", set sel from the data.
+
+        Parameters
+        ----------
+        train_data
+            The training systems.
+        type_map
+            Of the model.
+        local_jdata
+            The descriptor's section of the input; not changed.
+
+        Returns
+        -------
+        dict
+            The section with a list as sel. "auto:f" becomes, by DeePMD-kit's rule, f times the
+            largest number of real atoms of each type in any frame, rounded up to a multiple of
+            four; "auto" is "auto:1.1".
+        float
+            The shortest distance; None if no frame has two real atoms.
+        """
+        summary = scan_systems(train_data.system_dirs, type_map)
+        local_jdata = dict(local_jdata)
+        rule = UpdateSel()
+        if isinstance(local_jdata["sel"], str):
+            ratio = rule.parse_auto_sel_ratio(local_jdata["sel"])
+            local_jdata["sel"] = [rule.wrap_up_4(ratio * count) for count in summary.max_count]
+        shortest = summary.min_distance
+        return local_jdata, shortest if np.isfinite(shortest) else None
+
+    # ---- Graph ---------------------------------------------------------------------------------
+
+    def build(
+        self,
+        coord_: tf.Tensor,
+        atype_: tf.Tensor,
+        natoms: tf.Tensor,
+        box_: tf.Tensor,
+        mesh: tf.Tensor,
+        input_dict: dict[str, Any],
+        reuse: bool | None = None,
+        suffix: str = "",
+    ) -> tf.Tensor:
+        """Build the descriptor's graph.
+
+        Parameters
+        ----------
+        coord_
+            Coordinates; any shape of nframes * nslots * 3.
+        atype_
+            Types; any shape of nframes * nslots.
+        natoms
+            Its first two entries are the slots of this process and all slots.
+        box_, mesh
+            Not used: there are no periodic images.
+        input_dict
+            "aparam" is the mask; "real_atoms" is set for the fitting net.
+        reuse
+            Whether to reuse variables.
+        suffix
+            End of the scopes' names.
+
+        Returns
+        -------
+        tf.Tensor
+            D [real atoms, M1 * M2].
+        """
+        if "type_embedding" in input_dict:
+            msg = "se_a_mask has a net for each type; take type_embedding out of the model"
+            raise ValueError(msg)
+        if "aparam" not in input_dict:
+            msg = (
+                "se_a_mask takes its mask from aparam.npy; set numb_aparam to 1 and "
+                "use_aparam_as_mask to true in fitting_net"
+            )
+            raise ValueError(msg)
+        tf.constant(True, name=f"fitting_attr{suffix}/aparam_nall")
+        with tf.variable_scope(f"descrpt_attr{suffix}", reuse=reuse):
+            tf.constant(self.get_rcut(), name="rcut", dtype=GLOBAL_TF_FLOAT_PRECISION)
+            tf.constant(self.ntypes, name="ntypes", dtype=tf.int32)
+            kept = [
+                tf.constant(self.sel_a, name="sel", dtype=tf.int32),
+                tf.constant(self.original_sel or self.sel_a, name="original_sel", dtype=tf.int32),
+            ]
+        with tf.control_dependencies(kept):  # so that freezing keeps them
+            coord = tf.reshape(coord_, [-1, natoms[1] * 3])
+        coord = tf.cast(coord, tf.float64)
+        types = tf.reshape(atype_, [-1, natoms[1]])
+        mask = tf.cast(tf.reshape(input_dict["aparam"], [-1, natoms[1]]), tf.float64)
+        self.real_atoms = RealAtoms(
+            *ops.real_atoms(coord, types, mask, natoms[0], sel=self.sel_a),
+            nframes=tf.shape(types)[0],
+            nslots=natoms[1],
+        )
+        input_dict["real_atoms"] = self.real_atoms
+        self._embed_inputs = [coord, *self.real_atoms[:3]]
+        self._parameters = self._variables(suffix, reuse)
+        self.X = ops.embed(*self._embed_inputs, self._parameters, **self._attributes())
+        tf.summary.histogram("X", self.X)
+        D = tf.matmul(self.X, self.X[:, :, : self.n_axis_neuron], transpose_a=True)
+        D = tf.cast(tf.reshape(D, [-1, self.get_dim_out()]), GLOBAL_TF_FLOAT_PRECISION)
+        tf.summary.histogram("embedding_net_output", D)
+        return D
+
+    def prod_force_virial(
+        self, atom_ener: tf.Tensor, natoms: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Build the graph of forces and virials.
+
+        Parameters
+        ----------
+        atom_ener
+            The atomic energies.
+        natoms
+            Not used.
+
+        Returns
+        -------
+        force : tf.Tensor
+            [nframes, nslots * 3]
+        virial : tf.Tensor
+            [nframes, 9]
+        atom_virial : tf.Tensor
+            [nframes, nslots * 9]
+        """
+        [A] = tf.gradients(atom_ener, self.X)
+        tf.summary.histogram("net_derivative", A)
+        outputs = ops.force(*self._embed_inputs, A, self._parameters, **self._attributes())
+        for name, output in zip(("force", "virial", "atom_virial"), outputs, strict=True):
+            tf.summary.histogram(name, output)
+        return tuple(tf.cast(output, GLOBAL_TF_FLOAT_PRECISION) for output in outputs)
+
+    def _net_of_pair(self) -> list[int]:
+        """Return the net of each (t_i, t_j), -1 if excluded, in the order of _variables."""
+        table = np.full((self.ntypes, self.ntypes), -1)
+        count = 0
+        for i, j in np.ndindex(table.shape):
+            if (i, j) in self.exclude_types:
+                continue
+            table[i, j] = j if self.type_one_side else count
+            count += 1
+        return table.ravel().tolist()
+
+    def _attributes(self) -> dict[str, Any]:
+        """Return the operators' attributes."""
+        return {
+            "neuron": self.shape.neuron,
+            "resnet_dt": self.shape.resnet_dt,
+            "activation": self.shape.activation,
+            "net": self._net_of_pair(),
+            "n": float(sum(self.original_sel or self.sel_a)),
+        }
+
+    def _variables(self, suffix: str, reuse: bool | None) -> list[tf.Variable]:
+        """Create the variables of all nets, under the names of the built-in."""
+        if self.type_one_side:
+            nets = [("all", j) for j in range(self.ntypes)]
+        else:
+            nets = [
+                (i, j)
+                for i, j in np.ndindex(self.ntypes, self.ntypes)
+                if (i, j) not in self.exclude_types
+            ]
+        variables = []
+        for i, j in nets:
+            with tf.variable_scope(f"filter_type_{i}{suffix}", reuse=reuse):
+                variables += net_variables(
+                    self.shape, f"_{j}", self.seed, self.embedding_net_variables
+                )
+        return variables
+
+    # ---- Starting from a frozen model --------------------------------------------------------
+
+    def init_variables(self, graph: tf.Graph, graph_def: tf.GraphDef, suffix: str = "") -> None:
+        """Take the parameters of a frozen model as those to start from.
+
+        Parameters
+        ----------
+        graph, graph_def
+            The frozen model, of this plugin or of the built-in.
+        suffix
+            End of the scopes' names.
+        """
+        self.embedding_net_variables = get_embedding_net_variables_from_graph_def(
+            graph_def, suffix=suffix
+        )
+        # The nets have been trained with the normalisation of that model.
+        self.original_sel = _original_sel(graph, suffix) or self.sel_a
+
+
+def _original_sel(graph: tf.Graph, suffix: str) -> list[int] | None:
+    """Return the sel that a frozen model is normalised by; None if it does not say."""
+    try:
+        sel = get_tensor_by_name_from_graph(graph, f"descrpt_attr{suffix}/original_sel")
+        return [int(bound) for bound in sel]
+    except GraphWithoutTensorError:
+        pass
+    try:
+        script = get_tensor_by_name_from_graph(graph, "train_attr/training_script")
+        return json.loads(script)["model"]["descriptor"]["sel"]
+    except (GraphWithoutTensorError, KeyError):
+        return None
