@@ -241,7 +241,7 @@ class DescrptMask(DescrptSe):
         natoms
             Its first two entries are the slots of this process and all slots.
         box_, mesh
-            Not used: there are no periodic images.
+            Without effect: there are no periodic images.
         input_dict
             "aparam" is the mask; "real_atoms" is set for the fitting net.
         reuse
@@ -271,7 +271,8 @@ class DescrptMask(DescrptSe):
                 tf.constant(self.sel_a, name="sel", dtype=tf.int32),
                 tf.constant(self.original_sel or self.sel_a, name="original_sel", dtype=tf.int32),
             ]
-        with tf.control_dependencies(kept):  # so that freezing keeps them
+        # Freezing keeps what others depend on; t_box and sel are read by name.
+        with tf.control_dependencies([*kept, box_]):
             coord = tf.reshape(coord_, [-1, natoms[1] * 3])
         coord = tf.cast(coord, tf.float64)
         types = tf.reshape(atype_, [-1, natoms[1]])
