@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pybind11
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
@@ -19,8 +20,6 @@ class CMakeBuild(build_ext):
 
     def run(self):
         """Configure, build and install into the place that setuptools expects."""
-        import pybind11
-
         build = Path(self.build_temp).resolve()
         prefix = SOURCE if self.editable_mode else Path(self.build_lib).resolve()
         configure = [

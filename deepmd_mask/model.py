@@ -24,7 +24,9 @@ class MaskEnerModel(EnerModel):
         for each slot.
         """
         if kwargs.pop("frz_model", None) or kwargs.pop("ckpt_meta", None):
-            msg = "se_a_mask: training cannot go on from a compressed model; start from the original"
+            msg = (
+                "se_a_mask: training cannot go on from a compressed model; start from the original"
+            )
             raise ValueError(msg)
         kwargs.pop("ckpt_meta", None)
         return self.descrpt.build(*args, suffix=suffix, **kwargs)

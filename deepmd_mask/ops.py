@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The TensorFlow operators and their gradients; op/kernels.h documents what they compute.
 
-There are gradients by X, A and parameters, and none by coordinates (tf.gradients then returns None):
-forces come from the operator of that name, and the optimizers of TensorFlow would evaluate
-a gradient by coordinates in each step, wanted or not.
+There are gradients by X, A and parameters, and none by coordinates (tf.gradients returns None for
+them): forces come from the operator of that name, and TensorFlow's optimizers would evaluate a
+gradient by coordinates in each step, wanted or not.
 """
 
 from pathlib import Path

@@ -54,9 +54,7 @@ def check_training_data(jdata: dict) -> None:
         if not data:
             continue
         systems = process_systems(data["systems"], patterns=data.get("rglob_patterns"))
-        scan_systems(
-            systems, type_map, None if isinstance(sel, str) else sel, needs_preference
-        )
+        scan_systems(systems, type_map, None if isinstance(sel, str) else sel, needs_preference)
 
 
 def scan_systems(
@@ -139,9 +137,7 @@ def _scan(_absolute: str, system: str, type_map: tuple[str, ...] | None, prefere
     return _Scan(shortest, frames)
 
 
-def _types(
-    system: str, root: DPPath, type_map: tuple[str, ...] | None
-) -> tuple[np.ndarray, int]:
+def _types(system: str, root: DPPath, type_map: tuple[str, ...] | None) -> tuple[np.ndarray, int]:
     """Return the types of the slots [nslots], numbered as in the model, and how many there are."""
     types = (root / "type.raw").load_txt(ndmin=1).astype(np.int32)
     map_file = root / "type_map.raw"
@@ -181,9 +177,7 @@ def _load(directory: DPPath, key: str, system: str) -> np.ndarray:
     return path.load_numpy()
 
 
-def _load_atomic(
-    system: str, directory: DPPath, key: str, nframes: int, nslots: int
-) -> np.ndarray:
+def _load_atomic(system: str, directory: DPPath, key: str, nframes: int, nslots: int) -> np.ndarray:
     """Return one number for each slot, [nframes, nslots]."""
     name = f"{os.path.basename(str(directory))}/{key}.npy"
     wanted = (nframes, nslots)

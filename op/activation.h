@@ -48,7 +48,7 @@ void activate(Activation activation, double silut_threshold, const Array& z, Arr
       if (first) d1 = T(1) - a * a;
       if (second) d2 = T(-2) * a * d1;
       return;
-    case Activation::gelu: {  // z/2 (1 + tanh(u)), u = c (z + k z^3)
+    case Activation::gelu: {                  // z/2 (1 + tanh(u)), u = c (z + k z^3)
       const T c = T(0.79788456080286535588);  // sqrt(2/pi)
       const T k = T(0.044715);
       const auto u1 = c * (T(1) + T(3) * k * z * z);  // u'

@@ -10,11 +10,11 @@ namespace dpmask {
 
 std::pair<Activation, double> activation_named(const std::string& name) {
   static const std::map<std::string, Activation> kActivations = {
-      {"none", Activation::linear},      {"linear", Activation::linear},
-      {"relu", Activation::relu},        {"relu6", Activation::relu6},
+      {"none", Activation::linear},       {"linear", Activation::linear},
+      {"relu", Activation::relu},         {"relu6", Activation::relu6},
       {"softplus", Activation::softplus}, {"sigmoid", Activation::sigmoid},
-      {"tanh", Activation::tanh},        {"gelu", Activation::gelu},
-      {"gelu_tf", Activation::gelu},     {"silu", Activation::silu},
+      {"tanh", Activation::tanh},         {"gelu", Activation::gelu},
+      {"gelu_tf", Activation::gelu},      {"silu", Activation::silu},
       {"silut", Activation::silut}};
   std::string lower = name;
   std::transform(lower.begin(), lower.end(), lower.begin(),
@@ -22,8 +22,7 @@ std::pair<Activation, double> activation_named(const std::string& name) {
   const size_t colon = lower.find(':');
   const auto found = kActivations.find(lower.substr(0, colon));
   const bool has_threshold = colon != std::string::npos;
-  if (found == kActivations.end() ||
-      (has_threshold && found->second != Activation::silut)) {
+  if (found == kActivations.end() || (has_threshold && found->second != Activation::silut)) {
     throw std::invalid_argument("unknown activation function \"" + name + "\"");
   }
   return {found->second, has_threshold ? std::stod(lower.substr(colon + 1)) : 3.0};

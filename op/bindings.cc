@@ -56,8 +56,12 @@ class Atoms {
   }
 
   RealAtoms view() const {
-    return {nframes_, ntypes_, static_cast<int64_t>(list_.slot.size()), list_.slot.data(),
-            list_.weight.data(), list_.first.data()};
+    return {nframes_,
+            ntypes_,
+            static_cast<int64_t>(list_.slot.size()),
+            list_.slot.data(),
+            list_.weight.data(),
+            list_.first.data()};
   }
   const double* coord() const { return coord_.data(); }
   int64_t nframes() const { return nframes_; }
@@ -175,8 +179,8 @@ class EmbeddingOfArrays {
   }
   std::vector<Array<T>> like_parameters() const {
     std::vector<Array<T>> all;
-    for (const Array<T>& p : parameters_) all.emplace_back(std::vector<py::ssize_t>(
-        p.shape(), p.shape() + p.ndim()));
+    for (const Array<T>& p : parameters_)
+      all.emplace_back(std::vector<py::ssize_t>(p.shape(), p.shape() + p.ndim()));
     return all;
   }
   static std::vector<T*> pointers(std::vector<Array<T>>& arrays) {

@@ -25,9 +25,9 @@ class LayerOnTile {
  public:
   LayerOnTile(const EmbeddingNets<T>& nets, int64_t layer, int64_t first_parameter,
               int64_t capacity)
-      : first_parameter_(first_parameter), in_(nets.inputs(layer)), out_(nets.outputs(layer)), has_skip_(nets.has_skip(layer)),
-        has_timestep_(nets.has_timestep(layer)), activation_(nets.activation),
-        threshold_(nets.threshold) {
+      : first_parameter_(first_parameter), in_(nets.inputs(layer)), out_(nets.outputs(layer)),
+        has_skip_(nets.has_skip(layer)), has_timestep_(nets.has_timestep(layer)),
+        activation_(nets.activation), threshold_(nets.threshold) {
     for (Matrix<T>* m : {&z_, &dz_, &a_, &d1_, &d2_, &gz_, &gdz_, &output, &doutput}) {
       m->resize(capacity, out_);
     }
@@ -71,8 +71,8 @@ class LayerOnTile {
     gradient += first_parameter_;
     const Eigen::Map<const Matrix<T>> W(parameters[0], in_, out_);
     if (!first) reverse_skip<kDerivative>(size, goutput, gdoutput);
-    if (has_timestep_) reverse_timestep<kDerivative>(size, parameters[2], goutput, gdoutput,
-                                                     gradient[2]);
+    if (has_timestep_)
+      reverse_timestep<kDerivative>(size, parameters[2], goutput, gdoutput, gradient[2]);
     flat(gz_, size) = flat(goutput, size) * flat(d1_, size);
     if (kDerivative) {
       flat(gz_, size) += flat(gdoutput, size) * flat(d2_, size) * flat(dz_, size);
@@ -122,9 +122,7 @@ class LayerOnTile {
     add_rows(goutput.topRows(size).cwiseProduct(a_.topRows(size)), gtimestep);
     goutput.topRows(size).array().rowwise() *= timestep.array();
     if (!kDerivative) return;
-    add_rows(gdoutput.topRows(size)
-                 .cwiseProduct(d1_.topRows(size))
-                 .cwiseProduct(dz_.topRows(size)),
+    add_rows(gdoutput.topRows(size).cwiseProduct(d1_.topRows(size)).cwiseProduct(dz_.topRows(size)),
              gtimestep);
     gdoutput.topRows(size).array().rowwise() *= timestep.array();
   }
@@ -172,9 +170,9 @@ class NetOnTile {
     Matrix<T>* goutput = &gG;
     Matrix<T>* gdoutput = &gdG;
     for (size_t l = layers_.size(); l-- > 0;) {
-      layers_[l].template reverse<kDerivative>(
-          size, l == 0 ? s : layers_[l - 1].output, l == 0 ? ds_ : layers_[l - 1].doutput,
-          parameters, *goutput, *gdoutput, gradient, l == 0);
+      layers_[l].template reverse<kDerivative>(size, l == 0 ? s : layers_[l - 1].output,
+                                               l == 0 ? ds_ : layers_[l - 1].doutput, parameters,
+                                               *goutput, *gdoutput, gradient, l == 0);
       goutput = &layers_[l].gh;
       gdoutput = &layers_[l].gdh;
     }

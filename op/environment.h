@@ -30,7 +30,8 @@ static inline EnvironmentRow environment_row(const double* r_i, const double* r_
 }
 
 // dE/dr [3], given dR = dE/dR [4] and ds = dE/ds beyond what s does through R.
-static inline void environment_reverse(const EnvironmentRow& row, const double* dR, double ds, double* dr) {
+static inline void environment_reverse(const EnvironmentRow& row, const double* dR, double ds,
+                                       double* dr) {
   const double s2 = row.s * row.s;
   const double radial = dR[1] * row.r[0] + dR[2] * row.r[1] + dR[3] * row.r[2];
   for (int a = 0; a < 3; ++a) {

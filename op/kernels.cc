@@ -36,8 +36,7 @@ InstructionSet chosen_instruction_set() {
     if (std::string(wish) == kNames[isa]) return static_cast<InstructionSet>(isa);
   }
   throw std::invalid_argument(std::string("DP_MASK_ISA is \"") + wish +
-                              "\"; this machine offers up to \"" +
-                              kNames[static_cast<int>(best)] +
+                              "\"; this machine offers up to \"" + kNames[static_cast<int>(best)] +
                               "\" of \"baseline\", \"avx2\", \"avx512\"");
 }
 
@@ -112,9 +111,7 @@ class UnitGradients {
   }
 
  private:
-  int64_t nnets() const {
-    return static_cast<int64_t>(nets_.parameters.size() / sizes_.size());
-  }
+  int64_t nnets() const { return static_cast<int64_t>(nets_.parameters.size() / sizes_.size()); }
 
   const EmbeddingNets<T>& nets_;
   std::vector<int64_t> sizes_;
@@ -167,19 +164,17 @@ void embed_grad(const Embedding<T>& embedding, const T* dX, const std::vector<T*
 }
 
 template <typename T>
-void force(const Embedding<T>& embedding, const T* A, const Forces& out,
-           const Parallel& parallel) {
+void force(const Embedding<T>& embedding, const T* A, const Forces& out, const Parallel& parallel) {
   const Pairs pairs(embedding.atoms);
   const EmbeddingUnits<T> units = chosen_units<T>();
   const std::unique_ptr<double[]> dr(new double[3 * pairs.npairs]);
-  parallel(pairs.nunits(),
-           [&](int64_t unit) { units.force(embedding, pairs, unit, A, dr.get()); });
+  parallel(pairs.nunits(), [&](int64_t unit) { units.force(embedding, pairs, unit, A, dr.get()); });
   gather_forces(embedding.atoms, pairs, embedding.coord, dr.get(), out, parallel);
 }
 
 template <typename T>
-void force_grad(const Embedding<T>& embedding, const T* A, const ForceCotangents& cotangents,
-                T* dA, const std::vector<T*>& dparameters, const Parallel& parallel) {
+void force_grad(const Embedding<T>& embedding, const T* A, const ForceCotangents& cotangents, T* dA,
+                const std::vector<T*>& dparameters, const Parallel& parallel) {
   const Pairs pairs(embedding.atoms);
   const EmbeddingUnits<T> units = chosen_units<T>();
   UnitGradients<T> gradients(embedding, pairs);
@@ -189,12 +184,12 @@ void force_grad(const Embedding<T>& embedding, const T* A, const ForceCotangents
   gradients.add_up(dparameters, parallel);
 }
 
-#define DPMASK_INSTANTIATE(T)                                                                   \
-  template void embed<T>(const Embedding<T>&, T*, const Parallel&);                             \
-  template void embed_grad<T>(const Embedding<T>&, const T*, const std::vector<T*>&,            \
-                              const Parallel&);                                                 \
-  template void force<T>(const Embedding<T>&, const T*, const Forces&, const Parallel&);        \
-  template void force_grad<T>(const Embedding<T>&, const T*, const ForceCotangents&, T*,        \
+#define DPMASK_INSTANTIATE(T)                                                            \
+  template void embed<T>(const Embedding<T>&, T*, const Parallel&);                      \
+  template void embed_grad<T>(const Embedding<T>&, const T*, const std::vector<T*>&,     \
+                              const Parallel&);                                          \
+  template void force<T>(const Embedding<T>&, const T*, const Forces&, const Parallel&); \
+  template void force_grad<T>(const Embedding<T>&, const T*, const ForceCotangents&, T*, \
                               const std::vector<T*>&, const Parallel&)
 DPMASK_INSTANTIATE(float);
 DPMASK_INSTANTIATE(double);

@@ -33,10 +33,10 @@ struct RealAtoms {
   int64_t nframes;
   int64_t ntypes;
   int64_t size;
-  const int64_t* slot;    // [size]; frame * nslots + slot
-  const double* weight;   // [size]; w, the mask of each atom
-  const int64_t* first;   // [ntypes * nframes + 1]; atoms of type t in frame f are the rows
-                          // first[t * nframes + f] to first[t * nframes + f + 1]
+  const int64_t* slot;   // [size]; frame * nslots + slot
+  const double* weight;  // [size]; w, the mask of each atom
+  const int64_t* first;  // [ntypes * nframes + 1]; atoms of type t in frame f are the rows
+                         // first[t * nframes + f] to first[t * nframes + f + 1]
 };
 
 struct RealAtomList {
@@ -61,8 +61,8 @@ struct EmbeddingNets {
   std::vector<int64_t> neuron;  // width of each layer; the last is M1
   bool resnet_dt;               // layers with a skip connection have a timestep
   Activation activation;
-  double threshold;          // of silut
-  std::vector<int32_t> net;  // [ntypes * ntypes]; the net of (t_i, t_j), or -1 if excluded
+  double threshold;                  // of silut
+  std::vector<int32_t> net;          // [ntypes * ntypes]; the net of (t_i, t_j), or -1 if excluded
   std::vector<const T*> parameters;  // net after net, layer after layer: matrix [in, out],
                                      // bias [out] and, where has_timestep, timestep [out]
 
@@ -112,8 +112,7 @@ struct Forces {
 
 // Forces, given A = dE/dX [size, 4, M1].
 template <typename T>
-void force(const Embedding<T>& embedding, const T* A, const Forces& out,
-           const Parallel& parallel);
+void force(const Embedding<T>& embedding, const T* A, const Forces& out, const Parallel& parallel);
 
 // Cotangents of a loss L of forces and virials, shaped as in Forces.
 struct ForceCotangents {
@@ -125,8 +124,7 @@ struct ForceCotangents {
 // The gradient of force: dA = dL/dA [size, 4, M1] and dparameters, given A and dL/d(forces).
 template <typename T>
 void force_grad(const Embedding<T>& embedding, const T* A, const ForceCotangents& cotangents, T* dA,
-                const std::vector<T*>& dparameters,
-                const Parallel& parallel);
+                const std::vector<T*>& dparameters, const Parallel& parallel);
 
 // The environment matrix by itself, as tests and analysis want it. Pairs (i, j) of real atoms of
 // one frame are numbered densely: frame after frame, i after i, each in order of the rows of

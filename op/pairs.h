@@ -35,8 +35,8 @@ void for_each_in_frame(const RealAtoms& atoms, const Pairs& pairs, int64_t i, Bo
 
 // Adds -dE/dr of every pair, dr [npairs, 3], to the forces and virials of its two atoms. Each atom
 // gathers what is its own, so that the order of the additions is always the same.
-void gather_forces(const RealAtoms& atoms, const Pairs& pairs, const double* coord, const double* dr,
-                   const Forces& out, const Parallel& parallel);
+void gather_forces(const RealAtoms& atoms, const Pairs& pairs, const double* coord,
+                   const double* dr, const Forces& out, const Parallel& parallel);
 
 // u [3]: the derivative of the loss by dE/dr of the pair of rows (i, j), separation r [3].
 void pair_cotangent(const RealAtoms& atoms, const Pairs& pairs, const ForceCotangents& cotangents,

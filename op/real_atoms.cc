@@ -57,8 +57,8 @@ double shortest_distance(const PaddedBatch& batch, int64_t frame) {
       const double r2 = (p[0] - q[0]) * (p[0] - q[0]) + (p[1] - q[1]) * (p[1] - q[1]) +
                         (p[2] - q[2]) * (p[2] - q[2]);
       if (r2 < kCoincident * kCoincident) {
-        refuse(frame, real[a], "at the same point as atom ", real[b], " (distance ",
-               std::sqrt(r2), "); remove one of them or set its mask to 0");
+        refuse(frame, real[a], "at the same point as atom ", real[b], " (distance ", std::sqrt(r2),
+               "); remove one of them or set its mask to 0");
       }
       shortest = std::min(shortest, r2);
     }

@@ -32,14 +32,15 @@ absl::Status invalid(const Parts&... parts) {
 
 // ---- Interfaces ---------------------------------------------------------------------------------
 // Shapes: coord [nframes, nslots * 3], real atoms' arrays as in RealAtoms, X, A and their gradients
-// [size, 4, M1], force [nframes, nslots * 3], virial [nframes, 9], atom_virial [nframes, nslots * 9].
+// [size, 4, M1], force [nframes, nslots * 3], virial [nframes, 9], atom_virial [nframes, nslots *
+// 9].
 
 absl::Status set_X_shape(InferenceContext* c, int output) {
   std::vector<int32_t> neuron;
   TF_RETURN_IF_ERROR(c->GetAttr("neuron", &neuron));
   if (neuron.empty()) return invalid("neuron is empty");
-  c->set_output(output, c->MakeShape({c->Dim(c->input(1), 0), c->MakeDim(4),
-                                      c->MakeDim(neuron.back())}));
+  c->set_output(output,
+                c->MakeShape({c->Dim(c->input(1), 0), c->MakeDim(4), c->MakeDim(neuron.back())}));
   return absl::OkStatus();
 }
 
@@ -52,17 +53,17 @@ absl::Status set_parameter_shapes(InferenceContext* c, int first) {
   return absl::OkStatus();
 }
 
-#define DPMASK_EMBEDDING_ATTRIBUTES                                             \
-  Attr("T: {float, double}")                                                    \
-      .Attr("P: int >= 1")                                                      \
-      .Attr("neuron: list(int) >= 1")                                           \
-      .Attr("resnet_dt: bool")                                                  \
-      .Attr("activation: string")                                               \
-      .Attr("net: list(int) >= 1")                                              \
-      .Attr("n: float")                                                         \
-      .Input("coord: double")                                                   \
-      .Input("slot: int64")                                                     \
-      .Input("weight: double")                                                  \
+#define DPMASK_EMBEDDING_ATTRIBUTES   \
+  Attr("T: {float, double}")          \
+      .Attr("P: int >= 1")            \
+      .Attr("neuron: list(int) >= 1") \
+      .Attr("resnet_dt: bool")        \
+      .Attr("activation: string")     \
+      .Attr("net: list(int) >= 1")    \
+      .Attr("n: float")               \
+      .Input("coord: double")         \
+      .Input("slot: int64")           \
+      .Input("weight: double")        \
       .Input("first: int64")
 
 REGISTER_OP(DPMASK_OP("RealAtoms"))
@@ -83,21 +84,18 @@ REGISTER_OP(DPMASK_OP("RealAtoms"))
     });
 
 REGISTER_OP(DPMASK_OP("Embed"))
-    .DPMASK_EMBEDDING_ATTRIBUTES
-    .Input("parameters: P * T")
+    .DPMASK_EMBEDDING_ATTRIBUTES.Input("parameters: P * T")
     .Output("x: T")
     .SetShapeFn([](InferenceContext* c) { return set_X_shape(c, 0); });
 
 REGISTER_OP(DPMASK_OP("EmbedGrad"))
-    .DPMASK_EMBEDDING_ATTRIBUTES
-    .Input("dx: T")
+    .DPMASK_EMBEDDING_ATTRIBUTES.Input("dx: T")
     .Input("parameters: P * T")
     .Output("dparameters: P * T")
     .SetShapeFn([](InferenceContext* c) { return set_parameter_shapes(c, 0); });
 
 REGISTER_OP(DPMASK_OP("Force"))
-    .DPMASK_EMBEDDING_ATTRIBUTES
-    .Input("a: T")
+    .DPMASK_EMBEDDING_ATTRIBUTES.Input("a: T")
     .Input("parameters: P * T")
     .Output("force: double")
     .Output("virial: double")
@@ -115,8 +113,7 @@ REGISTER_OP(DPMASK_OP("Force"))
     });
 
 REGISTER_OP(DPMASK_OP("ForceGrad"))
-    .DPMASK_EMBEDDING_ATTRIBUTES
-    .Input("a: T")
+    .DPMASK_EMBEDDING_ATTRIBUTES.Input("a: T")
     .Input("dforce: double")
     .Input("dvirial: double")
     .Input("datom_virial: double")
@@ -143,12 +140,10 @@ Parallel pool_of(tf::OpKernelContext* ctx) {
   auto* workers = ctx->device()->tensorflow_cpu_worker_threads()->workers;
   return [workers](int64_t n, const std::function<void(int64_t)>& body) {
     if (n == 1) return body(0);
-    workers->ParallelFor(
-        n,
-        tsl::thread::ThreadPool::SchedulingParams::Fixed(1),
-        [&body](int64_t first, int64_t last) {
-          for (int64_t k = first; k < last; ++k) body(k);
-        });
+    workers->ParallelFor(n, tsl::thread::ThreadPool::SchedulingParams::Fixed(1),
+                         [&body](int64_t first, int64_t last) {
+                           for (int64_t k = first; k < last; ++k) body(k);
+                         });
   };
 }
 
@@ -163,18 +158,17 @@ class RealAtomsOp : public tf::OpKernel {
     const tf::Tensor& type = ctx->input(1);
     const tf::Tensor& mask = ctx->input(2);
     const tf::Tensor& nloc = ctx->input(3);
-    OP_REQUIRES(ctx, type.dims() == 2,
-                invalid("type must have the shape [nframes, nslots], not ",
-                                            type.shape().DebugString()));
+    OP_REQUIRES(
+        ctx, type.dims() == 2,
+        invalid("type must have the shape [nframes, nslots], not ", type.shape().DebugString()));
     const int64_t nframes = type.dim_size(0);
     const int64_t nslots = type.dim_size(1);
     OP_REQUIRES(ctx, coord.shape() == tf::TensorShape({nframes, 3 * nslots}),
-                invalid("coord must have the shape [", nframes, ", ",
-                                            3 * nslots, "], not ", coord.shape().DebugString()));
+                invalid("coord must have the shape [", nframes, ", ", 3 * nslots, "], not ",
+                        coord.shape().DebugString()));
     OP_REQUIRES(ctx, mask.shape() == type.shape(),
-                invalid("aparam must have one mask value for each of ", nframes,
-                                            " x ", nslots, " slots, but its shape is ",
-                                            mask.shape().DebugString()));
+                invalid("aparam must have one mask value for each of ", nframes, " x ", nslots,
+                        " slots, but its shape is ", mask.shape().DebugString()));
     OP_REQUIRES(ctx, nloc.NumElements() == 1 && data<int32_t>(nloc)[0] <= nslots,
                 invalid("nloc must be one number, at most ", nslots));
     RealAtomList list;
@@ -208,8 +202,8 @@ class RealAtomsOp : public tf::OpKernel {
         const int64_t group = static_cast<int64_t>(t) * nframes + frame;
         const int64_t count = list.first[group + 1] - list.first[group];
         if (count <= sel_[t] || warned_.exchange(true)) continue;
-        LOG(WARNING) << "deepmd-mask: frame " << frame << " has " << count
-                     << " real atoms of type " << t << ", more than the " << sel_[t]
+        LOG(WARNING) << "deepmd-mask: frame " << frame << " has " << count << " real atoms of type "
+                     << t << ", more than the " << sel_[t]
                      << " that sel bounds; the model may not have seen the like. "
                      << "This is said once.";
       }
@@ -259,10 +253,10 @@ class EmbeddingOp : public tf::OpKernel {
     return tf::TensorShape({embedding.atoms.size, 4, embedding.nets.neuron.back()});
   }
   static absl::Status require_shape(const char* name, const tf::Tensor& found,
-                                  const tf::TensorShape& wanted) {
+                                    const tf::TensorShape& wanted) {
     if (found.shape() == wanted) return absl::OkStatus();
-    return invalid(name, " must have the shape ", wanted.DebugString(),
-                                       ", not ", found.shape().DebugString());
+    return invalid(name, " must have the shape ", wanted.DebugString(), ", not ",
+                   found.shape().DebugString());
   }
   // Allocates the gradients of the parameters as the outputs from first on.
   static std::vector<T*> allocate_dparameters(tf::OpKernelContext* ctx, int first) {
@@ -289,12 +283,11 @@ class EmbeddingOp : public tf::OpKernel {
     const tf::Tensor& first = ctx->input(3);
     if (coord.dims() != 2 || coord.dim_size(1) % 3 != 0) {
       return invalid("coord must have the shape [nframes, nslots * 3], not ",
-                                         coord.shape().DebugString());
+                     coord.shape().DebugString());
     }
     const int64_t nframes = coord.dim_size(0);
     TF_RETURN_IF_ERROR(require_shape("weight", weight, slot.shape()));
-    TF_RETURN_IF_ERROR(
-        require_shape("first", first, tf::TensorShape({ntypes_ * nframes + 1})));
+    TF_RETURN_IF_ERROR(require_shape("first", first, tf::TensorShape({ntypes_ * nframes + 1})));
     embedding->atoms = {nframes,
                         ntypes_,
                         slot.NumElements(),
@@ -308,14 +301,13 @@ class EmbeddingOp : public tf::OpKernel {
     const std::vector<int64_t> sizes = nets_.sizes();
     const int64_t nnets = parameters.size() / static_cast<int64_t>(sizes.size());
     if (nnets * static_cast<int64_t>(sizes.size()) != parameters.size()) {
-      return invalid("each net has ", sizes.size(), " parameters, but ",
-                                         parameters.size(), " were given");
+      return invalid("each net has ", sizes.size(), " parameters, but ", parameters.size(),
+                     " were given");
     }
     for (int p = 0; p < parameters.size(); ++p) {
       if (parameters[p].NumElements() != sizes[p % sizes.size()]) {
-        return invalid("parameter ", p, " must have ",
-                                           sizes[p % sizes.size()], " entries, not ",
-                                           parameters[p].NumElements());
+        return invalid("parameter ", p, " must have ", sizes[p % sizes.size()], " entries, not ",
+                       parameters[p].NumElements());
       }
       embedding->nets.parameters.push_back(data<T>(parameters[p]));
     }
@@ -385,10 +377,10 @@ class ForceGradOp : public EmbeddingOp<T> {
     OP_REQUIRES_OK(ctx, this->require_shape("A", A, this->X_shape(embedding)));
     const int64_t nframes = embedding.atoms.nframes;
     const int64_t nslots = this->nslots(ctx);
-    OP_REQUIRES_OK(ctx, this->require_shape("dforce", ctx->input(5),
-                                            tf::TensorShape({nframes, 3 * nslots})));
     OP_REQUIRES_OK(
-        ctx, this->require_shape("dvirial", ctx->input(6), tf::TensorShape({nframes, 9})));
+        ctx, this->require_shape("dforce", ctx->input(5), tf::TensorShape({nframes, 3 * nslots})));
+    OP_REQUIRES_OK(ctx,
+                   this->require_shape("dvirial", ctx->input(6), tf::TensorShape({nframes, 9})));
     OP_REQUIRES_OK(ctx, this->require_shape("datom_virial", ctx->input(7),
                                             tf::TensorShape({nframes, 9 * nslots})));
     tf::Tensor* dA = nullptr;
@@ -402,10 +394,10 @@ class ForceGradOp : public EmbeddingOp<T> {
 };
 
 REGISTER_KERNEL_BUILDER(Name(DPMASK_OP("RealAtoms")).Device(tf::DEVICE_CPU), RealAtomsOp);
-#define DPMASK_REGISTER(name, Op)                                                              \
-  REGISTER_KERNEL_BUILDER(                                                                     \
-      Name(DPMASK_OP(name)).Device(tf::DEVICE_CPU).TypeConstraint<float>("T"), Op<float>);     \
-  REGISTER_KERNEL_BUILDER(                                                                     \
+#define DPMASK_REGISTER(name, Op)                                                                  \
+  REGISTER_KERNEL_BUILDER(Name(DPMASK_OP(name)).Device(tf::DEVICE_CPU).TypeConstraint<float>("T"), \
+                          Op<float>);                                                              \
+  REGISTER_KERNEL_BUILDER(                                                                         \
       Name(DPMASK_OP(name)).Device(tf::DEVICE_CPU).TypeConstraint<double>("T"), Op<double>)
 DPMASK_REGISTER("Embed", EmbedOp);
 DPMASK_REGISTER("EmbedGrad", EmbedGradOp);

@@ -76,7 +76,7 @@ def real_atoms(types, mask):
 
 def embedded_environment(coord, types, mask, ntypes, n, net, parameters, **shape):
     """X [real atoms, 4, M1] of frames coord [nframes, nslots, 3]; weights w = mask."""
-    nframes, nslots = types.shape
+    nslots = types.shape[1]
     rows = real_atoms(types, mask)
     r, t, w = coord.reshape(-1, 3)[rows], types.ravel()[rows], mask.ravel()[rows]
     count = len(parameters_per_net(shape["neuron"], shape["resnet_dt"]))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The kernels against the NumPy reference and finite differences, each by one test body."""
 
-import reference
 import numpy as np
 import pytest
+import reference
 
 from deepmd_mask import _kernels
 
@@ -27,8 +27,18 @@ def isa(request, monkeypatch):
 class Case:
     """Random frames and nets, for the kernels and for the reference."""
 
-    def __init__(self, seed=0, nreal=(7, 4), nslots=SLOTS, one_side=True, resnet_dt=True,
-                 activation="tanh", neuron=(5, 10, 10, 7), excluded=(), dtype=np.float64):
+    def __init__(
+        self,
+        seed=0,
+        nreal=(7, 4),
+        nslots=SLOTS,
+        one_side=True,
+        resnet_dt=True,
+        activation="tanh",
+        neuron=(5, 10, 10, 7),
+        excluded=(),
+        dtype=np.float64,
+    ):
         rng = np.random.default_rng(seed)
         self.dtype = dtype
         self.nframes = len(nreal)
@@ -55,25 +65,40 @@ class Case:
 
     def kernels(self, atoms, parameters=None, threads=1):
         Embedding = {np.float64: _kernels.Embedding64, np.float32: _kernels.Embedding32}[self.dtype]
-        return Embedding(atoms, net=self.net, parameters=parameters or self.parameters, n=N,
-                         threads=threads, **self.shape)
+        return Embedding(
+            atoms,
+            net=self.net,
+            parameters=parameters or self.parameters,
+            n=N,
+            threads=threads,
+            **self.shape,
+        )
 
     def X(self, coord=None, parameters=None):
         """X by the reference, in float64."""
         coord = self.coord if coord is None else coord
         parameters = parameters or [p.astype(np.float64) for p in self.parameters]
         return reference.embedded_environment(
-            np.where(self.mask[..., None] > 0, coord, 0), self.types, self.mask, NTYPES, N,
-            self.net, parameters, **self.shape)
+            np.where(self.mask[..., None] > 0, coord, 0),
+            self.types,
+            self.mask,
+            NTYPES,
+            N,
+            self.net,
+            parameters,
+            **self.shape,
+        )
 
     def random_X(self):
         return self.rng.normal(size=self.X().shape).astype(self.dtype)
 
     def random_cotangents(self):
         nslots = self.mask.shape[1]
-        return {"force": self.rng.normal(size=(self.nframes, nslots, 3)),
-                "virial": self.rng.normal(size=(self.nframes, 9)),
-                "atom_virial": self.rng.normal(size=(self.nframes, nslots, 9))}
+        return {
+            "force": self.rng.normal(size=(self.nframes, nslots, 3)),
+            "virial": self.rng.normal(size=(self.nframes, 9)),
+            "atom_virial": self.rng.normal(size=(self.nframes, nslots, 9)),
+        }
 
     def assert_close(self, found, wanted, scale=None):
         """Within the tolerance of the precision times the largest number wanted, or scale."""
@@ -125,8 +150,12 @@ def test_embed_grad(case, isa):
     for k, grad in enumerate(grads):
         direction = case.rng.normal(size=grad.shape)
         wanted = reference.derivative(
-            lambda p, k=k: np.sum(dX * case.X(parameters=[*parameters[:k], p, *parameters[k + 1:]])),
-            parameters[k], direction)
+            lambda p, k=k: np.sum(
+                dX * case.X(parameters=[*parameters[:k], p, *parameters[k + 1 :]])
+            ),
+            parameters[k],
+            direction,
+        )
         case.assert_projects(grad, direction, wanted)
 
 
@@ -170,8 +199,14 @@ def test_force_grad_is_the_gradient_of_force(case, isa):
         direction = case.rng.normal(size=grad.shape)
         step = 1e-5
         shifted = [
-            loss(A, [*case.parameters[:k], case.parameters[k] + sign * step * direction,
-                     *case.parameters[k + 1:]])
+            loss(
+                A,
+                [
+                    *case.parameters[:k],
+                    case.parameters[k] + sign * step * direction,
+                    *case.parameters[k + 1 :],
+                ],
+            )
             for sign in (1, -1)
         ]
         wanted = (shifted[0] - shifted[1]) / (2 * step)

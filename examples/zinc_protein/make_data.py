@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
 """Make the data set of this example: zinc with ligands that occur in proteins.
 
 Each trajectory holds Zn(2+) with three to five ligands drawn at random from imidazole (as in

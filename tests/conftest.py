@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What several test modules share."""
+
+import os
+
+import helpers
+import pytest
+
+os.environ.pop("DP_MASK", None)  # this process has the plugin; second processes are told
+
+
+class Trained:
+    """A small frozen model, the frames that it has seen, and where it was made."""
+
+    def __init__(self, directory, frames):
+        from deepmd.infer import DeepPot
+
+        self.directory = directory
+        self.frames = frames
+        self.model = directory / "frozen.pb"
+        self.potential = DeepPot(str(self.model))
+
+    def evaluate(self, frames=None, **changes):
+        """Return what the potential gives for frames, which keywords change."""
+        from jobs import evaluate
+
+        options = {name: changes.pop(name) for name in ("atomic", "batch") if name in changes}
+        frames = (frames or self.frames)._replace(**changes)
+        return evaluate(self.potential, frames.coord, frames.types, frames.mask, **options)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """Train a small model for three steps, in this process."""
+    from jobs import run
+
+    directory = tmp_path_factory.mktemp("trained")
+    frames = helpers.random_frames(nframes=4)
+    system = helpers.write_system(directory / "system", frames)
+    jdata = helpers.make_input([system], steps=3, descriptor={"resnet_dt": True})
+    helpers.write_input(directory, jdata)
+    run([[directory, "train", "input.json"], [directory, "freeze", "-o", "frozen.pb"]])
+    return Trained(directory, frames)

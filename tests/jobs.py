@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Run several dp commands in one process, because each start of TensorFlow takes seconds.
+
+A job is a list: a working directory, then the arguments of ``dp``; or, in their place, "eval",
+a frozen model and a system, which writes what DeepPot gives, frame by frame, to MODEL.npz.
+DP_MASK=builtin in the environment makes the built-in do it.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+if os.environ.get("DP_MASK") == "builtin":
+    import builtin  # noqa: F401  the built-in, made able to start from a frozen model
+
+from deepmd.main import main
+
+OUTPUTS = ("energy", "force", "virial", "atom_energy", "atom_virial")
+
+
+def evaluate(model, coord, types, mask, atomic=True, batch=None):
+    """Evaluate a model on frames.
+
+    Parameters
+    ----------
+    model
+        A DeepPot or the path of a frozen model.
+    coord, types, mask
+        [nframes, nslots, 3], [nslots] and [nframes, nslots].
+    atomic
+        Whether atomic energies and virials are wanted.
+    batch
+        Number of frames to give at once; the built-in takes one only.
+
+    Returns
+    -------
+    dict
+        Arrays by name.
+    """
+    if not hasattr(model, "eval"):
+        from deepmd.infer import DeepPot
+
+        model = DeepPot(str(model))
+    nframes, nslots = mask.shape
+    parts = [slice(f, f + (batch or nframes)) for f in range(0, nframes, batch or nframes)]
+    results = [
+        model.eval(
+            coord[part].reshape(-1, 3 * nslots),
+            None,
+            types,
+            atomic=atomic,
+            aparam=mask[part].reshape(-1, nslots),
+        )
+        for part in parts
+    ]
+    return {
+        name: np.concatenate(arrays)
+        for name, arrays in zip(OUTPUTS, zip(*results, strict=True), strict=False)
+    }
+
+
+def evaluate_system(model, system):
+    """Evaluate a frozen model on the first set of a system and write the result beside it."""
+    types = np.loadtxt(Path(system) / "type.raw", dtype=int)
+    coord, mask = (np.load(Path(system) / "set.000" / f"{k}.npy") for k in ("coord", "aparam"))
+    np.savez(f"{model}.npz", **evaluate(model, coord.reshape(*mask.shape, 3), types, mask, batch=1))
+
+
+def run(jobs):
+    """Run the jobs one after the other."""
+    home = Path.cwd()
+    for directory, *arguments in jobs:
+        os.chdir(directory)
+        try:
+            if arguments[0] == "eval":
+                evaluate_system(*arguments[1:])
+            else:
+                main(arguments)
+        finally:
+            os.chdir(home)
+
+
+if __name__ == "__main__":
+    run(json.loads(Path(sys.argv[1]).read_text()))
