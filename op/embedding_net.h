@@ -41,25 +41,15 @@ class LayerOnTile {
     const Eigen::Map<const Matrix<T>> W(parameters[0], in_, out_);
     const Eigen::Map<const RowVector<T>> b(parameters[1], out_);
     auto z = z_.topRows(size);
-    z.noalias() = h.topRows(size) * W;
-    z.rowwise() += b;
+    z.rowwise() = b;
+    z.noalias() += h.topRows(size) * W;
     activate<kOrder>(activation_, threshold_, flat(z_, size), flat(a_, size), flat(d1_, size),
                      flat(d2_, size));
-    output.topRows(size) = a_.topRows(size);
-    if (kDerivative) {
-      dz_.topRows(size).noalias() = dh.topRows(size) * W;
-      flat(doutput, size) = flat(d1_, size) * flat(dz_, size);
-    }
-    if (has_timestep_) {
-      const Eigen::Map<const RowVector<T>> timestep(parameters[2], out_);
-      output.topRows(size).array().rowwise() *= timestep.array();
-      if (kDerivative) doutput.topRows(size).array().rowwise() *= timestep.array();
-    }
-    if (!has_skip_) return;
-    for (int64_t column = 0; column < out_; column += in_) {
-      output.block(0, column, size, in_) += h.topRows(size);
-      if (kDerivative) doutput.block(0, column, size, in_) += dh.topRows(size);
-    }
+    const T* timestep = has_timestep_ ? parameters[2] : nullptr;
+    add_skip(size, a_.topRows(size), h, timestep, output);
+    if (!kDerivative) return;
+    dz_.topRows(size).noalias() = dh.topRows(size) * W;
+    add_skip(size, d1_.topRows(size).cwiseProduct(dz_.topRows(size)), dh, timestep, doutput);
   }
 
   // Adds to the gradient of the parameters, and sets gh and gdh unless this is the first layer.
@@ -96,6 +86,26 @@ class LayerOnTile {
  private:
   using Flat = Eigen::Map<Eigen::Array<T, Eigen::Dynamic, 1>>;
   static Flat flat(Matrix<T>& m, int64_t size) { return Flat(m.data(), size * m.cols()); }
+
+  // output = value * timestep + skip(h)
+  template <typename Value>
+  void add_skip(int64_t size, const Value& value, const Matrix<T>& h, const T* timestep_data,
+                Matrix<T>& output) const {
+    if (!has_skip_) {
+      output.topRows(size) = value;
+      return;
+    }
+    for (int64_t column = 0; column < out_; column += in_) {
+      auto out = output.block(0, column, size, in_).array();
+      const auto v = value.middleCols(column, in_).array();
+      if (has_timestep_) {
+        const Eigen::Map<const RowVector<T>> timestep(timestep_data + column, in_);
+        out = v.rowwise() * timestep.array() + h.topRows(size).array();
+      } else {
+        out = v + h.topRows(size).array();
+      }
+    }
+  }
 
   // Eigen's own sum over rows takes another order where the array is aligned otherwise.
   template <typename Rows, typename Sum>
