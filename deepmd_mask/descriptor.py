@@ -36,6 +36,8 @@ class RealAtoms(NamedTuple):
         [ntypes * nframes + 1] int64, the row of the first atom of each type in each frame.
     nframes, nslots
         Scalars.
+    ntypes
+        Number of types.
     """
 
     slot: tf.Tensor
@@ -43,14 +45,19 @@ class RealAtoms(NamedTuple):
     first: tf.Tensor
     nframes: tf.Tensor
     nslots: tf.Tensor
+    ntypes: int
 
     def frame(self) -> tf.Tensor:
         """[size] int64, the frame of each atom."""
         return self.slot // tf.cast(self.nslots, tf.int64)
 
-    def type_first(self) -> tf.Tensor:
-        """[ntypes + 1] int64, the row of the first atom of each type."""
-        return self.first[:: self.nframes]
+    def by_type(self, values: tf.Tensor | None) -> list[tf.Tensor | None]:
+        """Cut values [size, ...] into those of each type; None gives None for each."""
+        if values is None:
+            return [None] * self.ntypes
+        type_first = self.first[:: self.nframes]
+        counts = tf.ensure_shape(type_first[1:] - type_first[:-1], [self.ntypes])
+        return tf.split(values, counts)
 
     def to_slots(self, values: tf.Tensor) -> tf.Tensor:
         """Spread values [size] over all slots, [nframes, nslots]; virtual atoms get 0."""
@@ -281,6 +288,7 @@ class DescrptMask(DescrptSe):
             *ops.real_atoms(coord, types, mask, natoms[0], sel=self.sel_a),
             nframes=tf.shape(types)[0],
             nslots=natoms[1],
+            ntypes=self.ntypes,
         )
         input_dict["real_atoms"] = self.real_atoms
         self._embed_inputs = [coord, *self.real_atoms[:3]]

@@ -46,12 +46,11 @@ class MaskEnerFitting(EnerFitting):
             return super().build(inputs, natoms, input_dict, reuse=reuse, suffix=suffix)
         self._attribute_variables(suffix, reuse)
         fparam, aparam = self._frame_and_atom_parameters(atoms, input_dict, suffix, reuse)
-        first = atoms.type_first()
-        energies = []
-        for t in range(self.ntypes):
-            of_type = slice(first[t], first[t + 1])
-            per_atom = [None if p is None else p[of_type] for p in (fparam, aparam)]
-            energies.append(self._energy_of_type(t, inputs[of_type], *per_atom, suffix, reuse))
+        D, fparam, aparam = (atoms.by_type(values) for values in (inputs, fparam, aparam))
+        energies = [
+            self._energy_of_type(t, D[t], fparam[t], aparam[t], suffix, reuse)
+            for t in range(self.ntypes)
+        ]
         e = tf.cast(tf.concat(energies, axis=0), GLOBAL_TF_FLOAT_PRECISION)
         if self.tot_ener_zero:
             e -= self._mean_of_frame(atoms, e)

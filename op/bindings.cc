@@ -69,6 +69,9 @@ class Atoms {
   double min_distance() const { return list_.min_distance; }
   Array<int64_t> slot() const { return Array<int64_t>(list_.slot.size(), list_.slot.data()); }
   Array<int64_t> first() const { return Array<int64_t>(list_.first.size(), list_.first.data()); }
+  Array<double> weight() const { return Array<double>(list_.weight.size(), list_.weight.data()); }
+  Array<double> coordinates() const { return coord_; }
+  int64_t ntypes() const { return ntypes_; }
   void set_weight(Array<double> weight) {
     require(weight.size() == static_cast<py::ssize_t>(list_.weight.size()),
             "weight must have one number for each real atom");
@@ -231,6 +234,9 @@ PYBIND11_MODULE(_kernels, m) {
            py::arg("type"), py::arg("mask"), py::arg("ntypes"))
       .def_property_readonly("slot", &Atoms::slot)
       .def_property_readonly("first", &Atoms::first)
+      .def_property_readonly("weight", &Atoms::weight)
+      .def_property_readonly("coord", &Atoms::coordinates)
+      .def_property_readonly("ntypes", &Atoms::ntypes)
       .def_property_readonly("min_distance", &Atoms::min_distance)
       .def("set_weight", &Atoms::set_weight, py::arg("weight"));
   m.def(

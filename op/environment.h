@@ -6,6 +6,13 @@
 
 #include <cmath>
 
+// The CPU and the CUDA kernels share these functions.
+#ifdef __CUDACC__
+#define DPMASK_DEVICE __host__ __device__
+#else
+#define DPMASK_DEVICE
+#endif
+
 namespace dpmask {
 
 struct EnvironmentRow {
@@ -15,7 +22,8 @@ struct EnvironmentRow {
   double R[4];  // w (1/r, x/r^2, y/r^2, z/r^2)
 };
 
-static inline EnvironmentRow environment_row(const double* r_i, const double* r_j, double w) {
+DPMASK_DEVICE static inline EnvironmentRow environment_row(const double* r_i, const double* r_j,
+                                                           double w) {
   EnvironmentRow row;
   double r2 = 0;
   for (int a = 0; a < 3; ++a) {
@@ -23,15 +31,15 @@ static inline EnvironmentRow environment_row(const double* r_i, const double* r_
     r2 += row.r[a] * row.r[a];
   }
   row.w = w;
-  row.s = 1 / std::sqrt(r2);
+  row.s = 1 / sqrt(r2);
   row.R[0] = w * row.s;
   for (int a = 0; a < 3; ++a) row.R[1 + a] = w * row.r[a] * row.s * row.s;
   return row;
 }
 
 // dE/dr [3], given dR = dE/dR [4] and ds = dE/ds beyond what s does through R.
-static inline void environment_reverse(const EnvironmentRow& row, const double* dR, double ds,
-                                       double* dr) {
+DPMASK_DEVICE static inline void environment_reverse(const EnvironmentRow& row, const double* dR,
+                                                     double ds, double* dr) {
   const double s2 = row.s * row.s;
   const double radial = dR[1] * row.r[0] + dR[2] * row.r[1] + dR[3] * row.r[2];
   for (int a = 0; a < 3; ++a) {
@@ -41,7 +49,8 @@ static inline void environment_reverse(const EnvironmentRow& row, const double* 
 }
 
 // The derivatives tR [4] of R and, returned, of s along dr/dt = u [3].
-static inline double environment_tangent(const EnvironmentRow& row, const double* u, double* tR) {
+DPMASK_DEVICE static inline double environment_tangent(const EnvironmentRow& row, const double* u,
+                                                       double* tR) {
   const double s2 = row.s * row.s;
   const double radial = row.r[0] * u[0] + row.r[1] * u[1] + row.r[2] * u[2];
   const double ts = -row.s * s2 * radial;

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The kernels against the NumPy reference and finite differences, each by one test body."""
 
+import cuda_kernels
 import numpy as np
 import pytest
 import reference
@@ -256,10 +257,16 @@ def test_weights_scale_the_environment(isa):
     case.assert_projects(-force, direction, wanted)
 
 
-def test_environment_matrix(case):
+@pytest.fixture(params=["cpu", "cuda"])
+def environment_kernels(request):
+    """Return the kernels of the environment matrix, of each implementation."""
+    return _kernels if request.param == "cpu" else cuda_kernels.load()
+
+
+def test_environment_matrix(case, environment_kernels):
     """R and its reverse, which have no net: dense pairs, frame after frame."""
     atoms = case.atoms
-    R = _kernels.environment(atoms)
+    R = environment_kernels.environment(atoms)
 
     def wanted(coord):
         blocks = [np.zeros((0, 4))]
@@ -275,12 +282,12 @@ def test_environment_matrix(case):
 
     case.assert_close(R, wanted(case.coord))
     dR = case.rng.normal(size=R.shape)
-    force, virial, atom_virial = _kernels.environment_force(atoms, dR)
+    force, virial, atom_virial = environment_kernels.environment_force(atoms, dR)
     direction = case.rng.normal(size=case.coord.shape)
     along = reference.derivative(wanted, case.coord, direction)
     case.assert_projects(-force, direction, np.sum(dR * along))
     cotangents = case.random_cotangents()
-    ddR = _kernels.environment_force_grad(atoms, **cotangents)
+    ddR = environment_kernels.environment_force_grad(atoms, **cotangents)
     outputs = (force, virial, atom_virial)
     loss = sum(np.sum(c * o) for c, o in zip(cotangents.values(), outputs, strict=True))
     case.assert_projects(ddR, dR, loss)

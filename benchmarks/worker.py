@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""One side of a comparison: times training steps and evaluations in a process of its own.
+
+run.py starts it twice, once with DP_MASK=builtin, and sends one JSON request per line:
+{"do": "train" or "eval", "input": ..., "system": ..., "frame": ..., "repeat": ...}. The answer is
+a list of seconds, the last line on standard output.
+"""
+
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+REPLY = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)  # what DeePMD-kit prints is not an answer
+
+import numpy as np
+from deepmd.infer import DeepPot
+from deepmd.tf.entrypoints.freeze import freeze
+from deepmd.tf.entrypoints.train import get_data
+from deepmd.tf.env import tf
+from deepmd.tf.train.run_options import RunOptions
+from deepmd.tf.train.trainer import DPTrainer
+from deepmd.utils.argcheck import normalize
+from deepmd.utils.compat import update_deepmd_input
+
+
+class Training:
+    """A training session that is run step by step."""
+
+    def __init__(self, jdata: dict) -> None:
+        tf.reset_default_graph()
+        self.trainer = DPTrainer(jdata, run_opt=RunOptions(log_level=30))
+        type_map = jdata["model"]["type_map"]
+        data = get_data(jdata["training"]["training_data"], 0, type_map, None)
+        data.add_data_requirements(self.trainer.data_requirements)
+        self.trainer.build(data, stop_batch=1_000_000)
+        self.trainer._init_session()
+        self.feed = self.trainer.get_feed_dict(data.get_batch(), is_training=True)
+
+    def step(self) -> None:
+        """Run one training step."""
+        self.trainer.sess.run(self.trainer.train_op, feed_dict=self.feed)
+
+    def freeze(self, folder: str) -> str:
+        """Write a frozen model."""
+        self.trainer.saver.save(self.trainer.sess, f"{folder}/model.ckpt")
+        freeze(checkpoint_folder=f"{folder}/model.ckpt", output=f"{folder}/frozen.pb")
+        return f"{folder}/frozen.pb"
+
+
+def evaluation(model: DeepPot, system: Path, frame: int):
+    """Return a function that evaluates one frame."""
+    types = np.loadtxt(system / "type.raw", dtype=int)
+    coord, mask = (np.load(system / f"set.000/{key}.npy")[frame] for key in ("coord", "aparam"))
+    return lambda: model.eval(coord[None], None, types, aparam=mask[None])
+
+
+def timed(action, repeat: int) -> list[float]:
+    """Return the seconds of each of several calls, after two that warm up."""
+    seconds = []
+    for _ in range(repeat + 2):
+        start = time.perf_counter()
+        action()
+        seconds.append(time.perf_counter() - start)
+    return seconds[2:]
+
+
+def main() -> None:
+    """Answer requests until standard input ends."""
+    sessions = {}
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        for line in sys.stdin:
+            request = json.loads(line)
+            key = json.dumps([request["input"], request["system"]])
+            if key not in sessions:
+                jdata = normalize(update_deepmd_input(request["input"], warning=False))
+                jdata["training"]["training_data"]["systems"] = [request["system"]]
+                training = Training(jdata)
+                sessions[key] = (training, DeepPot(training.freeze(folder)))
+            training, model = sessions[key]
+            action = training.step
+            if request["do"] == "eval":
+                action = evaluation(model, Path(request["system"]), request["frame"])
+            print(json.dumps(timed(action, request["repeat"])), file=REPLY, flush=True)
+
+
+if __name__ == "__main__":
+    main()
