@@ -51,13 +51,14 @@ class RealAtoms(NamedTuple):
         """[size] int64, the frame of each atom."""
         return self.slot // tf.cast(self.nslots, tf.int64)
 
-    def by_type(self, values: tf.Tensor | None) -> list[tf.Tensor | None]:
-        """Cut values [size, ...] into those of each type; None gives None for each."""
-        if values is None:
-            return [None] * self.ntypes
-        type_first = self.first[:: self.nframes]
-        counts = tf.ensure_shape(type_first[1:] - type_first[:-1], [self.ntypes])
-        return tf.split(values, counts)
+    def type_first(self) -> tf.Tensor:
+        """[ntypes + 1] int64, the row of the first atom of each type."""
+        return self.first[:: self.nframes]
+
+    def type(self) -> tf.Tensor:
+        """[size] int32, the type of each atom."""
+        type_first = self.type_first()
+        return tf.repeat(tf.range(self.ntypes), type_first[1:] - type_first[:-1])
 
     def to_slots(self, values: tf.Tensor) -> tf.Tensor:
         """Spread values [size] over all slots, [nframes, nslots]; virtual atoms get 0."""

@@ -1,13 +1,40 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The energy fitting net on real atoms only, e_i = F_{t_i}(D_i) + b_{t_i}."""
 
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 from deepmd.tf.env import GLOBAL_TF_FLOAT_PRECISION, tf
 from deepmd.tf.fit.ener import EnerFitting
+from deepmd.tf.utils.network import variable_summaries
 
-from .descriptor import RealAtoms
+from . import ops
+from .descriptor import PRECISIONS, RealAtoms
+
+
+class Layer(NamedTuple):
+    """One layer of the nets of all types.
+
+    Attributes
+    ----------
+    matrices
+        ntypes of [inputs, outputs].
+    biases
+        ntypes of [outputs].
+    timesteps
+        ntypes of [outputs], or empty.
+    is_hidden
+        Whether an activation function follows.
+    has_skip
+        Whether the input is added to the output.
+    """
+
+    matrices: list[tf.Variable]
+    biases: list[tf.Variable]
+    timesteps: list[tf.Variable]
+    is_hidden: bool
+    has_skip: bool
 
 
 class MaskEnerFitting(EnerFitting):
@@ -40,62 +67,108 @@ class MaskEnerFitting(EnerFitting):
         -------
         tf.Tensor
             e [nframes * nloc]; 0 for virtual atoms.
+
+        Raises
+        ------
+        ValueError
+            If the precision is neither float64 nor float32.
         """
         atoms = (input_dict or {}).get("real_atoms")
         if atoms is None:
             return super().build(inputs, natoms, input_dict, reuse=reuse, suffix=suffix)
+        if self.fitting_precision not in PRECISIONS:
+            msg = "se_a_mask: the precision of fitting_net must be float64, float32 or default"
+            raise ValueError(msg)
         self._attribute_variables(suffix, reuse)
-        fparam, aparam = self._frame_and_atom_parameters(atoms, input_dict, suffix, reuse)
-        D, fparam, aparam = (atoms.by_type(values) for values in (inputs, fparam, aparam))
-        energies = [
-            self._energy_of_type(t, D[t], fparam[t], aparam[t], suffix, reuse)
-            for t in range(self.ntypes)
-        ]
-        e = tf.cast(tf.concat(energies, axis=0), GLOBAL_TF_FLOAT_PRECISION)
+        per_atom = self._frame_and_atom_parameters(atoms, input_dict, suffix, reuse)
+        width = self.dim_descrpt + sum(values.shape[1] for values in per_atom)
+        layers = self._layers(width, suffix, reuse)
+        e = self._energies(atoms, layers, inputs, per_atom)
+        if self.atom_ener:  # the energy bias is then that of the atom in vacuum
+            vacuum = self._energies(atoms, layers, tf.zeros_like(inputs), per_atom)
+            assigned = [
+                t < len(self.atom_ener) and self.atom_ener[t] is not None
+                for t in range(self.ntypes)
+            ]
+            e -= vacuum * tf.gather(tf.constant(assigned, e.dtype), atoms.type())
+        e += tf.gather(self.t_bias_atom_e, atoms.type())
         if self.tot_ener_zero:
-            e -= self._mean_of_frame(atoms, e)
+            frame = atoms.frame()
+            e -= tf.gather(tf.math.unsorted_segment_mean(e, frame, atoms.nframes), frame)
         tf.summary.histogram("fitting_net_output", e)
         weighted = e * tf.cast(atoms.weight, e.dtype)
         return tf.reshape(atoms.to_slots(weighted)[:, : natoms[0]], [-1])
 
-    def _energy_of_type(
-        self,
-        t: int,
-        D: tf.Tensor,
-        fparam: tf.Tensor | None,
-        aparam: tf.Tensor | None,
-        suffix: str,
-        reuse: bool | None,
+    def _energies(
+        self, atoms: RealAtoms, layers: list[Layer], D: tf.Tensor, per_atom: list[tf.Tensor]
     ) -> tf.Tensor:
-        """Return e [atoms of the type].
+        """Return F(D), [size], of inputs D and more parameters, each [size, width]."""
+        types = atoms.type()
+        h = tf.cast(tf.concat([D, *per_atom], axis=1), self.fitting_precision)
+        for layer in layers:
+            z = ops.product_by_type(atoms.type_first(), h, layer.matrices, transposed=False)
+            z += tf.gather(tf.stack(layer.biases), types)
+            out = self.fitting_activation_fn(z) if layer.is_hidden else z
+            if layer.timesteps:
+                out *= tf.gather(tf.stack(layer.timesteps), types)
+            h = h + out if layer.has_skip else out
+        return tf.cast(h[:, 0], GLOBAL_TF_FLOAT_PRECISION)
 
-        DeePMD-kit's layers take [frames, atoms, M1 * M2]; here each atom is a frame of its own,
-        so that it gets the frame parameters of its real frame.
+    def _layers(self, width: int, suffix: str, reuse: bool | None) -> list[Layer]:
+        """Create the variables, under the names and with the seeds of EnerFitting."""
+        sizes = [width, *self.n_neuron, 1]
+        layers = []
+        for k, (inputs, outputs) in enumerate(pairwise(sizes)):
+            is_hidden = k < len(self.n_neuron)
+            has_skip = is_hidden and k > 0 and inputs == outputs
+            layer = Layer([], [], [], is_hidden, has_skip)
+            for t in range(self.ntypes):
+                name, reuse_layer = self._name_of(k, t, suffix, reuse)
+                seed = self._seed_of(k, t)
+                with tf.variable_scope(name, reuse=reuse_layer):
+                    spread = 1 / np.sqrt(inputs + outputs)
+                    matrix = self._variable(k, "matrix", [inputs, outputs], (0.0, spread), seed[0])
+                    layer.matrices.append(matrix)
+                    bias = self._variable(k, "bias", [outputs], (0.0, 1.0), seed[1])
+                    layer.biases.append(bias)
+                    if has_skip and self.resnet_dt:
+                        idt = self._variable(k, "idt", [outputs], (0.1, 0.001), seed[2])
+                        layer.timesteps.append(idt)
+            layers.append(layer)
+        return layers
+
+    def _name_of(self, k: int, t: int, suffix: str, reuse: bool | None) -> tuple[str, bool | None]:
+        """Return the scope of layer k of type t, and whether to reuse its variables."""
+        shared = self.layer_name[k] if self.layer_name else None
+        if shared is not None:
+            return f"share_{shared}_type_{t}", tf.AUTO_REUSE
+        layer = f"layer_{k}" if k < len(self.n_neuron) else "final_layer"
+        return f"{layer}_type_{t}{suffix}", reuse
+
+    def _seed_of(self, k: int, t: int) -> list[int | None]:
+        """Return the seeds of matrix, bias and timestep of layer k of type t."""
+        if self.seed is None or self.uniform_seed:
+            return [self.seed] * 3
+        first = self.seed + self.seed_shift * (t * (len(self.n_neuron) + 1) + k)
+        return [first, first + 1, first + 2]
+
+    def _variable(
+        self, k: int, name: str, size: list[int], normal: tuple[float, float], seed: int | None
+    ) -> tf.Variable:
+        """Create a parameter of layer k in the current scope.
+
+        Its start is drawn with the given mean and standard deviation, or is that of the frozen
+        model to start from.
         """
-
-        def layers(D: tf.Tensor, reuse: bool | None) -> tf.Tensor:
-            out = self._build_lower(
-                0,
-                1,
-                D[:, None],
-                fparam,
-                aparam,
-                type_suffix=f"_type_{t}",
-                suffix=suffix,
-                reuse=reuse,
-            )
-            return tf.reshape(out, [-1])
-
-        e = layers(D, reuse)
-        if t < len(self.atom_ener) and self.atom_ener[t] is not None:
-            e -= layers(tf.zeros_like(D), reuse=True)  # the bias is then the atom in vacuum
-        return e + self.t_bias_atom_e[t]
-
-    def _mean_of_frame(self, atoms: RealAtoms, e: tf.Tensor) -> tf.Tensor:
-        """Return, for each atom, the mean of e over the real atoms of its frame."""
-        frame = atoms.frame()
-        total = tf.math.unsorted_segment_mean(e, frame, atoms.nframes)
-        return tf.gather(total, frame)
+        initializer = tf.random_normal_initializer(*normal, seed=seed)
+        if self.fitting_net_variables is not None:
+            start = self.fitting_net_variables[f"{tf.get_variable_scope().name}/{name}"]
+            initializer = tf.constant_initializer(start)
+        created = tf.get_variable(
+            name, size, self.fitting_precision, initializer, trainable=self.trainable[k]
+        )
+        variable_summaries(created, name)
+        return created
 
     def _attribute_variables(self, suffix: str, reuse: bool | None) -> None:
         """Create what every frozen energy model carries."""
@@ -106,22 +179,19 @@ class MaskEnerFitting(EnerFitting):
 
     def _frame_and_atom_parameters(
         self, atoms: RealAtoms, input_dict: dict[str, Any], suffix: str, reuse: bool | None
-    ) -> tuple[tf.Tensor | None, tf.Tensor | None]:
-        """Return the normalised parameters of each real atom, each None if the net has none."""
-        fparam = aparam = None
+    ) -> list[tf.Tensor]:
+        """Return the normalised parameters that the net takes beside D, each [size, width]."""
+        found = []
         with tf.variable_scope(f"fitting_attr{suffix}", reuse=reuse):
             if self.numb_fparam > 0:
-                fparam = tf.reshape(input_dict["fparam"], [-1, self.numb_fparam])
-                fparam = tf.gather(
-                    _normalised("fparam", fparam, self.fparam_avg, self.fparam_inv_std),
-                    atoms.frame(),
-                )
+                values = tf.reshape(input_dict["fparam"], [-1, self.numb_fparam])
+                values = _normalised("fparam", values, self.fparam_avg, self.fparam_inv_std)
+                found.append(tf.gather(values, atoms.frame()))
             if self.numb_aparam > 0 and not self.use_aparam_as_mask:
-                aparam = tf.reshape(input_dict["aparam"], [-1, self.numb_aparam])
-                aparam = tf.gather(
-                    _normalised("aparam", aparam, self.aparam_avg, self.aparam_inv_std), atoms.slot
-                )
-        return fparam, aparam
+                values = tf.reshape(input_dict["aparam"], [-1, self.numb_aparam])
+                values = _normalised("aparam", values, self.aparam_avg, self.aparam_inv_std)
+                found.append(tf.gather(values, atoms.slot))
+        return found
 
 
 def _fixed(name: str, value: np.ndarray) -> tf.Variable:

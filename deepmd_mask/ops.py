@@ -43,6 +43,8 @@ embed = _function("embed")
 embed_grad = _function("embed_grad")
 force = _function("force")
 force_grad = _function("force_grad")
+product_by_type = _function("product_by_type")
+outer_by_type = _function("outer_by_type")
 
 
 def _attributes(op: tf.Operation) -> dict[str, Any]:
@@ -74,3 +76,20 @@ def _force_gradient(
         *common, A, dforce, dvirial, datom_virial, parameters, **_attributes(op)
     )
     return [*[None] * COMMON_INPUTS, dA, *dparameters]
+
+
+@tf_ops.RegisterGradient(f"{PREFIX}ProductByType")
+def _product_by_type_gradient(op: tf.Operation, dy: tf.Tensor) -> list[tf.Tensor | None]:
+    type_first, x, *matrices = op.inputs
+    transposed = op.get_attr("transposed")
+    dx = product_by_type(type_first, dy, matrices, transposed=not transposed)
+    factors = (dy, x) if transposed else (x, dy)
+    return [None, dx, *outer_by_type(type_first, *factors, ntypes=len(matrices))]
+
+
+@tf_ops.RegisterGradient(f"{PREFIX}OuterByType")
+def _outer_by_type_gradient(op: tf.Operation, *dmatrices: tf.Tensor) -> list[tf.Tensor | None]:
+    type_first, x, y = op.inputs
+    dx = product_by_type(type_first, y, dmatrices, transposed=True)
+    dy = product_by_type(type_first, x, dmatrices, transposed=False)
+    return [None, dx, dy]

@@ -9,12 +9,12 @@
 
 #include "embedding_units.h"
 #include "environment.h"
+#include "instruction_set.h"
 #include "pairs.h"
 
 namespace dpmask {
 namespace {
 
-enum class InstructionSet { baseline, avx2, avx512 };
 constexpr const char* kNames[] = {"baseline", "avx2", "avx512"};
 
 InstructionSet best_instruction_set() {
@@ -26,32 +26,6 @@ InstructionSet best_instruction_set() {
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return InstructionSet::avx2;
 #endif
   return InstructionSet::baseline;
-}
-
-InstructionSet chosen_instruction_set() {
-  const InstructionSet best = best_instruction_set();
-  const char* wish = std::getenv("DP_MASK_ISA");
-  if (wish == nullptr) return best;
-  for (int isa = 0; isa <= static_cast<int>(best); ++isa) {
-    if (std::string(wish) == kNames[isa]) return static_cast<InstructionSet>(isa);
-  }
-  throw std::invalid_argument(std::string("DP_MASK_ISA is \"") + wish +
-                              "\"; this machine offers up to \"" + kNames[static_cast<int>(best)] +
-                              "\" of \"baseline\", \"avx2\", \"avx512\"");
-}
-
-template <typename T>
-EmbeddingUnits<T> chosen_units() {
-  switch (chosen_instruction_set()) {
-#ifdef DPMASK_X86
-    case InstructionSet::avx512:
-      return embedding_units_avx512<T>();
-    case InstructionSet::avx2:
-      return embedding_units_avx2<T>();
-#endif
-    default:
-      return embedding_units_baseline<T>();
-  }
 }
 
 // The gradient of the nets' parameters, first by unit, so that no two threads add to one number
@@ -142,12 +116,24 @@ EnvironmentRow row_of(const RealAtoms& atoms, const double* coord, int64_t i, in
 
 }  // namespace
 
+InstructionSet chosen_instruction_set() {
+  const InstructionSet best = best_instruction_set();
+  const char* wish = std::getenv("DP_MASK_ISA");
+  if (wish == nullptr) return best;
+  for (int isa = 0; isa <= static_cast<int>(best); ++isa) {
+    if (std::string(wish) == kNames[isa]) return static_cast<InstructionSet>(isa);
+  }
+  throw std::invalid_argument(std::string("DP_MASK_ISA is \"") + wish +
+                              "\"; this machine offers up to \"" + kNames[static_cast<int>(best)] +
+                              "\" of \"baseline\", \"avx2\", \"avx512\"");
+}
+
 std::string instruction_set() { return kNames[static_cast<int>(chosen_instruction_set())]; }
 
 template <typename T>
 void embed(const Embedding<T>& embedding, T* X, const Parallel& parallel) {
   const Pairs pairs(embedding.atoms);
-  const EmbeddingUnits<T> units = chosen_units<T>();
+  const EmbeddingUnits<T> units = DPMASK_CHOOSE(embedding_units);
   parallel(pairs.nunits(), [&](int64_t unit) { units.embed(embedding, pairs, unit, X); });
 }
 
@@ -155,7 +141,7 @@ template <typename T>
 void embed_grad(const Embedding<T>& embedding, const T* dX, const std::vector<T*>& dparameters,
                 const Parallel& parallel) {
   const Pairs pairs(embedding.atoms);
-  const EmbeddingUnits<T> units = chosen_units<T>();
+  const EmbeddingUnits<T> units = DPMASK_CHOOSE(embedding_units);
   UnitGradients<T> gradients(embedding, pairs);
   parallel(pairs.nunits(), [&](int64_t unit) {
     units.embed_grad(embedding, pairs, unit, dX, gradients.of_unit(unit));
@@ -166,7 +152,7 @@ void embed_grad(const Embedding<T>& embedding, const T* dX, const std::vector<T*
 template <typename T>
 void force(const Embedding<T>& embedding, const T* A, const Forces& out, const Parallel& parallel) {
   const Pairs pairs(embedding.atoms);
-  const EmbeddingUnits<T> units = chosen_units<T>();
+  const EmbeddingUnits<T> units = DPMASK_CHOOSE(embedding_units);
   const std::unique_ptr<double[]> dr(new double[3 * pairs.npairs]);
   parallel(pairs.nunits(), [&](int64_t unit) { units.force(embedding, pairs, unit, A, dr.get()); });
   gather_forces(embedding.atoms, pairs, embedding.coord, dr.get(), out, parallel);
@@ -176,7 +162,7 @@ template <typename T>
 void force_grad(const Embedding<T>& embedding, const T* A, const ForceCotangents& cotangents, T* dA,
                 const std::vector<T*>& dparameters, const Parallel& parallel) {
   const Pairs pairs(embedding.atoms);
-  const EmbeddingUnits<T> units = chosen_units<T>();
+  const EmbeddingUnits<T> units = DPMASK_CHOOSE(embedding_units);
   UnitGradients<T> gradients(embedding, pairs);
   parallel(pairs.nunits(), [&](int64_t unit) {
     units.force_grad(embedding, pairs, unit, A, cotangents, dA, gradients.of_unit(unit));

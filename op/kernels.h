@@ -126,6 +126,29 @@ template <typename T>
 void force_grad(const Embedding<T>& embedding, const T* A, const ForceCotangents& cotangents, T* dA,
                 const std::vector<T*>& dparameters, const Parallel& parallel);
 
+// One layer of the fitting nets F: rows sorted by type, and a matrix for each type. A type without
+// rows costs nothing. TensorFlow's own product, in its wheels, uses neither FMA nor AVX-512 for
+// float64.
+template <typename T>
+struct TypeProduct {
+  int64_t ntypes;
+  int64_t inputs, outputs;
+  const int64_t* type_first;       // [ntypes + 1]; rows of type t are type_first[t] to [t + 1]
+  std::vector<const T*> matrices;  // ntypes of [inputs, outputs]
+};
+
+// y [rows, outputs] = x [rows, inputs] W_t or, transposed, y [rows, inputs] = x [rows, outputs]
+// W_t^T.
+template <typename T>
+void product_by_type(const TypeProduct<T>& product, const T* x, bool transposed, T* y,
+                     const Parallel& parallel);
+
+// dmatrices, ntypes of [inputs, outputs]: x_t^T y_t, given x [rows, inputs], y [rows, outputs];
+// the matrices are not read.
+template <typename T>
+void outer_by_type(const TypeProduct<T>& product, const T* x, const T* y,
+                   const std::vector<T*>& dmatrices, const Parallel& parallel);
+
 // The environment matrix by itself, as tests and analysis want it. Pairs (i, j) of real atoms of
 // one frame are numbered densely: frame after frame, i after i, each in order of the rows of
 // RealAtoms; i = j is there and zero.

@@ -31,8 +31,17 @@ class Frames(NamedTuple):
         return Frames(self.types, *(array[frames] for array in self[1:]))
 
     def counts(self):
-        """Real atoms of each type, [nframes, ntypes]."""
+        """Count the real atoms of each type, [nframes, ntypes]."""
         return np.stack([self.mask[:, self.types == t].sum(axis=1) for t in range(3)], axis=1)
+
+    def shortest(self):
+        """Return the distance of the two closest real atoms of any frame."""
+        shortest = np.inf
+        for coord, mask in zip(self.coord, self.mask, strict=True):
+            r = coord[mask == 1]
+            d = np.linalg.norm(r[:, None] - r, axis=2)
+            shortest = min(shortest, d[d > 0].min(initial=np.inf))
+        return shortest
 
 
 def random_frames(seed=0, slots=SLOTS, nframes=3, nreal=None):
@@ -217,11 +226,13 @@ def run_dp(args, cwd, builtin=False, **options):
     return run_python([dp, *args], cwd, **options)
 
 
-def run_jobs(jobs, directory, builtin=False):
-    """Run a list of jobs, which jobs.py describes, in one second process."""
+def run_jobs(jobs, directory, builtin=False, **environment):
+    """Run a list of jobs, which jobs.py describes, in one second process; return its output."""
     file = directory / f"jobs_{'builtin' if builtin else 'plugin'}.json"
     file.write_text(json.dumps([[str(part) for part in job] for job in jobs]))
-    return run_python([TESTS / "jobs.py", file], directory, DP_MASK="builtin" if builtin else "")
+    return run_python(
+        [TESTS / "jobs.py", file], directory, DP_MASK="builtin" if builtin else None, **environment
+    )
 
 
 def parameters(model):

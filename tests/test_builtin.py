@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Against the built-in se_a_mask, which runs in a second process with DP_MASK=builtin.
 
-For each choice of options both start from one model, frozen by the plugin after one step.
-The built-in needs as many slots as sum(sel), and takes one frame at a time.
+For each choice of options both start from one model, frozen by the plugin. The built-in needs as
+many slots as sum(sel), and takes one frame at a time.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -17,10 +17,10 @@ TYPE_MAP = helpers.TYPE_MAP[:2]
 STEPS = 10
 # Forces and energies, relative to the largest.
 TOLERANCE = {"float64": 1e-10, "float32": 2e-5}
-# Parameters after ten steps, relative to the largest of each tensor. In float32 a gradient is
-# known to about 1e-6 of the largest, and where it is no larger than that, Adam, which divides by
-# its size, still makes a full step of 2e-3, in one direction or the other.
-PARAMETER_TOLERANCE = {"float64": 1e-6, "float32": 2e-3}
+# Parameters after ten steps, relative to the largest of each tensor. float32 rounds to 6e-8, and
+# Adam divides a gradient by its size, so that rounding of a gradient moves its parameter by as
+# much, relative to the step; 4e-7 is what is seen, and other machines round otherwise.
+PARAMETER_TOLERANCE = {"float64": 1e-6, "float32": 2e-5}
 
 
 def options(one_side, resnet_dt, exclude, activation, neuron, precision="float64"):
@@ -51,66 +51,94 @@ GRID = {
     "two-gelu-float32": options(False, False, [[0, 1]], "gelu", [3, 6, 6], "float32"),
 }
 FROZEN = "frozen.pb"
+DETAILED = "two-dt-softplus"  # goes through more than the others
 
 
 def train_and_freeze(directory, *start, steps=STEPS):
-    """Return the jobs, after the input of that name has been written."""
+    """Return the jobs, for an input of that many steps."""
     return [
-        [directory, "train", f"input{steps}.json", *start],
+        [directory, "train", f"input{steps}.json", *map(str, start)],
         [directory, "freeze", "-o", FROZEN],
     ]
 
 
 class Grid:
-    """Directories of all runs: start, plugin and both of the built-in, for each choice."""
+    """The directories of all runs: choice of options, then name of the run."""
 
     def __init__(self, root):
         self.root = root
         self.frames = helpers.random_frames(slots=SEL, nframes=3)
         self.system = helpers.write_system(root / "system", self.frames, TYPE_MAP)
-        for choice, chosen in GRID.items():
-            for run in ("start", "same", "plugin", "builtin"):
-                for steps in (0, 1, STEPS):
-                    helpers.write_input(
-                        root / choice / run, self.input(chosen, steps), f"input{steps}.json"
-                    )
 
-    def input(self, chosen, steps):
-        return helpers.make_input(
-            [self.system], steps=steps, sel=SEL, model={"type_map": TYPE_MAP},
-            training={"disp_freq": 100}, **chosen,
-        )  # fmt: skip
+    def directory(self, choice, run):
+        """Return the directory of a run, with its inputs."""
+        directory = self.root / choice / run
+        for steps in (0, STEPS, STEPS + 2):
+            helpers.write_input(directory, self.input(choice, steps), f"input{steps}.json")
+        return directory
 
-    def start_of(self, choice):
-        return self.root / choice / "start" / FROZEN
+    def input(self, choice, steps):
+        common = {"steps": steps, "sel": SEL, "model": {"type_map": TYPE_MAP}}
+        if choice in GRID:
+            return helpers.make_input(
+                [self.system], **common, training={"disp_freq": 100}, **GRID[choice]
+            )
+        jdata = helpers.make_input([self.system], **common, loss={"start_pref_f": 1.0})
+        jdata["model"]["descriptor"] = {
+            "type": "se_e2_a", "sel": [10, 10], "rcut": 4.0, "rcut_smth": 1.0, "neuron": [5, 10],
+            "axis_neuron": 3, "seed": 1,
+        }  # fmt: skip
+        jdata["model"]["fitting_net"] = {"neuron": [9, 9], "seed": 1}
+        return jdata
+
+    def frozen(self, choice, run):
+        return self.root / choice / run / FROZEN
+
+    def checkpoint(self, choice, run):
+        return self.root / choice / run / "model.ckpt"
+
+    def from_start(self, choice, run):
+        start = "--init-frz-model", self.frozen(choice, "start")
+        return train_and_freeze(self.directory(choice, run), *start)
+
+    def restart(self, run):
+        checkpoint = self.checkpoint(DETAILED, "builtin")
+        return train_and_freeze(
+            self.directory(DETAILED, run), "--restart", checkpoint, steps=STEPS + 2
+        )
 
     def make(self):
         """Run everything, the built-in beside the plugin."""
-        jobs.run([j for c in GRID for j in train_and_freeze(self.root / c / "start", steps=1)])
+        jobs.run(job for c in GRID for job in train_and_freeze(self.directory(c, "start"), steps=0))
         with ThreadPoolExecutor() as pool:
             builtin = pool.submit(helpers.run_jobs, self.of_builtin(), self.root, builtin=True)
-            jobs.run([j for c in GRID for j in self.from_start(c, "plugin")])
+            jobs.run(job for c in GRID for job in self.from_start(c, "plugin"))
+            jobs.run(train_and_freeze(self.directory("unmasked", "plugin")))
             builtin.result()
         return self
 
     def of_builtin(self):
-        same = [j for c in GRID for j in self.from_start(c, "same", steps=0)]
-        evaluate = [[self.root / c / "same", "eval", FROZEN, self.system] for c in GRID]
-        return [*same, *evaluate, *(j for c in GRID for j in self.from_start(c, "builtin"))]
+        for choice in GRID:
+            yield from self.from_start(choice, "builtin")
+            yield [self.directory(choice, "builtin"), "eval", FROZEN, self.system]
+        yield from self.restart("builtin-restart")
+        yield from train_and_freeze(self.directory("unmasked", "builtin"))
 
-    def from_start(self, choice, run, steps=STEPS):
-        start = ["--init-frz-model", self.start_of(choice)]
-        return train_and_freeze(self.root / choice / run, *map(str, start), steps=steps)
+    def evaluate(self, model, **options):
+        frames = self.frames
+        return jobs.evaluate(model, frames.coord, frames.types, frames.mask, **options)
 
-    def evaluate(self, model):
-        return jobs.evaluate(model, self.frames.coord, self.frames.types, self.frames.mask)
+    def evaluated_by_builtin(self, choice):
+        with np.load(f"{self.frozen(choice, 'builtin')}.npz") as found:
+            return dict(found)
 
     def parameters(self, choice, run):
-        return helpers.parameters(self.root / choice / run / FROZEN)
+        return helpers.parameters(self.frozen(choice, run))
 
-    def of_builtin_evaluated(self, choice):
-        with np.load(self.root / choice / "same" / f"{FROZEN}.npz") as found:
-            return dict(found)
+    def parameters_after(self, run, *start, steps=0):
+        """Train the detailed choice with the plugin, in this process."""
+        jobs.run(train_and_freeze(self.directory(DETAILED, run), *start, steps=steps))
+        return self.parameters(DETAILED, run)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +155,7 @@ def assert_agree(found, wanted, tolerance):
     np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance * np.abs(wanted).max())
 
 
-def assert_parameters_agree(found, wanted, tolerance):
+def assert_parameters_agree(found, wanted, tolerance=0.0):
     assert set(found) == set(wanted)
     for name, array in wanted.items():
         assert found[name].dtype == array.dtype
@@ -136,8 +164,9 @@ def assert_parameters_agree(found, wanted, tolerance):
 
 @pytest.mark.parametrize("choice", GRID)
 def test_forces_and_atomic_energies_agree(grid, choice):
-    wanted = grid.of_builtin_evaluated(choice)
-    found = grid.evaluate(grid.start_of(choice))
+    """After the ten steps, of which each side has made its own."""
+    wanted = grid.evaluated_by_builtin(choice)
+    found = grid.evaluate(grid.frozen(choice, "plugin"))
     tolerance = TOLERANCE[precision_of(choice)]
     real = grid.frames.mask[..., None]
     assert np.abs(wanted["force"]).max() > 1e-4
@@ -150,14 +179,62 @@ def test_forces_and_atomic_energies_agree(grid, choice):
 
 
 @pytest.mark.parametrize("choice", GRID)
-def test_builtin_starts_from_the_same_parameters(grid, choice):
-    """What the comparison of forces rests on."""
-    assert_parameters_agree(grid.parameters(choice, "same"), grid.parameters(choice, "start"), 0)
-
-
-@pytest.mark.parametrize("choice", GRID)
 def test_ten_steps_agree(grid, choice):
     start, found, wanted = (grid.parameters(choice, run) for run in ("start", "plugin", "builtin"))
     assert_parameters_agree(found, wanted, PARAMETER_TOLERANCE[precision_of(choice)])
-    moved = [np.abs(found[n] - start[n]).max() for n in found if n.split("/")[0] != "final"]
-    assert np.median(moved) > 1e-3
+    for name, before in start.items():
+        if not name.startswith("final") or name.endswith("matrix"):  # forces ignore the last bias
+            assert np.abs(found[name] - before).max() > 1e-3, name
+
+
+def test_command_line_does_the_same(grid):
+    """The runs above share processes; each of these has its own."""
+
+    def train(run):
+        [[directory, *args], freeze] = grid.from_start(DETAILED, f"{run}-alone")
+        helpers.run_dp(args, directory, builtin=run == "builtin")
+        return freeze
+
+    runs = "plugin", "builtin"
+    with ThreadPoolExecutor() as pool:
+        jobs.run(pool.map(train, runs))
+    for run in runs:
+        alone, shared = (grid.parameters(DETAILED, name) for name in (f"{run}-alone", run))
+        assert_parameters_agree(alone, shared, 1e-13)
+
+
+def test_restart_from_a_checkpoint_of_the_builtin(grid):
+    wanted = grid.parameters(DETAILED, "builtin-restart")
+    jobs.run(grid.restart("plugin-restart"))
+    assert_parameters_agree(grid.parameters(DETAILED, "plugin-restart"), wanted, 1e-6)
+    before = grid.parameters(DETAILED, "builtin")
+    assert max(np.abs(before[name] - wanted[name]).max() for name in wanted) > 1e-3
+
+
+def test_init_model_from_a_checkpoint_of_the_builtin(grid):
+    start = "--init-model", grid.checkpoint(DETAILED, "builtin")
+    wanted = grid.parameters(DETAILED, "builtin")
+    assert_parameters_agree(grid.parameters_after("init-model", *start), wanted)
+
+
+def test_init_frz_model_from_a_frozen_model_of_the_builtin(grid):
+    """Although it lacks the timesteps that no layer uses."""
+    start = "--init-frz-model", grid.frozen(DETAILED, "builtin")
+    wanted = grid.parameters(DETAILED, "builtin")
+    assert_parameters_agree(grid.parameters_after("init-frz-model", *start), wanted)
+
+
+@pytest.mark.parametrize("choice", GRID)
+def test_frozen_model_of_the_builtin_runs_beside_the_plugin(grid, choice):
+    wanted = grid.evaluated_by_builtin(choice)
+    found = grid.evaluate(grid.frozen(choice, "builtin"), batch=1)
+    for name, array in wanted.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+def test_input_without_mask_trains_as_without_plugin(grid):
+    found, wanted = (grid.root / "unmasked" / run / "lcurve.out" for run in ("plugin", "builtin"))
+    assert len(wanted.read_text().splitlines()) > STEPS
+    assert found.read_text() == wanted.read_text()
+    found, wanted = (grid.parameters("unmasked", run) for run in ("plugin", "builtin"))
+    assert_parameters_agree(found, wanted)

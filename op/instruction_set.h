@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: LGPL-3.0-or-later
+// Which of the bodies built for several instruction sets to run.
+#pragma once
+
+namespace dpmask {
+
+enum class InstructionSet { baseline, avx2, avx512 };
+
+// The best that the machine offers, or the one that DP_MASK_ISA names.
+// Throws std::invalid_argument if the machine does not offer that one.
+InstructionSet chosen_instruction_set();
+
+// The function of the chosen set.
+#ifdef DPMASK_X86
+#define DPMASK_CHOOSE(name)                                                \
+  (chosen_instruction_set() == InstructionSet::avx512 ? name##_avx512<T>() \
+   : chosen_instruction_set() == InstructionSet::avx2 ? name##_avx2<T>()   \
+                                                      : name##_baseline<T>())
+#else
+#define DPMASK_CHOOSE(name) name##_baseline<T>()
+#endif
+
+}  // namespace dpmask

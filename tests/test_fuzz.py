@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Whatever the bindings are given, they refuse it with a message or return finite numbers."""
+
+import helpers
+import numpy as np
+import pytest
+import reference
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from deepmd_mask import _kernels
+
+MANY = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+REFUSALS = (ValueError, TypeError)
+SEEDS = st.integers(0, 2**32 - 1)
+WILD = [np.nan, np.inf, -np.inf, 1e300, -1e150, 1e-300, 0.0, 2.0**31, -(2.0**63)]
+CLOSEST = 1e-6  # nearer real atoms are refused
+
+
+def spoil(rng, array, values, share):
+    """Put some of the values into a share of the array."""
+    chosen = rng.uniform(size=array.shape) < share
+    array[chosen] = rng.choice(values, size=chosen.sum())
+
+
+class RandomFrames:
+    """Frames that are good, or spoilt in one way or several."""
+
+    def __init__(self, seed, max_slots=9):
+        rng = np.random.default_rng(seed)
+        self.ntypes = int(rng.integers(1, 4))
+        shape = rng.integers(0, 4), rng.integers(0, max_slots + 1)
+        self.types = rng.integers(self.ntypes, size=shape).astype(np.int32)
+        self.mask = (rng.uniform(size=shape) < rng.uniform()).astype(float)
+        self.coord = rng.normal(scale=10.0 ** rng.integers(-5, 6), size=(*shape, 3))
+        if rng.uniform() < 0.3:
+            spoil(rng, self.coord, WILD, 0.1)
+        if rng.uniform() < 0.2:
+            spoil(rng, self.coord, [-1.0, 1.0], 0.8)  # coincident
+        if rng.uniform() < 0.2:
+            spoil(rng, self.mask, [*WILD, 0.5, -1.0], 0.1)
+        if rng.uniform() < 0.2:
+            spoil(rng, self.types, [-1, -2, self.ntypes, 2**31 - 1, -(2**31)], 0.1)
+        self.rng = rng
+
+    def atoms(self):
+        return _kernels.RealAtoms(self.coord, self.types, self.mask, self.ntypes)
+
+    def good(self):
+        """Whether the design allows the frames, by other means than the kernels."""
+        real = self.mask != 0
+        outside = (self.types < -1) | (self.types >= self.ntypes) | (real & (self.types == -1))
+        if not np.isin(self.mask, [0, 1]).all() or outside.any():
+            return False
+        if not np.isfinite(self.coord[real]).all():
+            return False
+        return self.shortest() >= CLOSEST
+
+    def shortest(self):
+        """Distance of the two closest real atoms."""
+        shortest = np.inf
+        for coord, mask in zip(self.coord, self.mask, strict=True):
+            r = coord[mask != 0]
+            with np.errstate(over="ignore"):
+                d = np.sqrt(np.sum((r[:, None] - r) ** 2, axis=2))
+            d[np.diag_indices_from(d)] = np.inf
+            shortest = min(shortest, d.min(initial=np.inf))
+        return shortest
+
+
+@MANY
+@given(SEEDS)
+def test_real_atoms(seed):
+    frames = RandomFrames(seed)
+    if not frames.good():
+        with pytest.raises(ValueError, match=r"frame \d+, atom \d+: "):
+            frames.atoms()
+        return
+    atoms = frames.atoms()
+    np.testing.assert_array_equal(atoms.slot, reference.real_atoms(frames.types, frames.mask))
+    assert atoms.first.shape == (frames.ntypes * len(frames.mask) + 1,)
+    assert atoms.min_distance == pytest.approx(frames.shortest())
+
+
+def arrays(allow_none=True):
+    """Arrays of any small shape and of types that make no sense."""
+    shapes = st.lists(st.integers(0, 4), max_size=4)
+    dtypes = st.sampled_from(["f8", "f4", "i8", "u1", "?", "c16", "U3", "O", "M8[s]"])
+    made = st.builds(lambda s, t: np.zeros(s, dtype=t), shapes, dtypes)
+    return st.one_of(made, st.text(max_size=3), st.floats()) | (st.none() if allow_none else made)
+
+
+@MANY
+@given(arrays(), arrays(), arrays(), st.integers(-3, 3) | st.floats())
+@pytest.mark.filterwarnings("ignore::numpy.exceptions.ComplexWarning")
+def test_real_atoms_of_anything(coord, types, mask, ntypes):
+    try:
+        atoms = _kernels.RealAtoms(coord, types, mask, ntypes)
+    except REFUSALS as error:
+        assert str(error)
+    else:
+        assert len(atoms.slot) <= np.size(mask)
+
+
+class RandomNets:
+    """Nets for frames; spoilt ones have arrays that are missing or of the wrong size."""
+
+    def __init__(self, frames, spoilt):
+        rng, ntypes = frames.rng, frames.ntypes
+        self.dtype = rng.choice([np.float64, np.float32])
+        neuron = rng.integers(1, 20, size=rng.integers(1, 4)).tolist()
+        self.options = {
+            "neuron": neuron,
+            "resnet_dt": bool(rng.integers(2)),
+            "activation": str(rng.choice(list(reference.ACTIVATIONS))),
+            "net": rng.integers(-1, 2, size=ntypes * ntypes).tolist(),
+            "n": float(rng.integers(1, 100)),
+            "threads": int(rng.integers(1, 4)),
+        }
+        shapes = 2 * reference.parameters_per_net(neuron, self.options["resnet_dt"])
+        self.options["parameters"] = [rng.normal(size=s).astype(self.dtype) for s in shapes]
+        if spoilt:
+            self.spoil(rng)
+
+    def spoil(self, rng):
+        parameters = self.options["parameters"]
+        worse = {
+            "neuron": [[], [0], [-3], [5] * 9],
+            "activation": ["", "Tan", "silut:", "silut:x", "silut:1e999", "tanh:3", ":", "\0"],
+            "net": [[], [0] * 100, [2] * len(self.options["net"]), [-2, 0, 0]],
+            "n": [0.0, -1.0, np.nan],
+            "threads": [0, -1],
+            "parameters": [[], parameters[:-1], [p[:0] for p in parameters], parameters[::-1]],
+        }
+        option = str(rng.choice(list(worse)))
+        self.options[option] = worse[option][rng.integers(len(worse[option]))]
+
+    def kernels(self, atoms):
+        name = {np.float64: "Embedding64", np.float32: "Embedding32"}[self.dtype]
+        return getattr(_kernels, name)(atoms, **self.options)
+
+
+def assert_finite(array, shape):
+    assert array.shape == shape
+    assert np.isfinite(array).all()
+
+
+def run_all(kernels, atoms, frames, nets):
+    """Run each kernel and check shapes and values of what it returns."""
+    (nframes, nslots), dtype = frames.mask.shape, nets.dtype
+    X = kernels.embed()
+    assert_finite(X, (len(atoms.slot), 4, nets.options["neuron"][-1]))
+    shapes = [p.shape for p in nets.options["parameters"]]
+    A = frames.rng.normal(size=X.shape).astype(dtype)
+    for grad, shape in zip(kernels.embed_grad(A), shapes, strict=True):
+        assert_finite(grad, shape)
+    force_shapes = [(nframes, nslots, 3), (nframes, 9), (nframes, nslots, 9)]
+    for out, shape in zip(kernels.force(atoms, A), force_shapes, strict=True):
+        assert_finite(out, shape)
+    dA, grads = kernels.force_grad(atoms, A, *(np.ones(shape) for shape in force_shapes))
+    for grad, shape in zip([dA, *grads], [X.shape, *shapes], strict=True):
+        assert_finite(grad, shape)
+
+
+@MANY
+@given(SEEDS)
+def test_good_input_gives_finite_numbers(seed):
+    """Distances between 1e-6 and 1e300 of the unit, all nets and activation functions."""
+    frames = RandomFrames(seed)
+    if not frames.good():
+        return
+    nets, atoms = RandomNets(frames, spoilt=False), frames.atoms()
+    run_all(nets.kernels(atoms), atoms, frames, nets)
+
+
+@MANY
+@given(SEEDS)
+def test_bad_nets_are_refused(seed):
+    frames = RandomFrames(seed)
+    nets = RandomNets(frames, spoilt=True)
+    try:
+        atoms = frames.atoms()
+        run_all(nets.kernels(atoms), atoms, frames, nets)
+    except REFUSALS as error:
+        assert len(str(error)) > len("stod")
+
+
+@pytest.mark.parametrize("activation", ["silut:", "silut:x", "silut:1e999", "tanh:3", "Tan"])
+def test_bad_activation_function(activation):
+    frames = RandomFrames(3)
+    nets = RandomNets(frames, spoilt=False)
+    nets.options["activation"] = activation
+    frames.mask[:] = 0
+    with pytest.raises(ValueError, match=f'activation function "{activation}"'):
+        nets.kernels(frames.atoms())
+
+
+def test_bad_instruction_set(monkeypatch):
+    monkeypatch.setenv("DP_MASK_ISA", "avx")
+    with pytest.raises(ValueError, match='DP_MASK_ISA is "avx"'):
+        _kernels.instruction_set()
+
+
+@MANY
+@given(SEEDS, arrays(), arrays(), arrays())
+@pytest.mark.filterwarnings("ignore::numpy.exceptions.ComplexWarning", "ignore:overflow")
+def test_wrong_arrays(seed, one, two, three):
+    """Arrays in the place of X, A and the cotangents; a right size by chance is all right."""
+    frames = RandomFrames(seed, max_slots=2)
+    if not frames.good():
+        return
+    nets, atoms = RandomNets(frames, spoilt=False), frames.atoms()
+    kernels = nets.kernels(atoms)
+    A = kernels.embed()
+    calls = [
+        lambda: kernels.embed_grad(one),
+        lambda: kernels.force(atoms, one),
+        lambda: kernels.force_grad(atoms, A, one, two, three),
+        lambda: _kernels.environment_force(atoms, one),
+        lambda: _kernels.environment_force_grad(atoms, one, two, three),
+        lambda: atoms.set_weight(one),
+    ]
+    for call in calls:
+        try:
+            call()
+        except REFUSALS as error:
+            assert str(error)
+
+
+# ---- What could take the process down has one of its own ----------------------------------------
+
+PREPARE = """
+import resource
+import numpy as np
+from deepmd_mask import _kernels
+
+def atoms(nframes, nslots, ntypes=1):
+    coord = np.arange(3.0 * nframes * nslots)
+    return _kernels.RealAtoms(
+        coord, np.zeros((nframes, nslots)), np.ones((nframes, nslots)), ntypes)
+
+def kernels(atoms, threads=1):
+    parameters = [np.ones((1, 3)), np.ones(3)]
+    return _kernels.Embedding64(atoms, neuron=[3], resnet_dt=False, activation="tanh", net=[0],
+                                parameters=parameters, n=1.0, threads=threads)
+
+large, small = atoms(3, 60), atoms(1, 1)
+A = kernels(large).embed()
+try:
+    {call}
+except (ValueError, TypeError, MemoryError, RuntimeError) as error:
+    print("refused:", error)
+"""
+CALLS = {
+    "force of other atoms": "[kernels(large).force(small, A) for _ in range(50)]",
+    "force_grad of other atoms": (
+        "kernels(large).force_grad(small, A, np.ones(3), np.ones(9), np.ones(9))"
+    ),
+    "number of types overflows": "atoms(4, 2, ntypes=2**62)",
+    "more threads than there can be": (
+        "resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31)); "
+        "kernels(large, threads=5000).embed()"
+    ),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_no_crash(call, tmp_path):
+    output = helpers.run_python(["-c", PREPARE.replace("{call}", CALLS[call])], tmp_path)
+    assert "refused: " in output
