@@ -66,6 +66,16 @@ class RealAtoms(NamedTuple):
         spread = tf.scatter_nd(self.slot[:, None], values, size[None])
         return tf.reshape(spread, [self.nframes, self.nslots])
 
+    def from_slots(self, values: tf.Tensor) -> tf.Tensor:
+        """Pick values [size] of the real atoms out of [nframes, nloc]."""
+        nloc = tf.shape(values, out_type=tf.int64)[1]
+        beyond = tf.cast(self.nslots, tf.int64) - nloc  # slots of a frame that values lack
+        return tf.gather(tf.reshape(values, [-1]), self.slot - self.frame() * beyond)
+
+    def sum_of_frames(self, values: tf.Tensor) -> tf.Tensor:
+        """Add up values [size] to [nframes], in an order that padding does not change."""
+        return tf.math.unsorted_segment_sum(values, self.frame(), self.nframes)
+
 
 class DescrptMask(DescrptSe):
     """DeepPot-SE without cutoff, on the real atoms of padded frames.
@@ -210,9 +220,9 @@ class DescrptMask(DescrptSe):
         Returns
         -------
         dict
-            The section with a list as sel. "auto:f" becomes, by DeePMD-kit's rule, f times the
-            largest number of real atoms of each type in any frame, rounded up to a multiple of
-            four; "auto" is "auto:1.1".
+            The section with a list as sel. "auto:f" becomes, by the rule that DeePMD-kit has for
+            other descriptors, the whole part of f times the largest number of real atoms of each
+            type in any frame, rounded up to a multiple of four; "auto" is "auto:1.1".
         float
             The shortest distance; None if no frame has two real atoms.
         """
@@ -264,12 +274,6 @@ class DescrptMask(DescrptSe):
         """
         if "type_embedding" in input_dict:
             msg = "se_a_mask has a net for each type; take type_embedding out of the model"
-            raise ValueError(msg)
-        if "aparam" not in input_dict:
-            msg = (
-                "se_a_mask takes its mask from aparam.npy; set numb_aparam to 1 and "
-                "use_aparam_as_mask to true in fitting_net"
-            )
             raise ValueError(msg)
         tf.constant(True, name=f"fitting_attr{suffix}/aparam_nall")
         with tf.variable_scope(f"descrpt_attr{suffix}", reuse=reuse):

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from deepmd.common import j_get_type
 from deepmd.tf.descriptor.descriptor import Descriptor
-from deepmd.tf.env import tf
+from deepmd.tf.env import MODEL_VERSION, global_cvt_2_ener_float, tf
 from deepmd.tf.model.ener import EnerModel
 from deepmd.tf.model.model import StandardModel
 from deepmd.utils.path import DPPath
@@ -15,28 +15,95 @@ from .descriptor import DescrptMask
 
 
 class MaskEnerModel(EnerModel):
-    """EnerModel whose statistics and whose bias count real atoms only."""
+    """EnerModel whose statistics, bias and energy count real atoms only."""
 
-    def build_descrpt(self, *args: Any, suffix: str = "", **kwargs: Any) -> tf.Tensor:
-        """Build the descriptor, D [real atoms, M1 * M2].
-
-        Unlike other models it has no node o_descriptor, which DeePMD-kit takes to have a row
-        for each slot.
-        """
-        if kwargs.pop("frz_model", None) or kwargs.pop("ckpt_meta", None):
-            msg = (
-                "se_a_mask: training cannot go on from a compressed model; start from the original"
-            )
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.srtab is not None:
+            msg = "se_a_mask has no neighbour list; use_srtab does not go with it"
             raise ValueError(msg)
-        kwargs.pop("ckpt_meta", None)
-        return self.descrpt.build(*args, suffix=suffix, **kwargs)
 
-    def _apply_out_bias_std(self, output: tf.Tensor, *args: Any, **kwargs: Any) -> tf.Tensor:
+    def build(
+        self,
+        coord_: tf.Tensor,
+        atype_: tf.Tensor,
+        natoms: tf.Tensor,
+        box: tf.Tensor,
+        mesh: tf.Tensor,
+        input_dict: dict,
+        frz_model: str | None = None,
+        ckpt_meta: str | None = None,
+        suffix: str = "",
+        reuse: bool | None = None,
+    ) -> dict[str, tf.Tensor]:
+        """Build the model's graph, with the output nodes that DeePMD-kit freezes and reads.
+
+        There is no node o_descriptor, which would have a row for each slot.
+
+        Parameters
+        ----------
+        coord_, atype_, box
+            Coordinates, types and box of nframes * nslots atoms.
+        natoms
+            The slots of this process, all slots, and the slots of each type.
+        mesh
+            Not used.
+        input_dict
+            More inputs; "aparam" is the mask.
+        frz_model, ckpt_meta
+            A compressed model to start from; refused.
+        suffix
+            End of the nodes' names.
+        reuse
+            Whether to reuse variables.
+
+        Returns
+        -------
+        dict of str to tf.Tensor
+            What the loss reads.
+
+        Raises
+        ------
+        ValueError
+            If the start is a compressed model.
+        """
+        if frz_model or ckpt_meta:
+            msg = "se_a_mask: training cannot start from a compressed model; take the original"
+            raise ValueError(msg)
+        with tf.variable_scope(f"model_attr{suffix}", reuse=reuse):
+            tf.constant(" ".join(self.type_map), name="tmap", dtype=tf.string)
+            tf.constant(self.model_type, name="model_type", dtype=tf.string)
+            tf.constant(MODEL_VERSION, name="model_version", dtype=tf.string)
+            self.init_out_stat(suffix=suffix)
+        coord = tf.reshape(coord_, [-1, natoms[1] * 3])
+        atype = tf.reshape(atype_, [-1, natoms[1]])
+        D = self.descrpt.build(
+            coord, atype, natoms, box, mesh, input_dict, suffix=suffix, reuse=reuse
+        )
         atoms = self.descrpt.real_atoms
-        biased = super()._apply_out_bias_std(output, *args, **kwargs)
-        nloc = args[1][0]  # natoms[0]
-        mask = atoms.to_slots(tf.cast(atoms.weight, biased.dtype))[:, :nloc]
-        return biased * tf.reshape(mask, tf.shape(biased))
+        e = self.fitting.build(D, natoms, input_dict, reuse=reuse, suffix=suffix)
+        e = self._with_out_bias(tf.reshape(e, [-1, natoms[0]]))
+        self.atom_ener = e
+        energy = atoms.sum_of_frames(global_cvt_2_ener_float(atoms.from_slots(e)))
+        force, virial, atom_virial = self.descrpt.prod_force_virial(e, natoms)
+        return {
+            "energy": tf.identity(energy, name=f"o_energy{suffix}"),
+            "force": tf.identity(force, name=f"o_force{suffix}"),
+            "virial": tf.identity(virial, name=f"o_virial{suffix}"),
+            "atom_ener": tf.identity(e, name=f"o_atom_energy{suffix}"),
+            "atom_virial": tf.identity(atom_virial, name=f"o_atom_virial{suffix}"),
+            "coord": coord,
+            "atype": atype,
+        }
+
+    def _with_out_bias(self, e: tf.Tensor) -> tf.Tensor:
+        """Scale and shift the energies [nframes, nloc] of real atoms, as fine-tuning asks."""
+        atoms = self.descrpt.real_atoms
+        std, bias = (
+            atoms.to_slots(tf.gather(table[0, :, 0], atoms.type()))[:, : tf.shape(e)[1]]
+            for table in (self.t_out_std, self.t_out_bias)
+        )
+        return e * std + bias
 
     def _compute_output_stat(
         self,

@@ -6,12 +6,14 @@ same, so that models frozen with them run.
 """
 
 import os
+from copy import deepcopy
 from typing import Any
 
 import deepmd.tf.entrypoints.train as train_entry
 from deepmd.tf.descriptor.descriptor import Descriptor
 from deepmd.tf.fit.fitting import Fitting
 from deepmd.tf.model.model import Model
+from deepmd.utils.argcheck import normalize
 
 from . import ops  # noqa: F401  registers the operators and their gradients
 from .descriptor import DescrptMask
@@ -26,18 +28,36 @@ def register() -> None:
     Fitting.register("ener")(MaskEnerFitting)
     Model.register("standard")(MaskStandardModel)
     # DeePMD-kit shows a plugin its data one system at a time, and the validation data not at all.
-    # Normalising the input is the last that dp train does before it writes its first file.
-    normalize = train_entry.normalize
+    # Bringing the input up to date is what dp train does before it writes its first file.
+    update_deepmd_input = train_entry.update_deepmd_input
 
-    def normalize_and_check(data: dict, *args: Any, **kwargs: Any) -> dict:
-        jdata = normalize(data, *args, **kwargs)
-        model = jdata["model"]
-        descriptor = model.get("descriptor") or {}
-        if descriptor.get("type") == "se_a_mask" and not model.get("compress"):
-            check_training_data(jdata)
-        return jdata
+    def check_and_update(jdata: dict, *args: Any, **kwargs: Any) -> dict:
+        check(normalize(update_deepmd_input(deepcopy(jdata), warning=False)))
+        return update_deepmd_input(jdata, *args, **kwargs)
 
-    train_entry.normalize = normalize_and_check
+    train_entry.update_deepmd_input = check_and_update
+
+
+def check(jdata: dict) -> None:
+    """Check options and data of a training, if it has se_a_mask and is not a compression.
+
+    Parameters
+    ----------
+    jdata
+        The normalised input of ``dp train``.
+
+    Raises
+    ------
+    ValueError
+        If training could not go on.
+    """
+    model = jdata["model"]
+    options = dict(model.get("descriptor") or {})
+    if options.pop("type", None) != "se_a_mask" or model.get("compress"):
+        return
+    if not isinstance(options["sel"], str):
+        DescrptMask(**options, ntypes=len(model.get("type_map") or ()))
+    check_training_data(jdata)
 
 
 mode = os.environ.get("DP_MASK", "")

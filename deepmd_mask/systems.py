@@ -7,7 +7,6 @@ docs/data.md describes the files.
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from deepmd.utils.data_system import process_systems
@@ -47,6 +46,11 @@ def check_training_data(jdata: dict) -> None:
     """
     sel = jdata["model"]["descriptor"]["sel"]
     type_map = jdata["model"].get("type_map")
+    if jdata["model"]["fitting_net"].get("numb_aparam", 0) != 1:
+        raise ValueError(
+            "se_a_mask takes its mask from aparam.npy; set numb_aparam to 1 and "
+            "use_aparam_as_mask to true in fitting_net"
+        )
     loss = jdata.get("loss", {})
     needs_preference = any(loss.get(f"{when}_pref_pf", 0) != 0 for when in ("start", "limit"))
     for section in ("training_data", "validation_data"):
@@ -87,7 +91,9 @@ def scan_systems(
         Naming system, file, frame and atom, if a system is not a masked one or exceeds sel.
     """
     names = tuple(type_map) if type_map else None
-    scans = [_scan(os.path.abspath(s), s, names, needs_preference) for s in systems]
+    if not systems:
+        raise ValueError("there is no system; name one in training_data/systems")
+    scans = [_scan(system, names, needs_preference) for system in systems]
     ntypes = max(len(counts) for scan in scans for _, counts in scan.frames)
     for system, scan in zip(systems, scans, strict=True):
         if sel is not None:
@@ -102,18 +108,16 @@ class _Scan:
     frames: list[tuple[str, np.ndarray]]  # set and number of each frame, its atoms of each type
 
 
-@lru_cache(maxsize=4096)  # dp train asks twice, and a scan reads all coordinates
-def _scan(_absolute: str, system: str, type_map: tuple[str, ...] | None, preference: bool) -> _Scan:
-    """Read one system. The absolute path keeps apart what two working directories call alike."""
+def _scan(system: str, type_map: tuple[str, ...] | None, preference: bool) -> _Scan:
+    """Read one system."""
     root = DPPath(system)
-    if not root.is_dir():
-        raise ValueError(f"system {system}: there is no such directory")
     if not (root / "nopbc").is_file():
         raise ValueError(
             f"system {system} is periodic: it has no file nopbc. se_a_mask knows no periodic "
             "images; cut out the region with whole molecules and add an empty file nopbc"
         )
-    types, ntypes = _types(system, root, type_map)
+    types, number_in_model = _types(system, root, type_map)
+    ntypes = len(type_map or number_in_model)
     sets = sorted(root.glob("set.*"))
     if not sets:
         raise ValueError(f"system {system}: there is no set.*")
@@ -126,7 +130,7 @@ def _scan(_absolute: str, system: str, type_map: tuple[str, ...] | None, prefere
         mask = _load_atomic(system, directory, "aparam", nframes, len(types))
         if preference or (directory / "atom_pref.npy").is_file():
             _load_atomic(system, directory, "atom_pref", nframes, len(types))
-        types_of_frame = _types_of_frames(directory, types, nframes)
+        types_of_frame = _types_of_frames(directory, types, number_in_model, nframes)
         try:
             atoms = RealAtoms(coord, types_of_frame, mask, ntypes)
         except ValueError as error:
@@ -137,12 +141,14 @@ def _scan(_absolute: str, system: str, type_map: tuple[str, ...] | None, prefere
     return _Scan(shortest, frames)
 
 
-def _types(system: str, root: DPPath, type_map: tuple[str, ...] | None) -> tuple[np.ndarray, int]:
-    """Return the types of the slots [nslots], numbered as in the model, and how many there are."""
+def _types(
+    system: str, root: DPPath, type_map: tuple[str, ...] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the types of the slots [nslots] and, for each type, its number in the model."""
     types = (root / "type.raw").load_txt(ndmin=1).astype(np.int32)
     map_file = root / "type_map.raw"
     if not map_file.is_file():
-        return types, len(type_map) if type_map else int(types.max()) + 1
+        return types, np.arange(len(type_map) if type_map else int(types.max()) + 1)
     own = map_file.load_txt(dtype=str, ndmin=1).tolist()
     for atom in np.flatnonzero((types < 0) | (types >= len(own)))[:1]:
         raise ValueError(
@@ -150,22 +156,29 @@ def _types(system: str, root: DPPath, type_map: tuple[str, ...] | None) -> tuple
             f"which has {len(own)} types in type_map.raw; number them from 0"
         )
     if type_map is None:
-        return types, len(own)
+        return types, np.arange(len(own))
     for name in own:
         if name not in type_map:
             raise ValueError(
                 f"system {system}, type_map.raw: {name} is not in the model's type_map "
                 f"{list(type_map)}; add it there, and to sel"
             )
-    return np.array([type_map.index(name) for name in own], np.int32)[types], len(type_map)
+    return types, np.array([type_map.index(name) for name in own])
 
 
-def _types_of_frames(directory: DPPath, types: np.ndarray, nframes: int) -> np.ndarray:
-    """Return types [nframes, nslots], which deepmd/npy/mixed keeps frame by frame."""
+def _types_of_frames(
+    directory: DPPath, types: np.ndarray, number_in_model: np.ndarray, nframes: int
+) -> np.ndarray:
+    """Return types [nframes, nslots] as the model numbers them; -1 stays.
+
+    deepmd/npy/mixed keeps types frame by frame.
+    """
+    types = np.broadcast_to(types, (nframes, len(types)))
     mixed = directory / "real_atom_types.npy"
     if mixed.is_file():
-        return mixed.load_numpy().astype(np.int32).reshape(nframes, len(types))
-    return np.broadcast_to(types, (nframes, len(types)))
+        types = mixed.load_numpy().astype(np.int32).reshape(types.shape)
+    outside = (types < 0) | (types >= len(number_in_model))  # RealAtoms complains, if need be
+    return np.where(outside, types, number_in_model[np.where(outside, 0, types)]).astype(np.int32)
 
 
 def _load(directory: DPPath, key: str, system: str) -> np.ndarray:

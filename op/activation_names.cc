@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cctype>
+#include <charconv>
+#include <cmath>
 #include <map>
 #include <stdexcept>
 
@@ -21,11 +23,16 @@ std::pair<Activation, double> activation_named(const std::string& name) {
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   const size_t colon = lower.find(':');
   const auto found = kActivations.find(lower.substr(0, colon));
-  const bool has_threshold = colon != std::string::npos;
-  if (found == kActivations.end() || (has_threshold && found->second != Activation::silut)) {
-    throw std::invalid_argument("unknown activation function \"" + name + "\"");
+  double threshold = 3;
+  bool is_known = found != kActivations.end();
+  if (is_known && colon != std::string::npos) {
+    const char* end = lower.data() + lower.size();
+    const auto [stop, error] = std::from_chars(lower.data() + colon + 1, end, threshold);
+    is_known = found->second == Activation::silut && error == std::errc() && stop == end &&
+               std::isfinite(threshold);
   }
-  return {found->second, has_threshold ? std::stod(lower.substr(colon + 1)) : 3.0};
+  if (!is_known) throw std::invalid_argument("unknown activation function \"" + name + "\"");
+  return {found->second, threshold};
 }
 
 }  // namespace dpmask

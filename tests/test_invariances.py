@@ -128,10 +128,6 @@ def test_splitting_a_batch(trained, wanted, order, size):
     assert_close(found, {name: array[list(order)] for name, array in wanted.items()})
 
 
-def test_splitting_a_batch_changes_no_bit(trained, wanted):
-    assert_same_bits(trained.evaluate(batch=1), wanted)
-
-
 def test_without_atomic_gives_the_same_bits(trained, wanted):
     found = trained.evaluate(atomic=False)
     assert set(found) == {"energy", "force", "virial"}

@@ -162,7 +162,7 @@ def test_embed_grad(case, isa):
 
 def test_force_is_minus_the_gradient(case, isa):
     A = case.random_X()
-    force, _, _ = case.kernels(case.atoms).force(case.atoms, A)
+    force, _, _ = case.kernels(case.atoms).force(A)
     rows = case.atoms.slot
     assert not force.reshape(-1, 3)[np.setdiff1d(np.arange(case.mask.size), rows)].any()
     for _ in range(3):
@@ -173,7 +173,7 @@ def test_force_is_minus_the_gradient(case, isa):
 
 def test_virial_is_minus_the_strain_derivative(case, isa):
     A = case.random_X()
-    _, virial, atom_virial = case.kernels(case.atoms).force(case.atoms, A)
+    _, virial, atom_virial = case.kernels(case.atoms).force(A)
     case.assert_close(atom_virial.sum(axis=1), virial)
     for frame in range(case.nframes):
         for a, b in np.ndindex(3, 3):
@@ -188,10 +188,10 @@ def test_force_grad_is_the_gradient_of_force(case, isa):
     A, cotangents, atoms = case.random_X(), case.random_cotangents(), case.atoms
 
     def loss(A, parameters=None):
-        outputs = case.kernels(atoms, parameters).force(atoms, A)
+        outputs = case.kernels(atoms, parameters).force(A)
         return sum(np.sum(c * o) for c, o in zip(cotangents.values(), outputs, strict=True))
 
-    dA, grads = case.kernels(atoms).force_grad(atoms, A, **cotangents)
+    dA, grads = case.kernels(atoms).force_grad(A, **cotangents)
     direction = case.random_X()
     case.assert_projects(dA, direction, loss(direction))
     if case.dtype is np.float32 or "relu" in case.shape["activation"]:
@@ -219,9 +219,9 @@ def test_force_grad_of_relu_and_float32(isa):
     for activation in ("relu", "relu6", "tanh"):
         exact = Case(activation=activation)
         A, cotangents = exact.random_X(), exact.random_cotangents()
-        _, wanted = exact.kernels(exact.atoms).force_grad(exact.atoms, A, **cotangents)
+        _, wanted = exact.kernels(exact.atoms).force_grad(A, **cotangents)
         rough = Case(activation=activation, dtype=np.float32)
-        _, found = rough.kernels(rough.atoms).force_grad(rough.atoms, A.astype("f4"), **cotangents)
+        _, found = rough.kernels(rough.atoms).force_grad(A.astype("f4"), **cotangents)
         for f, w in zip(found, wanted, strict=True):
             np.testing.assert_allclose(f, w, rtol=0, atol=1e-4 * max(np.abs(w).max(), 1e-3))
 
@@ -233,8 +233,8 @@ def test_threads_change_no_bit(dtype):
 
     def all_results(threads):
         kernels = case.kernels(atoms, threads=threads)
-        dA, grads = kernels.force_grad(atoms, A, **cotangents)
-        return [kernels.embed(), *kernels.embed_grad(A), *kernels.force(atoms, A), dA, *grads]
+        dA, grads = kernels.force_grad(A, **cotangents)
+        return [kernels.embed(), *kernels.embed_grad(A), *kernels.force(A), dA, *grads]
 
     alone = all_results(1)
     for threads in (2, 4):
@@ -251,7 +251,7 @@ def test_weights_scale_the_environment(isa):
     case.mask.ravel()[atoms.slot] = weight
     case.assert_close(case.kernels(atoms).embed(), case.X())
     A = case.random_X()
-    force, _, _ = case.kernels(atoms).force(atoms, A)
+    force, _, _ = case.kernels(atoms).force(A)
     direction = case.rng.normal(size=case.coord.shape)
     wanted = reference.derivative(lambda r: np.sum(A * case.X(r)), case.coord, direction)
     case.assert_projects(-force, direction, wanted)
