@@ -223,6 +223,68 @@ void bind_embedding(py::module_& m, const char* name) {
            py::arg("atom_virial"));
 }
 
+// The rows of each type, checked against an array of that many rows.
+template <typename T>
+TypeProduct<T> type_product(const Array<int64_t>& type_first, const Array<T>& rows) {
+  const int64_t ntypes = type_first.size() - 1;
+  require(ntypes >= 1 && type_first.at(0) == 0, "type_first must begin with 0");
+  for (int64_t t = 0; t < ntypes; ++t) {
+    require(type_first.at(t) <= type_first.at(t + 1), "type_first must not decrease");
+  }
+  require(rows.ndim() == 2 && rows.shape(0) == type_first.at(ntypes),
+          "x must have type_first[-1] rows");
+  return {ntypes, 0, 0, type_first.data(), {}};
+}
+
+template <typename T>
+Array<T> bound_product(const Array<int64_t>& type_first, const Array<T>& x,
+                       const std::vector<Array<T>>& matrices, bool transposed, int nthreads) {
+  TypeProduct<T> product = type_product(type_first, x);
+  require(static_cast<int64_t>(matrices.size()) == product.ntypes, "one matrix for each type");
+  for (const Array<T>& W : matrices) {
+    require(
+        W.ndim() == 2 && W.shape(0) == matrices[0].shape(0) && W.shape(1) == matrices[0].shape(1),
+        "the matrices must have the same shape");
+    product.matrices.push_back(W.data());
+  }
+  product.inputs = matrices[0].shape(0);
+  product.outputs = matrices[0].shape(1);
+  require(x.shape(1) == (transposed ? product.outputs : product.inputs),
+          "the columns of x must fit the matrices");
+  Array<T> y({static_cast<int64_t>(x.shape(0)), transposed ? product.inputs : product.outputs});
+  product_by_type(product, x.data(), transposed, y.mutable_data(), threads(nthreads));
+  return y;
+}
+
+template <typename T>
+std::vector<Array<T>> bound_outer(const Array<int64_t>& type_first, const Array<T>& x,
+                                  const Array<T>& y, int nthreads) {
+  TypeProduct<T> product = type_product(type_first, x);
+  type_product(type_first, y);
+  product.inputs = x.shape(1);
+  product.outputs = y.shape(1);
+  std::vector<Array<T>> dmatrices;
+  std::vector<T*> pointers;
+  for (int64_t t = 0; t < product.ntypes; ++t) {
+    dmatrices.emplace_back(std::vector<int64_t>{product.inputs, product.outputs});
+    pointers.push_back(dmatrices.back().mutable_data());
+  }
+  outer_by_type(product, x.data(), y.data(), pointers, threads(nthreads));
+  return dmatrices;
+}
+
+void bind_products(py::module_& m) {
+  const auto x = py::arg("x");
+  const auto first = py::arg("type_first");
+  const auto nthreads = py::arg("threads") = 1;
+  m.def("product_by_type32", &bound_product<float>, first, x, py::arg("matrices"),
+        py::arg("transposed"), nthreads);
+  m.def("product_by_type64", &bound_product<double>, first, x, py::arg("matrices"),
+        py::arg("transposed"), nthreads);
+  m.def("outer_by_type32", &bound_outer<float>, first, x, py::arg("y"), nthreads);
+  m.def("outer_by_type64", &bound_outer<double>, first, x, py::arg("y"), nthreads);
+}
+
 }  // namespace
 }  // namespace dpmask
 
@@ -272,4 +334,5 @@ PYBIND11_MODULE(_kernels, m) {
       py::arg("atoms"), py::arg("force"), py::arg("virial"), py::arg("atom_virial"));
   bind_embedding<float>(m, "Embedding32");
   bind_embedding<double>(m, "Embedding64");
+  bind_products(m);
 }

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The kernels against the NumPy reference and finite differences, each by one test body."""
 
+from itertools import pairwise
+
 import cuda_kernels
 import numpy as np
 import pytest
@@ -255,6 +257,30 @@ def test_weights_scale_the_environment(isa):
     direction = case.rng.normal(size=case.coord.shape)
     wanted = reference.derivative(lambda r: np.sum(A * case.X(r)), case.coord, direction)
     case.assert_projects(-force, direction, wanted)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("counts", [(3, 0, 5), (0, 0, 0), (1, 1, 1), (70, 130, 2)])
+def test_products_by_type(dtype, counts, isa):
+    """The layers of the fitting nets: x W_t, x W_t^T and x_t^T y_t."""
+    rng = np.random.default_rng(0)
+    bits = np.dtype(dtype).itemsize * 8
+    product = getattr(_kernels, f"product_by_type{bits}")
+    outer = getattr(_kernels, f"outer_by_type{bits}")
+    first = np.cumsum([0, *counts])
+    of_type = [slice(a, b) for a, b in pairwise(first)]
+    x, y = (rng.normal(size=(first[-1], width)).astype(dtype) for width in (150, 67))
+    W = [rng.normal(size=(150, 67)).astype(dtype) for _ in counts]
+    tolerance = {"rtol": 0, "atol": 1000 * np.finfo(dtype).eps}
+    for threads in (1, 3):
+        found = product(first, x, W, transposed=False, threads=threads)
+        wanted = [x[rows] @ matrix for rows, matrix in zip(of_type, W, strict=True)]
+        np.testing.assert_allclose(found, np.concatenate(wanted), **tolerance)
+        found = product(first, y, W, transposed=True, threads=threads)
+        wanted = [y[rows] @ matrix.T for rows, matrix in zip(of_type, W, strict=True)]
+        np.testing.assert_allclose(found, np.concatenate(wanted), **tolerance)
+        for rows, dW in zip(of_type, outer(first, x, y, threads=threads), strict=True):
+            np.testing.assert_allclose(dW, x[rows].T @ y[rows], **tolerance)
 
 
 @pytest.fixture(params=["cpu", "cuda"])
