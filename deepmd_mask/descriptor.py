@@ -2,7 +2,7 @@
 """The descriptor se_a_mask, D_i = X_i^T X_i[:, :M2]."""
 
 import json
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from deepmd.tf.common import get_precision
@@ -18,63 +18,10 @@ from deepmd.utils.data_system import DeepmdDataSystem
 
 from . import ops
 from .embedding_net import NetShape, Seed, net_variables
+from .real_atoms import RealAtoms
 from .systems import scan_systems
 
 PRECISIONS = (tf.float32, tf.float64)
-
-
-class RealAtoms(NamedTuple):
-    """The real atoms of a batch, as op/kernels.h describes them, for the graph.
-
-    Attributes
-    ----------
-    slot
-        [size] int64, frame * nslots + slot, sorted by type, then frame, then slot.
-    weight
-        [size] float64, the mask of each atom.
-    first
-        [ntypes * nframes + 1] int64, the row of the first atom of each type in each frame.
-    nframes, nslots
-        Scalars.
-    ntypes
-        Number of types.
-    """
-
-    slot: tf.Tensor
-    weight: tf.Tensor
-    first: tf.Tensor
-    nframes: tf.Tensor
-    nslots: tf.Tensor
-    ntypes: int
-
-    def frame(self) -> tf.Tensor:
-        """[size] int64, the frame of each atom."""
-        return self.slot // tf.cast(self.nslots, tf.int64)
-
-    def type_first(self) -> tf.Tensor:
-        """[ntypes + 1] int64, the row of the first atom of each type."""
-        return self.first[:: self.nframes]
-
-    def type(self) -> tf.Tensor:
-        """[size] int32, the type of each atom."""
-        type_first = self.type_first()
-        return tf.repeat(tf.range(self.ntypes), type_first[1:] - type_first[:-1])
-
-    def to_slots(self, values: tf.Tensor) -> tf.Tensor:
-        """Spread values [size] over all slots, [nframes, nslots]; virtual atoms get 0."""
-        size = tf.cast(self.nframes * self.nslots, tf.int64)
-        spread = tf.scatter_nd(self.slot[:, None], values, size[None])
-        return tf.reshape(spread, [self.nframes, self.nslots])
-
-    def from_slots(self, values: tf.Tensor) -> tf.Tensor:
-        """Pick values [size] of the real atoms out of [nframes, nloc]."""
-        nloc = tf.shape(values, out_type=tf.int64)[1]
-        beyond = tf.cast(self.nslots, tf.int64) - nloc  # slots of a frame that values lack
-        return tf.gather(tf.reshape(values, [-1]), self.slot - self.frame() * beyond)
-
-    def sum_of_frames(self, values: tf.Tensor) -> tf.Tensor:
-        """Add up values [size] to [nframes], in an order that padding does not change."""
-        return tf.math.unsorted_segment_sum(values, self.frame(), self.nframes)
 
 
 class DescrptMask(DescrptSe):

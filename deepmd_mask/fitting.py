@@ -10,7 +10,8 @@ from deepmd.tf.fit.ener import EnerFitting
 from deepmd.tf.utils.network import variable_summaries
 
 from . import ops
-from .descriptor import PRECISIONS, RealAtoms
+from .descriptor import PRECISIONS
+from .real_atoms import RealAtoms
 
 
 class Layer(NamedTuple):

@@ -14,7 +14,7 @@ from tensorflow.python.framework import ops as tf_ops
 
 LIBRARY = Path(__file__).parent / "libdeepmd_mask.so"
 BUILT_FOR = "2.21.0"
-PREFIX = "PipInstallDeepmdMask>"  # op/tensorflow_ops.cc says why
+PREFIX = "PipInstallDeepmdMask>"  # op/operator.h says why
 COMMON_INPUTS = 4  # coord, slot, weight, first
 ATTRIBUTES = ("neuron", "resnet_dt", "activation", "net", "n")
 

@@ -1,39 +1,14 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
-// The kernels as TensorFlow operators: check shapes, allocate, call.
-//
-// The operators' names begin with "PipInstallDeepmdMask>", because all that TensorFlow says where
-// this library is missing is "Op type not registered" and the name.
-#include <atomic>
+// X, forces, and the gradients of both. Shapes: coord [nframes, nslots * 3], the real atoms' arrays
+// as in RealAtoms, X, A and their gradients [size, 4, M1], force [nframes, nslots * 3], virial
+// [nframes, 9], atom_virial [nframes, nslots * 9].
 #include <stdexcept>
 
-#include "absl/status/status.h"
-#include "absl/strings/str_cat.h"
 #include "activation_names.h"
-#include "kernels.h"
-#include "tensorflow/core/framework/common_shape_fns.h"
-#include "tensorflow/core/framework/op.h"
-#include "tensorflow/core/framework/op_kernel.h"
-#include "tensorflow/core/framework/shape_inference.h"
+#include "operator.h"
 
 namespace dpmask {
 namespace {
-
-namespace tf = tensorflow;
-using tf::shape_inference::DimensionHandle;
-using tf::shape_inference::InferenceContext;
-using tf::shape_inference::ShapeHandle;
-
-template <typename... Parts>
-absl::Status invalid(const Parts&... parts) {
-  return absl::InvalidArgumentError(absl::StrCat(parts...));
-}
-
-#define DPMASK_OP(name) "PipInstallDeepmdMask>" name
-
-// ---- Interfaces ---------------------------------------------------------------------------------
-// Shapes: coord [nframes, nslots * 3], real atoms' arrays as in RealAtoms, X, A and their gradients
-// [size, 4, M1], force [nframes, nslots * 3], virial [nframes, 9], atom_virial [nframes, nslots *
-// 9].
 
 absl::Status set_X_shape(InferenceContext* c, int output) {
   std::vector<int32_t> neuron;
@@ -65,23 +40,6 @@ absl::Status set_parameter_shapes(InferenceContext* c, int first) {
       .Input("slot: int64")           \
       .Input("weight: double")        \
       .Input("first: int64")
-
-REGISTER_OP(DPMASK_OP("RealAtoms"))
-    .Attr("sel: list(int) >= 1")
-    .Input("coord: double")
-    .Input("type: int32")
-    .Input("mask: double")
-    .Input("nloc: int32")
-    .Output("slot: int64")
-    .Output("weight: double")
-    .Output("first: int64")
-    .SetShapeFn([](InferenceContext* c) {
-      const DimensionHandle size = c->UnknownDim();
-      c->set_output(0, c->Vector(size));
-      c->set_output(1, c->Vector(size));
-      c->set_output(2, c->Vector(InferenceContext::kUnknownDim));
-      return absl::OkStatus();
-    });
 
 REGISTER_OP(DPMASK_OP("Embed"))
     .DPMASK_EMBEDDING_ATTRIBUTES.Input("parameters: P * T")
@@ -124,127 +82,6 @@ REGISTER_OP(DPMASK_OP("ForceGrad"))
       TF_RETURN_IF_ERROR(set_X_shape(c, 0));
       return set_parameter_shapes(c, 1);
     });
-
-#define DPMASK_PRODUCT_ATTRIBUTES \
-  Attr("T: {float, double}").Attr("ntypes: int >= 1").Input("type_first: int64")
-
-REGISTER_OP(DPMASK_OP("ProductByType"))
-    .DPMASK_PRODUCT_ATTRIBUTES.Attr("transposed: bool")
-    .Input("x: T")
-    .Input("matrices: ntypes * T")
-    .Output("y: T")
-    .SetShapeFn([](InferenceContext* c) {
-      bool transposed;
-      TF_RETURN_IF_ERROR(c->GetAttr("transposed", &transposed));
-      ShapeHandle x, W;
-      TF_RETURN_IF_ERROR(c->WithRank(c->input(1), 2, &x));
-      TF_RETURN_IF_ERROR(c->WithRank(c->input(2), 2, &W));
-      c->set_output(0, c->Matrix(c->Dim(x, 0), c->Dim(W, transposed ? 0 : 1)));
-      return absl::OkStatus();
-    });
-
-REGISTER_OP(DPMASK_OP("OuterByType"))
-    .DPMASK_PRODUCT_ATTRIBUTES.Input("x: T")
-    .Input("y: T")
-    .Output("dmatrices: ntypes * T")
-    .SetShapeFn([](InferenceContext* c) {
-      ShapeHandle x, y;
-      TF_RETURN_IF_ERROR(c->WithRank(c->input(1), 2, &x));
-      TF_RETURN_IF_ERROR(c->WithRank(c->input(2), 2, &y));
-      for (int t = 0; t < c->num_outputs(); ++t) {
-        c->set_output(t, c->Matrix(c->Dim(x, 1), c->Dim(y, 1)));
-      }
-      return absl::OkStatus();
-    });
-
-// ---- What the kernels share ---------------------------------------------------------------------
-
-template <typename T>
-T* data(tf::Tensor* tensor) {
-  return tensor->flat<T>().data();
-}
-template <typename T>
-const T* data(const tf::Tensor& tensor) {
-  return tensor.flat<T>().data();
-}
-
-Parallel pool_of(tf::OpKernelContext* ctx) {
-  auto* workers = ctx->device()->tensorflow_cpu_worker_threads()->workers;
-  return [workers](int64_t n, const std::function<void(int64_t)>& body) {
-    if (n == 1) return body(0);
-    workers->ParallelFor(n, tsl::thread::ThreadPool::SchedulingParams::Fixed(1),
-                         [&body](int64_t first, int64_t last) {
-                           for (int64_t k = first; k < last; ++k) body(k);
-                         });
-  };
-}
-
-class RealAtomsOp : public tf::OpKernel {
- public:
-  explicit RealAtomsOp(tf::OpKernelConstruction* ctx) : OpKernel(ctx) {
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("sel", &sel_));
-  }
-
-  void Compute(tf::OpKernelContext* ctx) override {
-    const tf::Tensor& coord = ctx->input(0);
-    const tf::Tensor& type = ctx->input(1);
-    const tf::Tensor& mask = ctx->input(2);
-    const tf::Tensor& nloc = ctx->input(3);
-    OP_REQUIRES(
-        ctx, type.dims() == 2,
-        invalid("type must have the shape [nframes, nslots], not ", type.shape().DebugString()));
-    const int64_t nframes = type.dim_size(0);
-    const int64_t nslots = type.dim_size(1);
-    OP_REQUIRES(ctx, coord.shape() == tf::TensorShape({nframes, 3 * nslots}),
-                invalid("coord must have the shape [", nframes, ", ", 3 * nslots, "], not ",
-                        coord.shape().DebugString()));
-    OP_REQUIRES(ctx, mask.shape() == type.shape(),
-                invalid("aparam must have one mask value for each of ", nframes, " x ", nslots,
-                        " slots, but its shape is ", mask.shape().DebugString()));
-    OP_REQUIRES(ctx, nloc.NumElements() == 1 && data<int32_t>(nloc)[0] <= nslots,
-                invalid("nloc must be one number, at most ", nslots));
-    RealAtomList list;
-    try {
-      list = find_real_atoms({nframes, nslots, data<int32_t>(nloc)[0],
-                              static_cast<int64_t>(sel_.size()), data<double>(coord),
-                              data<int32_t>(type), data<double>(mask)});
-    } catch (const std::invalid_argument& error) {
-      ctx->CtxFailure(invalid("deepmd-mask: ", error.what()));
-      return;
-    }
-    warn_of_sel(list, nframes);
-    copy_out(ctx, 0, list.slot);
-    copy_out(ctx, 1, list.weight);
-    copy_out(ctx, 2, list.first);
-  }
-
- private:
-  template <typename T>
-  static void copy_out(tf::OpKernelContext* ctx, int index, const std::vector<T>& values) {
-    tf::Tensor* out = nullptr;
-    OP_REQUIRES_OK(ctx, ctx->allocate_output(
-                            index, tf::TensorShape({static_cast<int64_t>(values.size())}), &out));
-    std::copy(values.begin(), values.end(), data<T>(out));
-  }
-
-  // sel bounds what the model has been trained for; beyond it the model is still defined.
-  void warn_of_sel(const RealAtomList& list, int64_t nframes) {
-    for (size_t t = 0; t < sel_.size(); ++t) {
-      for (int64_t frame = 0; frame < nframes; ++frame) {
-        const int64_t group = static_cast<int64_t>(t) * nframes + frame;
-        const int64_t count = list.first[group + 1] - list.first[group];
-        if (count <= sel_[t] || warned_.exchange(true)) continue;
-        LOG(WARNING) << "deepmd-mask: frame " << frame << " has " << count << " real atoms of type "
-                     << t << ", more than the " << sel_[t]
-                     << " that sel bounds; the model may not have seen the like. "
-                     << "This is said once.";
-      }
-    }
-  }
-
-  std::vector<int32_t> sel_;
-  std::atomic<bool> warned_{false};
-};
 
 // The base of the operators that work on an Embedding. Inputs 0 to 3 are coord, slot, weight and
 // first; the parameters come last.
@@ -354,8 +191,6 @@ class EmbeddingOp : public tf::OpKernel {
   int64_t ntypes_ = 0;
 };
 
-// ---- The operators on an Embedding --------------------------------------------------------------
-
 template <typename T>
 class EmbedOp : public EmbeddingOp<T> {
  public:
@@ -425,87 +260,10 @@ class ForceGradOp : public EmbeddingOp<T> {
   }
 };
 
-// ---- The operators on the atoms of each type ----------------------------------------------------
-
-absl::Status check_types(const tf::Tensor& type_first, const tf::Tensor& x, int64_t ntypes) {
-  if (type_first.NumElements() != ntypes + 1 || x.dims() != 2 ||
-      data<int64_t>(type_first)[ntypes] != x.dim_size(0)) {
-    return invalid("type_first must have ntypes + 1 entries, the last the number of rows");
-  }
-  return absl::OkStatus();
-}
-
-template <typename T>
-class ProductByTypeOp : public tf::OpKernel {
- public:
-  explicit ProductByTypeOp(tf::OpKernelConstruction* ctx) : OpKernel(ctx) {
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("transposed", &transposed_));
-  }
-
-  void Compute(tf::OpKernelContext* ctx) override {
-    tf::OpInputList matrices;
-    OP_REQUIRES_OK(ctx, ctx->input_list("matrices", &matrices));
-    const tf::Tensor& x = ctx->input(1);
-    OP_REQUIRES_OK(ctx, check_types(ctx->input(0), x, matrices.size()));
-    TypeProduct<T> product{matrices.size(),
-                           matrices[0].dim_size(0),
-                           matrices[0].dim_size(1),
-                           data<int64_t>(ctx->input(0)),
-                           {}};
-    for (const tf::Tensor& W : matrices) {
-      OP_REQUIRES(ctx, W.shape() == matrices[0].shape(),
-                  invalid("the matrices must have the same shape"));
-      product.matrices.push_back(data<T>(W));
-    }
-    OP_REQUIRES(ctx, x.dim_size(1) == (transposed_ ? product.outputs : product.inputs),
-                invalid("x has ", x.dim_size(1), " columns, which do not fit the matrices"));
-    tf::Tensor* y = nullptr;
-    const int64_t columns = transposed_ ? product.inputs : product.outputs;
-    OP_REQUIRES_OK(ctx, ctx->allocate_output(0, tf::TensorShape({x.dim_size(0), columns}), &y));
-    product_by_type(product, data<T>(x), transposed_, data<T>(y), pool_of(ctx));
-  }
-
- private:
-  bool transposed_;
-};
-
-template <typename T>
-class OuterByTypeOp : public tf::OpKernel {
- public:
-  using OpKernel::OpKernel;
-
-  void Compute(tf::OpKernelContext* ctx) override {
-    const tf::Tensor& x = ctx->input(1);
-    const tf::Tensor& y = ctx->input(2);
-    const int ntypes = ctx->num_outputs();
-    OP_REQUIRES_OK(ctx, check_types(ctx->input(0), x, ntypes));
-    OP_REQUIRES(ctx, y.dims() == 2 && y.dim_size(0) == x.dim_size(0),
-                invalid("x and y must have the same number of rows"));
-    const TypeProduct<T> product{
-        ntypes, x.dim_size(1), y.dim_size(1), data<int64_t>(ctx->input(0)), {}};
-    std::vector<T*> dmatrices;
-    for (int t = 0; t < ntypes; ++t) {
-      tf::Tensor* dW = nullptr;
-      OP_REQUIRES_OK(
-          ctx, ctx->allocate_output(t, tf::TensorShape({product.inputs, product.outputs}), &dW));
-      dmatrices.push_back(data<T>(dW));
-    }
-    outer_by_type(product, data<T>(x), data<T>(y), dmatrices, pool_of(ctx));
-  }
-};
-
-REGISTER_KERNEL_BUILDER(Name(DPMASK_OP("RealAtoms")).Device(tf::DEVICE_CPU), RealAtomsOp);
-#define DPMASK_REGISTER(name, Op)                                                                  \
-  REGISTER_KERNEL_BUILDER(Name(DPMASK_OP(name)).Device(tf::DEVICE_CPU).TypeConstraint<float>("T"), \
-                          Op<float>);                                                              \
-  REGISTER_KERNEL_BUILDER(                                                                         \
-      Name(DPMASK_OP(name)).Device(tf::DEVICE_CPU).TypeConstraint<double>("T"), Op<double>)
 DPMASK_REGISTER("Embed", EmbedOp);
 DPMASK_REGISTER("EmbedGrad", EmbedGradOp);
 DPMASK_REGISTER("Force", ForceOp);
 DPMASK_REGISTER("ForceGrad", ForceGradOp);
-DPMASK_REGISTER("ProductByType", ProductByTypeOp);
-DPMASK_REGISTER("OuterByType", OuterByTypeOp);
 
 }  // namespace
 }  // namespace dpmask
