@@ -5,7 +5,7 @@ import json
 from typing import Any, NoReturn
 
 import numpy as np
-from deepmd.tf.common import get_precision
+from deepmd.tf.common import get_activation_func, get_precision
 from deepmd.tf.descriptor.se import DescrptSe
 from deepmd.tf.env import GLOBAL_TF_FLOAT_PRECISION, tf
 from deepmd.tf.utils.errors import GraphWithoutTensorError
@@ -13,13 +13,12 @@ from deepmd.tf.utils.graph import (
     get_embedding_net_variables_from_graph_def,
     get_tensor_by_name_from_graph,
 )
-from deepmd.tf.utils.update_sel import UpdateSel
 from deepmd.utils.data_system import DeepmdDataSystem
 
 from . import ops
 from .embedding_net import NetShape, Seed, net_variables
 from .real_atoms import RealAtoms
-from .systems import scan_systems
+from .systems import auto_sel, scan_systems
 
 PRECISIONS = (tf.float32, tf.float64)
 
@@ -103,6 +102,7 @@ class DescrptMask(DescrptSe):
         if self.filter_precision not in PRECISIONS:
             msg = f'se_a_mask: precision "{precision}" is not "float64", "float32" or "default"'
             raise ValueError(msg)
+        get_activation_func(activation_function)  # complains of a name that is not one
         self.n_axis_neuron = axis_neuron
         self.type_one_side = type_one_side
         self.exclude_types = {(i, j) for pair in exclude_types for i, j in (pair, pair[::-1])}
@@ -110,7 +110,6 @@ class DescrptMask(DescrptSe):
             list(neuron), resnet_dt, activation_function or "none", self.filter_precision, trainable
         )
         self.seed = Seed(seed, uniform_seed)
-        self.original_sel: list[int] | None = None
         self.embedding_net_variables: dict[str, np.ndarray] | None = None
 
     # ---- What DeePMD-kit asks of a descriptor --------------------------------------------------
@@ -126,20 +125,6 @@ class DescrptMask(DescrptSe):
     def get_dim_out(self) -> int:
         """Return M1 * M2, the length of D_i."""
         return self.shape.neuron[-1] * self.n_axis_neuron
-
-    def get_dim_rot_mat_1(self) -> int:
-        """Return M1."""
-        return self.shape.neuron[-1]
-
-    def get_rot_mat(self) -> NoReturn:
-        """Refuse: tensor models have no mask."""
-        msg = "se_a_mask has no rotation matrix; it is for energy models"
-        raise NotImplementedError(msg)
-
-    def get_nlist(self) -> NoReturn:
-        """Refuse: there is no neighbour list, and so no use_srtab."""
-        msg = "se_a_mask has no neighbour list; use_srtab does not go with it"
-        raise NotImplementedError(msg)
 
     def compute_input_stats(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: the environment matrix of se_a_mask is not normalised."""
@@ -167,18 +152,14 @@ class DescrptMask(DescrptSe):
         Returns
         -------
         dict
-            The section with a list as sel. "auto:f" becomes, by the rule that DeePMD-kit has for
-            other descriptors, the whole part of f times the largest number of real atoms of each
-            type in any frame, rounded up to a multiple of four; "auto" is "auto:1.1".
+            The section with a list as sel.
         float
             The shortest distance; None if no frame has two real atoms.
         """
         summary = scan_systems(train_data.system_dirs, type_map)
         local_jdata = dict(local_jdata)
-        rule = UpdateSel()
         if isinstance(local_jdata["sel"], str):
-            ratio = rule.parse_auto_sel_ratio(local_jdata["sel"])
-            local_jdata["sel"] = [rule.wrap_up_4(ratio * count) for count in summary.max_count]
+            local_jdata["sel"] = auto_sel(local_jdata["sel"], summary.max_count)
         shortest = summary.min_distance
         return local_jdata, shortest if np.isfinite(shortest) else None
 
@@ -219,19 +200,13 @@ class DescrptMask(DescrptSe):
         tf.Tensor
             D [real atoms, M1 * M2].
         """
-        if "type_embedding" in input_dict:
-            msg = "se_a_mask has a net for each type; take type_embedding out of the model"
-            raise ValueError(msg)
         tf.constant(True, name=f"fitting_attr{suffix}/aparam_nall")
         with tf.variable_scope(f"descrpt_attr{suffix}", reuse=reuse):
             tf.constant(self.get_rcut(), name="rcut", dtype=GLOBAL_TF_FLOAT_PRECISION)
             tf.constant(self.ntypes, name="ntypes", dtype=tf.int32)
-            kept = [
-                tf.constant(self.sel_a, name="sel", dtype=tf.int32),
-                tf.constant(self.original_sel or self.sel_a, name="original_sel", dtype=tf.int32),
-            ]
+            sel = tf.constant(self.sel_a, name="sel", dtype=tf.int32)
         # Freezing keeps what others depend on; t_box and sel are read by name.
-        with tf.control_dependencies([*kept, box_]):
+        with tf.control_dependencies([sel, box_]):
             coord = tf.reshape(coord_, [-1, natoms[1] * 3])
         coord = tf.cast(coord, tf.float64)
         types = tf.reshape(atype_, [-1, natoms[1]])
@@ -298,7 +273,7 @@ class DescrptMask(DescrptSe):
             "resnet_dt": self.shape.resnet_dt,
             "activation": self.shape.activation,
             "net": self._net_of_pair(),
-            "n": float(sum(self.original_sel or self.sel_a)),
+            "n": float(sum(self.sel_a)),
         }
 
     def _variables(self, suffix: str, reuse: bool | None) -> list[tf.Variable]:
@@ -330,18 +305,28 @@ class DescrptMask(DescrptSe):
             The frozen model, of this plugin or of the built-in.
         suffix
             End of the scopes' names.
+
+        Raises
+        ------
+        ValueError
+            If the sum of sel, and so the normalisation n, is another one there.
         """
         self.embedding_net_variables = get_embedding_net_variables_from_graph_def(
             graph_def, suffix=suffix
         )
-        # The nets have been trained with the normalisation of that model.
-        self.original_sel = _original_sel(graph, suffix) or self.sel_a
+        frozen_sel = _sel_of(graph, suffix)
+        if frozen_sel is not None and sum(frozen_sel) != sum(self.sel_a):
+            msg = (
+                f"se_a_mask: the frozen model has sel {frozen_sel}, whose sum normalises the "
+                f"descriptor; {self.sel_a} has another sum. Move slots between types, or train anew"
+            )
+            raise ValueError(msg)
 
 
-def _original_sel(graph: tf.Graph, suffix: str) -> list[int] | None:
-    """Return the sel that a frozen model is normalised by; None if it does not say."""
+def _sel_of(graph: tf.Graph, suffix: str) -> list[int] | None:
+    """Return the sel of a frozen model; None if it does not say."""
     try:
-        sel = get_tensor_by_name_from_graph(graph, f"descrpt_attr{suffix}/original_sel")
+        sel = get_tensor_by_name_from_graph(graph, f"descrpt_attr{suffix}/sel")
         return [int(bound) for bound in sel]
     except GraphWithoutTensorError:
         pass

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The energy model of a masked system: DeePMD-kit's, but virtual atoms have no say in it."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from deepmd.common import j_get_type
@@ -19,9 +19,10 @@ class MaskEnerModel(EnerModel):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if self.srtab is not None:
-            msg = "se_a_mask has no neighbour list; use_srtab does not go with it"
-            raise ValueError(msg)
+        for option, value in (("use_srtab", self.srtab), ("type_embedding", self.typeebd)):
+            if value is not None:
+                msg = f"se_a_mask does not go with {option}; take it out of the model"
+                raise ValueError(msg)
 
     def build(
         self,
@@ -97,13 +98,20 @@ class MaskEnerModel(EnerModel):
         }
 
     def _with_out_bias(self, e: tf.Tensor) -> tf.Tensor:
-        """Scale and shift the energies [nframes, nloc] of real atoms, as fine-tuning asks."""
+        """Scale and shift the energies [nframes, nloc] by the model's variables for that."""
         atoms = self.descrpt.real_atoms
-        std, bias = (
-            atoms.to_slots(tf.gather(table[0, :, 0], atoms.type()))[:, : tf.shape(e)[1]]
-            for table in (self.t_out_std, self.t_out_bias)
+        std = tf.gather(self.t_out_std[0, :, 0], atoms.type())
+        bias = tf.gather(self.t_out_bias[0, :, 0], atoms.type()) * tf.cast(atoms.weight, e.dtype)
+        nloc = tf.shape(e)[1]
+        return e * atoms.to_slots(std)[:, :nloc] + atoms.to_slots(bias)[:, :nloc]
+
+    def change_energy_bias(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse: DeePMD-kit would count virtual atoms."""
+        msg = (
+            "se_a_mask: neither fine-tuning nor dp change-bias knows the mask; go on from the "
+            "model with --init-model or --init-frz-model"
         )
-        return e * std + bias
+        raise NotImplementedError(msg)
 
     def _compute_output_stat(
         self,
@@ -115,9 +123,8 @@ class MaskEnerModel(EnerModel):
             [real_natoms(types, mask, self.ntypes) for types, mask in zip(*batches, strict=True)]
             for batches in zip(all_stat["type"], all_stat["aparam"], strict=True)
         ]
-        super()._compute_output_stat(
-            {**all_stat, "real_natoms_vec": counts}, mixed_type, stat_file_path
-        )
+        # A bias in stat_file_path may be the built-in's, which is of all atoms.
+        super()._compute_output_stat({**all_stat, "real_natoms_vec": counts}, mixed_type)
 
 
 def real_natoms(types: np.ndarray, mask: np.ndarray, ntypes: int) -> np.ndarray:
@@ -152,9 +159,12 @@ class MaskStandardModel(StandardModel):
         if cls is not MaskStandardModel:
             return super().__new__(cls)
         model = StandardModel.__new__(StandardModel, *args, **kwargs)
-        if isinstance(model, EnerModel) and _is_masked(kwargs["descriptor"]):
-            return MaskEnerModel.__new__(MaskEnerModel)
-        return model
+        if not _is_masked(kwargs["descriptor"]):
+            return model
+        if not isinstance(model, EnerModel):
+            msg = 'se_a_mask is for energies only, "type": "ener" in fitting_net'
+            raise ValueError(msg)
+        return MaskEnerModel.__new__(MaskEnerModel)
 
 
 def _is_masked(descriptor: dict | Descriptor) -> bool:

@@ -10,13 +10,13 @@ from copy import deepcopy
 from typing import Any
 
 import deepmd.tf.entrypoints.train as train_entry
+from deepmd.tf.common import get_precision
 from deepmd.tf.descriptor.descriptor import Descriptor
 from deepmd.tf.fit.fitting import Fitting
 from deepmd.tf.model.model import Model
 from deepmd.utils.argcheck import normalize
 
-from . import ops  # noqa: F401  registers the operators and their gradients
-from .descriptor import DescrptMask
+from .descriptor import PRECISIONS, DescrptMask
 from .fitting import MaskEnerFitting
 from .model import MaskStandardModel
 from .systems import check_training_data
@@ -53,10 +53,21 @@ def check(jdata: dict) -> None:
     """
     model = jdata["model"]
     options = dict(model.get("descriptor") or {})
+    if any(part.get("type") == "se_a_mask" for part in options.get("list", ())):
+        raise ValueError("se_a_mask cannot be part of a hybrid descriptor")
     if options.pop("type", None) != "se_a_mask" or model.get("compress"):
         return
-    if not isinstance(options["sel"], str):
-        DescrptMask(**options, ntypes=len(model.get("type_map") or ()))
+    ntypes = len(model.get("type_map") or ())
+    if isinstance(options["sel"], str):
+        options["sel"] = [1] * max(ntypes, 1)  # the data will tell; the other options count here
+    DescrptMask(**options, ntypes=ntypes)
+    if get_precision(model["fitting_net"].get("precision", "default")) not in PRECISIONS:
+        raise ValueError("se_a_mask: the precision of fitting_net must be float64 or float32")
+    if jdata["training"].get("mixed_precision"):
+        raise ValueError('se_a_mask: use "precision": "float32" instead of mixed_precision')
+    for option in ("use_srtab", "type_embedding"):
+        if model.get(option):
+            raise ValueError(f"se_a_mask does not go with {option}; take it out of the model")
     check_training_data(jdata)
 
 

@@ -45,7 +45,7 @@ class RealAtoms(NamedTuple):
 
     def to_slots(self, values: tf.Tensor) -> tf.Tensor:
         """Spread values [size] over all slots, [nframes, nslots]; virtual atoms get 0."""
-        size = tf.cast(self.nframes * self.nslots, tf.int64)
+        size = tf.cast(self.nframes, tf.int64) * tf.cast(self.nslots, tf.int64)
         spread = tf.scatter_nd(self.slot[:, None], values, size[None])
         return tf.reshape(spread, [self.nframes, self.nslots])
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from deepmd.tf.utils.update_sel import UpdateSel
 from deepmd.utils.data_system import process_systems
 from deepmd.utils.path import DPPath
 
@@ -58,7 +59,29 @@ def check_training_data(jdata: dict) -> None:
         if not data:
             continue
         systems = process_systems(data["systems"], patterns=data.get("rglob_patterns"))
-        scan_systems(systems, type_map, None if isinstance(sel, str) else sel, needs_preference)
+        if isinstance(sel, str):  # set by the training data, binding for the validation data
+            sel = auto_sel(sel, scan_systems(systems, type_map).max_count)
+        scan_systems(systems, type_map, sel, needs_preference)
+
+
+def auto_sel(sel: str, max_count: np.ndarray) -> list[int]:
+    """Turn "auto" or "auto:f" into a list, by DeePMD-kit's rule for other descriptors.
+
+    Parameters
+    ----------
+    sel
+        "auto:f", or "auto" for "auto:1.1".
+    max_count
+        [ntypes] the largest number of real atoms of each type in any frame.
+
+    Returns
+    -------
+    list of int
+        The whole part of f * max_count, rounded up to a multiple of four.
+    """
+    rule = UpdateSel()
+    ratio = rule.parse_auto_sel_ratio(sel)
+    return [rule.wrap_up_4(ratio * count) for count in max_count]
 
 
 def scan_systems(
@@ -137,6 +160,8 @@ def _scan(system: str, type_map: tuple[str, ...] | None, preference: bool) -> _S
             raise ValueError(f"system {system}, {set_name}, {error}") from None
         shortest = min(shortest, atoms.min_distance)
         counts = np.diff(atoms.first).reshape(ntypes, nframes)
+        if nframes == 0:
+            raise ValueError(f"system {system}: {set_name} has no frame")
         frames += [(f"{set_name}, frame {f}", counts[:, f]) for f in range(nframes)]
     return _Scan(shortest, frames)
 

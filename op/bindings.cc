@@ -7,10 +7,11 @@
 #include <atomic>
 #include <exception>
 #include <stdexcept>
-#include <system_error>
 #include <thread>
+#include <tuple>
 
 #include "activation_names.h"
+#include "first_exception.h"
 #include "kernels.h"
 
 namespace py = pybind11;
@@ -31,16 +32,18 @@ Parallel threads(int count) {
   require(count >= 1, "threads must be at least 1, not " + std::to_string(count));
   return [count](int64_t n, const std::function<void(int64_t)>& body) {
     std::atomic<int64_t> next{0};
+    FirstException first;
     const auto work = [&] {
-      for (int64_t k = next++; k < n; k = next++) body(k);
+      for (int64_t k = next++; k < n; k = next++) first.guard([&] { body(k); });
     };
     std::vector<std::thread> others;
     try {
       for (int t = 1; t < count; ++t) others.emplace_back(work);
-    } catch (const std::system_error&) {  // the system has no more threads; those there will do
+    } catch (const std::exception&) {  // the system has no more threads; those there will do
     }
     work();
     for (std::thread& other : others) other.join();
+    first.rethrow();
   };
 }
 
@@ -232,7 +235,7 @@ TypeProduct<T> type_product(const Array<int64_t>& type_first, const Array<T>& ro
     require(type_first.at(t) <= type_first.at(t + 1), "type_first must not decrease");
   }
   require(rows.ndim() == 2 && rows.shape(0) == type_first.at(ntypes),
-          "x must have type_first[-1] rows");
+          "x and y must have type_first[-1] rows");
   return {ntypes, 0, 0, type_first.data(), {}};
 }
 

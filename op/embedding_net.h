@@ -87,16 +87,16 @@ class LayerOnTile {
   using Flat = Eigen::Map<Eigen::Array<T, Eigen::Dynamic, 1>>;
   static Flat flat(Matrix<T>& m, int64_t size) { return Flat(m.data(), size * m.cols()); }
 
-  // output = value * timestep + skip(h)
+  // target = value * timestep + skip(h)
   template <typename Value>
   void add_skip(int64_t size, const Value& value, const Matrix<T>& h, const T* timestep_data,
-                Matrix<T>& output) const {
+                Matrix<T>& target) const {
     if (!has_skip_) {
-      output.topRows(size) = value;
+      target.topRows(size) = value;
       return;
     }
     for (int64_t column = 0; column < out_; column += in_) {
-      auto out = output.block(0, column, size, in_).array();
+      auto out = target.block(0, column, size, in_).array();
       const auto v = value.middleCols(column, in_).array();
       if (has_timestep_) {
         const Eigen::Map<const RowVector<T>> timestep(timestep_data + column, in_);
@@ -152,6 +152,7 @@ class NetOnTile {
  public:
   NetOnTile(const EmbeddingNets<T>& nets, int64_t capacity) : s(capacity, 1), ds_(capacity, 1) {
     ds_.setOnes();
+    layers_.reserve(nets.nlayers());
     for (int64_t layer = 0; layer < nets.nlayers(); ++layer) {
       layers_.emplace_back(nets, layer, nparameters_, capacity);
       nparameters_ += nets.has_timestep(layer) ? 3 : 2;

@@ -2,7 +2,9 @@
 // X, forces, and the gradients of both. Shapes: coord [nframes, nslots * 3], the real atoms' arrays
 // as in RealAtoms, X, A and their gradients [size, 4, M1], force [nframes, nslots * 3], virial
 // [nframes, 9], atom_virial [nframes, nslots * 9].
+#include <algorithm>
 #include <stdexcept>
+#include <tuple>
 
 #include "activation_names.h"
 #include "operator.h"
@@ -99,6 +101,8 @@ class EmbeddingOp : public tf::OpKernel {
     nets_.neuron.assign(neuron.begin(), neuron.end());
     nets_.net.assign(net.begin(), net.end());
     while (ntypes_ * ntypes_ < static_cast<int64_t>(net.size())) ++ntypes_;
+    OP_REQUIRES(ctx, n_ > 0 && *std::min_element(neuron.begin(), neuron.end()) > 0,
+                invalid("n and neuron must be positive"));
     OP_REQUIRES(ctx, ntypes_ * ntypes_ == static_cast<int64_t>(net.size()),
                 invalid("net must have ntypes * ntypes entries"));
     try {
@@ -111,7 +115,7 @@ class EmbeddingOp : public tf::OpKernel {
   void Compute(tf::OpKernelContext* ctx) override {
     Embedding<T> embedding{{}, nullptr, nets_, n_};
     OP_REQUIRES_OK(ctx, collect(ctx, &embedding));
-    run(ctx, embedding);
+    guarded(ctx, [&] { run(ctx, embedding); });
   }
 
  protected:
@@ -157,6 +161,9 @@ class EmbeddingOp : public tf::OpKernel {
     const int64_t nframes = coord.dim_size(0);
     TF_RETURN_IF_ERROR(require_shape("weight", weight, slot.shape()));
     TF_RETURN_IF_ERROR(require_shape("first", first, tf::TensorShape({ntypes_ * nframes + 1})));
+    if (data<int64_t>(first)[ntypes_ * nframes] != slot.NumElements()) {
+      return invalid("first must end with the number of real atoms");
+    }
     embedding->atoms = {nframes,
                         ntypes_,
                         slot.NumElements(),

@@ -3,7 +3,8 @@
 // they are in cache; no array of [pairs, M1] exists. This file is compiled once for each
 // instruction set. The linker merges templates of the same name, and would so put a body built for
 // AVX-512 into the baseline: hence Eigen and namespace of each set are renamed, and no container
-// of the standard library is grown here (tests/test_build.py looks for wide registers elsewhere).
+// of the standard library is grown here but of types in that namespace (tests/test_build.py looks
+// for wide registers elsewhere).
 #include "embedding_units.h"
 
 #include <optional>

@@ -2,8 +2,13 @@
 // What the TensorFlow operators share. An operator checks shapes, allocates and calls a kernel.
 #pragma once
 
+#include <exception>
+#include <new>
+#include <stdexcept>
+
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "first_exception.h"
 #include "kernels.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
@@ -43,13 +48,27 @@ const T* data(const tf::Tensor& tensor) {
 // The threads of the operator's device.
 inline Parallel pool_of(tf::OpKernelContext* ctx) {
   auto* workers = ctx->device()->tensorflow_cpu_worker_threads()->workers;
-  return [workers](int64_t n, const std::function<void(int64_t)>& body) {
-    if (n == 1) return body(0);
+  return [workers](int64_t n, const std::function<void(int64_t)>& unguarded) {
+    FirstException first;
+    const auto body = [&](int64_t k) { first.guard([&] { unguarded(k); }); };
     workers->ParallelFor(n, tsl::thread::ThreadPool::SchedulingParams::Fixed(1),
-                         [&body](int64_t first, int64_t last) {
-                           for (int64_t k = first; k < last; ++k) body(k);
+                         [&body](int64_t begin, int64_t end) {
+                           for (int64_t k = begin; k < end; ++k) body(k);
                          });
+    first.rethrow();
   };
+}
+
+// Runs the body of an operator; what it throws becomes the operator's error.
+template <typename Body>
+void guarded(tf::OpKernelContext* ctx, Body&& body) {
+  try {
+    body();
+  } catch (const std::bad_alloc&) {
+    ctx->CtxFailure(absl::ResourceExhaustedError("deepmd-mask: out of memory"));
+  } catch (const std::exception& error) {
+    ctx->CtxFailure(invalid("deepmd-mask: ", error.what()));
+  }
 }
 
 }  // namespace dpmask

@@ -6,20 +6,19 @@
 namespace dpmask {
 namespace {
 
-// Small enough that a frame of 40 atoms keeps two threads busy, large enough that the tiles of a
-// unit are full and that its own copy of the parameters' gradient costs little.
+// A unit is small enough that a frame of 40 atoms keeps two threads busy, and large enough that its
+// tiles are full. There are not many units either, since each has its own gradient of parameters.
 constexpr int64_t kPairsPerUnit = 1024;
+constexpr int64_t kUnits = 64;
 
 }  // namespace
 
 Pairs::Pairs(const RealAtoms& atoms)
-    : type(atoms.size), frame(atoms.size), local(atoms.size),
-      local_first(atoms.ntypes * atoms.nframes), frame_size(atoms.nframes, 0),
+    : type(atoms.size), frame(atoms.size), local(atoms.size), frame_size(atoms.nframes, 0),
       pair_first(atoms.size), npairs(0), unit_first(1, 0) {
   for (int64_t t = 0; t < atoms.ntypes; ++t) {
     for (int64_t f = 0; f < atoms.nframes; ++f) {
       const int64_t group = t * atoms.nframes + f;
-      local_first[group] = frame_size[f];
       for (int64_t row = atoms.first[group]; row < atoms.first[group + 1]; ++row) {
         type[row] = t;
         frame[row] = f;
@@ -32,12 +31,13 @@ Pairs::Pairs(const RealAtoms& atoms)
     frame_first[f] = npairs;
     npairs += frame_size[f] * frame_size[f];
   }
+  const int64_t pairs_per_unit = std::max(kPairsPerUnit, npairs / kUnits);
   int64_t pairs_in_unit = 0;
   for (int64_t row = 0; row < atoms.size; ++row) {
     const int64_t neighbours = frame_size[frame[row]];
     pair_first[row] = frame_first[frame[row]] + local[row] * neighbours;
     pairs_in_unit += neighbours;
-    if (pairs_in_unit >= kPairsPerUnit || row + 1 == atoms.size) {
+    if (pairs_in_unit >= pairs_per_unit || row + 1 == atoms.size) {
       unit_first.push_back(row + 1);
       pairs_in_unit = 0;
     }

@@ -12,14 +12,13 @@ namespace dpmask {
 struct Pairs {
   explicit Pairs(const RealAtoms& atoms);
 
-  std::vector<int64_t> type;         // [size]; of each row of RealAtoms
-  std::vector<int64_t> frame;        // [size]
-  std::vector<int64_t> local;        // [size]; place of the atom among those of its frame
-  std::vector<int64_t> local_first;  // [ntypes * nframes]; of the first atom of a type
-  std::vector<int64_t> frame_size;   // [nframes]; real atoms
-  std::vector<int64_t> pair_first;   // [size]; number of the pair (row, local 0)
-  int64_t npairs;                    // sum of frame_size^2, the pairs i = j included
-  std::vector<int64_t> unit_first;   // [units + 1]; the centre rows of each unit of work
+  std::vector<int64_t> type;        // [size]; of each row of RealAtoms
+  std::vector<int64_t> frame;       // [size]
+  std::vector<int64_t> local;       // [size]; place of the atom among those of its frame
+  std::vector<int64_t> frame_size;  // [nframes]; real atoms
+  std::vector<int64_t> pair_first;  // [size]; number of the pair (row, local 0)
+  int64_t npairs;                   // sum of frame_size^2, the pairs i = j included
+  std::vector<int64_t> unit_first;  // [units + 1]; the centre rows of each unit of work
 
   int64_t nunits() const { return static_cast<int64_t>(unit_first.size()) - 1; }
 };

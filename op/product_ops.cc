@@ -58,6 +58,7 @@ class ProductByTypeOp : public tf::OpKernel {
     OP_REQUIRES_OK(ctx, ctx->input_list("matrices", &matrices));
     const tf::Tensor& x = ctx->input(1);
     OP_REQUIRES_OK(ctx, check_types(ctx->input(0), x, matrices.size()));
+    OP_REQUIRES(ctx, matrices[0].dims() == 2, invalid("the matrices must have two dimensions"));
     TypeProduct<T> product{matrices.size(),
                            matrices[0].dim_size(0),
                            matrices[0].dim_size(1),
@@ -73,7 +74,8 @@ class ProductByTypeOp : public tf::OpKernel {
     tf::Tensor* y = nullptr;
     const int64_t columns = transposed_ ? product.inputs : product.outputs;
     OP_REQUIRES_OK(ctx, ctx->allocate_output(0, tf::TensorShape({x.dim_size(0), columns}), &y));
-    product_by_type(product, data<T>(x), transposed_, data<T>(y), pool_of(ctx));
+    guarded(ctx,
+            [&] { product_by_type(product, data<T>(x), transposed_, data<T>(y), pool_of(ctx)); });
   }
 
  private:
@@ -101,7 +103,7 @@ class OuterByTypeOp : public tf::OpKernel {
           ctx, ctx->allocate_output(t, tf::TensorShape({product.inputs, product.outputs}), &dW));
       dmatrices.push_back(data<T>(dW));
     }
-    outer_by_type(product, data<T>(x), data<T>(y), dmatrices, pool_of(ctx));
+    guarded(ctx, [&] { outer_by_type(product, data<T>(x), data<T>(y), dmatrices, pool_of(ctx)); });
   }
 };
 

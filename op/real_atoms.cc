@@ -16,6 +16,7 @@ constexpr double kCoincident = 1e-6;  // units of length; 1/r^2 is lost in round
 template <typename... Parts>
 [[noreturn]] void refuse(int64_t frame, int64_t atom, const Parts&... parts) {
   std::ostringstream message;
+  message.precision(15);  // enough to tell 0.9999999 from 1, few enough to print 0.9 as such
   message << "frame " << frame << ", atom " << atom << ": ";
   (message << ... << parts);
   throw std::invalid_argument(message.str());

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
 #include <atomic>
-#include <stdexcept>
 
 #include "operator.h"
 
@@ -46,17 +45,17 @@ class RealAtomsOp : public tf::OpKernel {
     OP_REQUIRES(ctx, mask.shape() == type.shape(),
                 invalid("aparam must have one mask value for each of ", nframes, " x ", nslots,
                         " slots, but its shape is ", mask.shape().DebugString()));
-    OP_REQUIRES(ctx, nloc.NumElements() == 1 && data<int32_t>(nloc)[0] <= nslots,
-                invalid("nloc must be one number, at most ", nslots));
+    OP_REQUIRES(
+        ctx,
+        nloc.NumElements() == 1 && data<int32_t>(nloc)[0] >= 0 && data<int32_t>(nloc)[0] <= nslots,
+        invalid("nloc must be one number from 0 to ", nslots));
     RealAtomList list;
-    try {
+    guarded(ctx, [&] {
       list = find_real_atoms({nframes, nslots, data<int32_t>(nloc)[0],
                               static_cast<int64_t>(sel_.size()), data<double>(coord),
                               data<int32_t>(type), data<double>(mask)});
-    } catch (const std::invalid_argument& error) {
-      ctx->CtxFailure(invalid("deepmd-mask: ", error.what()));
-      return;
-    }
+    });
+    if (!ctx->status().ok()) return;
     warn_of_sel(list, nframes);
     copy_out(ctx, 0, list.slot);
     copy_out(ctx, 1, list.weight);

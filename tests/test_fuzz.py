@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from deepmd_mask import _kernels
 
-MANY = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(
+    max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 REFUSALS = (ValueError, TypeError)
 SEEDS = st.integers(0, 2**32 - 1)
 WILD = [np.nan, np.inf, -np.inf, 1e300, -1e150, 1e-300, 0.0, 2.0**31, -(2.0**63)]
@@ -165,9 +167,10 @@ def run_all(kernels, atoms, frames, nets):
 @MANY
 @given(SEEDS)
 def test_good_input_gives_finite_numbers(seed):
-    """Distances between 1e-6 and 1e300 of the unit, all nets and activation functions."""
+    """Distances between 1e-6 and 1e100 of the unit, all nets and activation functions."""
     frames = RandomFrames(seed)
-    if not frames.good():
+    # Virials have r^2, and so no number beyond.
+    if not frames.good() or np.abs(frames.coord[frames.mask != 0]).max(initial=0) > 1e100:
         return
     nets, atoms = RandomNets(frames, spoilt=False), frames.atoms()
     run_all(nets.kernels(atoms), atoms, frames, nets)
