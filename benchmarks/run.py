@@ -140,6 +140,7 @@ class Comparison:
         self.threads = threads
         self.sides = {name: Side(name == "built-in", threads) for name in ("built-in", "plugin")}
         self.rows: list[dict] = []
+        self.scan = ""  # the one under way
 
     def measure(self, work: str, system: str, net: str, only: str | None = None, **options) -> dict:
         """Time one piece of work.
@@ -173,7 +174,14 @@ class Comparison:
         for _ in range(self.rounds):
             for name, of_side in seconds.items():
                 of_side.extend(self.sides[name].seconds(**request, repeat=4))
-        row = {"work": work, "net": net, "precision": precision, "threads": self.threads, **options}
+        row = {
+            "scan": self.scan,
+            "work": work,
+            "net": net,
+            "precision": precision,
+            "threads": self.threads,
+            **options,
+        }
         row |= {name: 1e3 * statistics.median(values) for name, values in seconds.items()}
         if len(seconds) == 2:
             row["ratio"] = row["built-in"] / row["plugin"]
@@ -220,6 +228,9 @@ def compare_real_atoms(comparison: Comparison, progress: tqdm) -> None:
         progress.update()
 
 
+SCANS = {"sample": compare_sample, "slots": compare_slots, "real": compare_real_atoms}
+
+
 def print_table(rows: list[dict]) -> None:
     """Print one line for each measurement."""
     columns = [
@@ -242,37 +253,50 @@ def print_table(rows: list[dict]) -> None:
 def plot(rows: list[dict], path: Path) -> None:
     """Draw how both sides scale in slots and in real atoms."""
     figure, axes = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
-    scans = {
-        "slots": [row for row in rows if row["real"] == 40],
-        "real": [row for row in rows if row["real"] == row["slots"]],
-    }
     labels = {"slots": "slots, 40 of them real", "real": "real atoms, no virtual ones"}
-    for axis, (key, scan) in zip(axes, scans.items(), strict=True):
+    for axis, (key, label) in zip(axes, labels.items(), strict=True):
         for work, marker in (("train", "o"), ("eval", "s")):
             for side, colour in (("built-in", "tab:red"), ("plugin", "tab:blue")):
-                points = [(r[key], r[side]) for r in scan if r["work"] == work and side in r]
+                points = [
+                    (r[key], r[side])
+                    for r in rows
+                    if r["scan"] == key and r["work"] == work and side in r
+                ]
+                if not points:
+                    continue
                 axis.loglog(
                     *zip(*points, strict=True), f"{marker}-", color=colour, label=f"{side}, {work}"
                 )
-        axis.set(xlabel=labels[key], ylabel="ms per step or evaluation")
+        axis.set(xlabel=label, ylabel="ms per step or evaluation")
     axes[0].legend()
     figure.savefig(path, dpi=150)
+
+
+def processor_name() -> str:
+    """Return what Linux calls the processor, with its vector instructions."""
+    lines = dict(
+        line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line
+    )
+    fields = {name.strip(): value.strip() for name, value in lines.items()}
+    vector = [flag for flag in ("avx2", "avx512f") if flag in fields.get("flags", "").split()]
+    return " ".join([fields.get("model name", platform.machine()), *vector])
 
 
 def main() -> None:
     """Run all comparisons."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=HERE / "results", help="folder to write to")
+    parser.add_argument("--scans", nargs="+", choices=SCANS, default=list(SCANS))
     parser.add_argument("--rounds", type=int, default=5, help="of both sides in turn")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of each side")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, tqdm(total=11, unit="case") as progress:
+    with tempfile.TemporaryDirectory() as folder, tqdm(unit="case") as progress:
         comparison = Comparison(Path(folder), arguments.rounds, arguments.threads)
-        for compare in (compare_sample, compare_slots, compare_real_atoms):
-            compare(comparison, progress)
+        for comparison.scan in arguments.scans:
+            SCANS[comparison.scan](comparison, progress)
         comparison.close()
-    machine = {"processor": platform.processor(), "cores": os.cpu_count()}
+    machine = {"processor": processor_name(), "cores": os.cpu_count()}
     results = {"machine": machine, "milliseconds": comparison.rows}
     (arguments.output / "results.json").write_text(json.dumps(results, indent=1))
     plot(comparison.rows, arguments.output / "scaling.png")

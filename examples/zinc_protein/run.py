@@ -116,8 +116,8 @@ def main():
     run_dp(output, "freeze", "-o", "model.pb")
     after = masked_error(predicted_forces(output / "model.pb"))
     print("\nForces on the preferred atoms of the validation set, root mean square error:")
-    print(f"  before training (all forces zero)  {masked_error(0.0):.3f} eV/Å")
-    print(f"  frozen model                       {after:.3f} eV/Å")
+    print(f"  predicting no force  {masked_error(0.0):.3f} eV/Å")
+    print(f"  frozen model         {after:.3f} eV/Å")
     print(f"The model is {output / 'model.pb'}")
 
 
