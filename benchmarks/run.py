@@ -252,9 +252,13 @@ def print_table(rows: list[dict]) -> None:
 
 def plot(rows: list[dict], path: Path) -> None:
     """Draw how both sides scale in slots and in real atoms."""
-    figure, axes = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
     labels = {"slots": "slots, 40 of them real", "real": "real atoms, no virtual ones"}
-    for axis, (key, label) in zip(axes, labels.items(), strict=True):
+    scans = [key for key in labels if any(row["scan"] == key for row in rows)]
+    if not scans:
+        return
+    size = (4.5 * len(scans), 4)
+    figure, axes = plt.subplots(1, len(scans), figsize=size, squeeze=False, layout="constrained")
+    for axis, key in zip(axes[0], scans, strict=True):
         for work, marker in (("train", "o"), ("eval", "s")):
             for side, colour in (("built-in", "tab:red"), ("plugin", "tab:blue")):
                 points = [
@@ -267,8 +271,8 @@ def plot(rows: list[dict], path: Path) -> None:
                 axis.loglog(
                     *zip(*points, strict=True), f"{marker}-", color=colour, label=f"{side}, {work}"
                 )
-        axis.set(xlabel=label, ylabel="ms per step or evaluation")
-    axes[0].legend()
+        axis.set(xlabel=labels[key], ylabel="ms per step or evaluation")
+    axes[0, 0].legend()
     figure.savefig(path, dpi=150)
 
 
