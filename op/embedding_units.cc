@@ -11,6 +11,7 @@
 
 #include "embedding_net.h"
 #include "environment.h"
+#include "instruction_set.h"
 
 namespace dpmask {
 namespace DPMASK_ISA {
@@ -18,7 +19,6 @@ namespace {
 
 constexpr int64_t kTile = 64;  // pairs; a layer of 128 float64 is then 64 KiB, which L2 holds
 
-template <typename T>
 struct Tile {
   int64_t net;
   int64_t size = 0;
@@ -31,7 +31,7 @@ template <typename T>
 struct Workspace {
   Eigen::Array<int64_t, Eigen::Dynamic, 1> shape;
   std::optional<NetOnTile<T>> net;
-  Tile<T> tile;
+  Tile tile;
 };
 
 template <typename T>
@@ -56,7 +56,7 @@ void for_each_tile(const Embedding<T>& embedding, const Pairs& pairs, int64_t un
   const EmbeddingNets<T>& nets = embedding.nets;
   Workspace<T>& workspace = workspace_for(nets);
   NetOnTile<T>& net = *workspace.net;
-  Tile<T>& tile = workspace.tile;
+  Tile& tile = workspace.tile;
   const int64_t nnets = static_cast<int64_t>(nets.parameters.size()) / net.nparameters();
   const auto flush = [&] {
     if (tile.size == 0) return;
@@ -100,7 +100,7 @@ void embed(const Embedding<T>& embedding, const Pairs& pairs, int64_t unit, T* X
   const int64_t count = pairs.unit_first[unit + 1] - first;
   Eigen::Map<Matrix<T>> X_unit(X + 4 * M1 * first, 4 * count, M1);
   X_unit.setZero();
-  for_each_tile(embedding, pairs, unit, [&](const Tile<T>& tile, NetOnTile<T>& net) {
+  for_each_tile(embedding, pairs, unit, [&](const Tile& tile, NetOnTile<T>& net) {
     net.template forward<false, 0>(tile.size,
                                    &embedding.nets.parameters[tile.net * net.nparameters()]);
     for (int64_t p = 0; p < tile.size; ++p) {
@@ -117,7 +117,7 @@ template <typename T>
 void embed_grad(const Embedding<T>& embedding, const Pairs& pairs, int64_t unit, const T* dX,
                 const std::vector<T*>& gradient) {
   const int64_t M1 = embedding.nets.neuron.back();
-  for_each_tile(embedding, pairs, unit, [&](const Tile<T>& tile, NetOnTile<T>& net) {
+  for_each_tile(embedding, pairs, unit, [&](const Tile& tile, NetOnTile<T>& net) {
     const int64_t first = tile.net * net.nparameters();
     net.template forward<false, 1>(tile.size, &embedding.nets.parameters[first]);
     for (int64_t p = 0; p < tile.size; ++p) {
@@ -139,7 +139,7 @@ void force(const Embedding<T>& embedding, const Pairs& pairs, int64_t unit, cons
     double* dr_i = dr + 3 * pairs.pair_first[i];
     for (int64_t a = 0; a < 3 * pairs.frame_size[pairs.frame[i]]; ++a) dr_i[a] = 0;
   }
-  for_each_tile(embedding, pairs, unit, [&](const Tile<T>& tile, NetOnTile<T>& net) {
+  for_each_tile(embedding, pairs, unit, [&](const Tile& tile, NetOnTile<T>& net) {
     net.template forward<true, 1>(tile.size,
                                   &embedding.nets.parameters[tile.net * net.nparameters()]);
     for (int64_t p = 0; p < tile.size; ++p) {
@@ -165,7 +165,7 @@ void force_grad(const Embedding<T>& embedding, const Pairs& pairs, int64_t unit,
   const int64_t count = pairs.unit_first[unit + 1] - first_row;
   Eigen::Map<Matrix<T>> dA_unit(dA + 4 * M1 * first_row, 4 * count, M1);
   dA_unit.setZero();
-  for_each_tile(embedding, pairs, unit, [&](const Tile<T>& tile, NetOnTile<T>& net) {
+  for_each_tile(embedding, pairs, unit, [&](const Tile& tile, NetOnTile<T>& net) {
     const int64_t first = tile.net * net.nparameters();
     net.template forward<true, 2>(tile.size, &embedding.nets.parameters[first]);
     for (int64_t p = 0; p < tile.size; ++p) {
@@ -192,16 +192,12 @@ void force_grad(const Embedding<T>& embedding, const Pairs& pairs, int64_t unit,
 }  // namespace
 }  // namespace DPMASK_ISA
 
-#define DPMASK_JOIN_(a, b) a##b
-#define DPMASK_JOIN(a, b) DPMASK_JOIN_(a, b)
-#define DPMASK_UNITS DPMASK_JOIN(embedding_units_, DPMASK_ISA)
-
 template <typename T>
-EmbeddingUnits<T> DPMASK_UNITS() {
+EmbeddingUnits<T> DPMASK_OF_THIS_SET(embedding_units)() {
   return {DPMASK_ISA::embed<T>, DPMASK_ISA::embed_grad<T>, DPMASK_ISA::force<T>,
           DPMASK_ISA::force_grad<T>};
 }
-template EmbeddingUnits<float> DPMASK_UNITS<float>();
-template EmbeddingUnits<double> DPMASK_UNITS<double>();
+template EmbeddingUnits<float> DPMASK_OF_THIS_SET(embedding_units)<float>();
+template EmbeddingUnits<double> DPMASK_OF_THIS_SET(embedding_units)<double>();
 
 }  // namespace dpmask

@@ -10,6 +10,11 @@ enum class InstructionSet { baseline, avx2, avx512 };
 // Throws std::invalid_argument if the machine does not offer that one.
 InstructionSet chosen_instruction_set();
 
+// In a file that is compiled once for each set: the name of its function for this one.
+#define DPMASK_JOIN_(a, b) a##_##b
+#define DPMASK_JOIN(a, b) DPMASK_JOIN_(a, b)
+#define DPMASK_OF_THIS_SET(name) DPMASK_JOIN(name, DPMASK_ISA)
+
 // The function of the chosen set.
 #ifdef DPMASK_X86
 #define DPMASK_CHOOSE(name)                                                \

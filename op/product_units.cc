@@ -5,6 +5,8 @@
 #include <Eigen/Core>
 #include <type_traits>
 
+#include "instruction_set.h"
+
 namespace dpmask {
 namespace DPMASK_ISA {
 namespace {
@@ -36,15 +38,11 @@ void outer(Block<const T> x, Block<const T> y, Block<T> dW) {
 }  // namespace
 }  // namespace DPMASK_ISA
 
-#define DPMASK_JOIN_(a, b) a##b
-#define DPMASK_JOIN(a, b) DPMASK_JOIN_(a, b)
-#define DPMASK_UNITS DPMASK_JOIN(product_units_, DPMASK_ISA)
-
 template <typename T>
-ProductUnits<T> DPMASK_UNITS() {
+ProductUnits<T> DPMASK_OF_THIS_SET(product_units)() {
   return {DPMASK_ISA::product<T>, DPMASK_ISA::product_transposed<T>, DPMASK_ISA::outer<T>};
 }
-template ProductUnits<float> DPMASK_UNITS<float>();
-template ProductUnits<double> DPMASK_UNITS<double>();
+template ProductUnits<float> DPMASK_OF_THIS_SET(product_units)<float>();
+template ProductUnits<double> DPMASK_OF_THIS_SET(product_units)<double>();
 
 }  // namespace dpmask
