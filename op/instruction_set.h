@@ -15,14 +15,14 @@ InstructionSet chosen_instruction_set();
 #define DPMASK_JOIN(a, b) DPMASK_JOIN_(a, b)
 #define DPMASK_OF_THIS_SET(name) DPMASK_JOIN(name, DPMASK_ISA)
 
-// The function of the chosen set.
+// What the function of the chosen set returns; its name may be followed by template arguments.
 #ifdef DPMASK_X86
-#define DPMASK_CHOOSE(name)                                                \
-  (chosen_instruction_set() == InstructionSet::avx512 ? name##_avx512<T>() \
-   : chosen_instruction_set() == InstructionSet::avx2 ? name##_avx2<T>()   \
-                                                      : name##_baseline<T>())
+#define DPMASK_CHOOSE(name, ...)                                                     \
+  (chosen_instruction_set() == InstructionSet::avx512 ? name##_avx512 __VA_ARGS__()  \
+   : chosen_instruction_set() == InstructionSet::avx2 ? name##_avx2 __VA_ARGS__()    \
+                                                      : name##_baseline __VA_ARGS__())
 #else
-#define DPMASK_CHOOSE(name) name##_baseline<T>()
+#define DPMASK_CHOOSE(name, ...) name##_baseline __VA_ARGS__()
 #endif
 
 }  // namespace dpmask

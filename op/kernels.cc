@@ -10,7 +10,9 @@
 #include "embedding_units.h"
 #include "environment.h"
 #include "instruction_set.h"
+#include "net_series.h"
 #include "pairs.h"
+#include "unit_gradients.h"
 
 namespace dpmask {
 namespace {
@@ -28,74 +30,6 @@ InstructionSet best_instruction_set() {
   return InstructionSet::baseline;
 }
 
-// The gradient of the nets' parameters, first by unit, so that no two threads add to one number
-// and the order of the additions does not depend on the threads.
-template <typename T>
-class UnitGradients {
- public:
-  UnitGradients(const Embedding<T>& embedding, const Pairs& pairs)
-      : nets_(embedding.nets), sizes_(nets_.sizes()), nunits_(pairs.nunits()),
-        arrays_(nunits_ * nets_.parameters.size(), nullptr), storage_(nunits_) {
-    for (int64_t size : sizes_) net_size_ += size;
-    const int64_t ntypes = embedding.atoms.ntypes;
-    used_.resize(nunits_);
-    for (int64_t unit = 0; unit < nunits_; ++unit) {
-      std::vector<bool> seen(nnets(), false);
-      for (int64_t i = pairs.unit_first[unit]; i < pairs.unit_first[unit + 1]; ++i) {
-        for (int64_t t = 0; t < ntypes; ++t) {
-          const int64_t group = t * embedding.atoms.nframes + pairs.frame[i];
-          const int32_t net = nets_.net[pairs.type[i] * ntypes + t];
-          const bool empty = embedding.atoms.first[group] == embedding.atoms.first[group + 1];
-          if (net >= 0 && !empty) seen[net] = true;
-        }
-      }
-      for (int64_t net = 0; net < nnets(); ++net) {
-        if (seen[net]) used_[unit].push_back(net);
-      }
-    }
-  }
-
-  // Zeroed arrays for one unit, listed like the parameters; called by the thread that uses them.
-  std::vector<T*> of_unit(int64_t unit) {
-    const int64_t nused = static_cast<int64_t>(used_[unit].size());
-    storage_[unit].reset(new T[nused * net_size_]());
-    std::vector<T*> list(nets_.parameters.size(), nullptr);
-    T* array = storage_[unit].get();
-    for (int64_t net : used_[unit]) {
-      for (size_t p = 0; p < sizes_.size(); ++p) {
-        list[net * sizes_.size() + p] = array;
-        array += sizes_[p];
-      }
-    }
-    std::copy(list.begin(), list.end(), arrays_.begin() + unit * list.size());
-    return list;
-  }
-
-  void add_up(const std::vector<T*>& dparameters, const Parallel& parallel) const {
-    parallel(static_cast<int64_t>(dparameters.size()), [&](int64_t p) {
-      T* sum = dparameters[p];
-      const int64_t size = sizes_[p % sizes_.size()];
-      std::fill(sum, sum + size, T(0));
-      for (int64_t unit = 0; unit < nunits_; ++unit) {
-        const T* share = arrays_[unit * dparameters.size() + p];
-        if (share == nullptr) continue;
-        for (int64_t k = 0; k < size; ++k) sum[k] += share[k];
-      }
-    });
-  }
-
- private:
-  int64_t nnets() const { return static_cast<int64_t>(nets_.parameters.size() / sizes_.size()); }
-
-  const EmbeddingNets<T>& nets_;
-  std::vector<int64_t> sizes_;
-  int64_t nunits_;
-  int64_t net_size_ = 0;
-  std::vector<std::vector<int64_t>> used_;  // the nets of each unit
-  std::vector<T*> arrays_;                  // [units, parameters]
-  std::vector<std::unique_ptr<T[]>> storage_;
-};
-
 void serial(int64_t n, const std::function<void(int64_t)>& body) {
   for (int64_t k = 0; k < n; ++k) body(k);
 }
@@ -105,7 +39,7 @@ template <typename Body>
 void for_each_pair(const RealAtoms& atoms, const Pairs& pairs, Body&& body) {
   for (int64_t i = 0; i < atoms.size; ++i) {
     for_each_in_frame(atoms, pairs, i, [&](int64_t j) {
-      if (j != i) body(i, j, pairs.pair_first[i] + pairs.local[j]);
+      if (j != i) body(i, j, pairs.number(i, j));
     });
   }
 }
@@ -130,42 +64,73 @@ InstructionSet chosen_instruction_set() {
 
 std::string instruction_set() { return kNames[static_cast<int>(chosen_instruction_set())]; }
 
+// What the four kernels of the embedding begin with.
+template <typename T>
+struct Work {
+  Work(const Embedding<T>& of, const Parallel& with)
+      : embedding(of), parallel(with), pairs(of.atoms), series(of, pairs, with),
+        units{DPMASK_CHOOSE(direct_units, <T>), DPMASK_CHOOSE(series_units, <T>)} {}
+
+  // Calls body(units, unit) for each unit, for the nets without a series and for those with one.
+  template <typename Body>
+  void for_each_unit(Body&& body) const {
+    parallel(pairs.nunits(), [&](int64_t unit) {
+      for (const EmbeddingUnits<T>& of_kind : units) body(of_kind, unit);
+    });
+  }
+
+  // Zeroes an array shaped like X.
+  void clear(T* X) const {
+    std::fill(X, X + embedding.atoms.size * 4 * embedding.nets.neuron.back(), T(0));
+  }
+
+  const Embedding<T>& embedding;
+  const Parallel& parallel;
+  Pairs pairs;
+  SeriesOfNets<T> series;
+  EmbeddingUnits<T> units[2];
+};
+
 template <typename T>
 void embed(const Embedding<T>& embedding, T* X, const Parallel& parallel) {
-  const Pairs pairs(embedding.atoms);
-  const EmbeddingUnits<T> units = DPMASK_CHOOSE(embedding_units);
-  parallel(pairs.nunits(), [&](int64_t unit) { units.embed(embedding, pairs, unit, X); });
+  const Work<T> work(embedding, parallel);
+  work.clear(X);
+  work.for_each_unit([&](const EmbeddingUnits<T>& units, int64_t unit) {
+    units.embed(embedding, work.pairs, work.series.data(), unit, X);
+  });
 }
 
 template <typename T>
 void embed_grad(const Embedding<T>& embedding, const T* dX, const std::vector<T*>& dparameters,
                 const Parallel& parallel) {
-  const Pairs pairs(embedding.atoms);
-  const EmbeddingUnits<T> units = DPMASK_CHOOSE(embedding_units);
-  UnitGradients<T> gradients(embedding, pairs);
-  parallel(pairs.nunits(), [&](int64_t unit) {
-    units.embed_grad(embedding, pairs, unit, dX, gradients.of_unit(unit));
+  const Work<T> work(embedding, parallel);
+  UnitGradients<T> gradients(embedding, work.pairs, work.series);
+  work.for_each_unit([&](const EmbeddingUnits<T>& units, int64_t unit) {
+    units.embed_grad(embedding, work.pairs, work.series.data(), unit, dX,
+                     gradients.of_unit(unit));
   });
   gradients.add_up(dparameters, parallel);
 }
 
 template <typename T>
 void force(const Embedding<T>& embedding, const T* A, const Forces& out, const Parallel& parallel) {
-  const Pairs pairs(embedding.atoms);
-  const EmbeddingUnits<T> units = DPMASK_CHOOSE(embedding_units);
-  const std::unique_ptr<double[]> dr(new double[3 * pairs.npairs]);
-  parallel(pairs.nunits(), [&](int64_t unit) { units.force(embedding, pairs, unit, A, dr.get()); });
-  gather_forces(embedding.atoms, pairs, embedding.coord, dr.get(), out, parallel);
+  const Work<T> work(embedding, parallel);
+  std::vector<double> dr(3 * work.pairs.npairs, 0.0);
+  work.for_each_unit([&](const EmbeddingUnits<T>& units, int64_t unit) {
+    units.force(embedding, work.pairs, work.series.data(), unit, A, dr.data());
+  });
+  gather_forces(embedding.atoms, work.pairs, embedding.coord, dr.data(), out, parallel);
 }
 
 template <typename T>
 void force_grad(const Embedding<T>& embedding, const T* A, const ForceCotangents& cotangents, T* dA,
                 const std::vector<T*>& dparameters, const Parallel& parallel) {
-  const Pairs pairs(embedding.atoms);
-  const EmbeddingUnits<T> units = DPMASK_CHOOSE(embedding_units);
-  UnitGradients<T> gradients(embedding, pairs);
-  parallel(pairs.nunits(), [&](int64_t unit) {
-    units.force_grad(embedding, pairs, unit, A, cotangents, dA, gradients.of_unit(unit));
+  const Work<T> work(embedding, parallel);
+  UnitGradients<T> gradients(embedding, work.pairs, work.series);
+  work.clear(dA);
+  work.for_each_unit([&](const EmbeddingUnits<T>& units, int64_t unit) {
+    units.force_grad(embedding, work.pairs, work.series.data(), unit, A, cotangents, dA,
+                     gradients.of_unit(unit));
   });
   gradients.add_up(dparameters, parallel);
 }

@@ -69,6 +69,12 @@ struct EmbeddingNets {
   int64_t nlayers() const { return static_cast<int64_t>(neuron.size()); }
   int64_t inputs(int64_t layer) const { return layer == 0 ? 1 : neuron[layer - 1]; }
   int64_t outputs(int64_t layer) const { return neuron[layer]; }
+  int64_t nparameters() const {  // arrays of one net
+    int64_t count = 0;
+    for (int64_t layer = 0; layer < nlayers(); ++layer) count += has_timestep(layer) ? 3 : 2;
+    return count;
+  }
+  int64_t nnets() const { return static_cast<int64_t>(parameters.size()) / nparameters(); }
   bool has_skip(int64_t layer) const {
     return outputs(layer) == inputs(layer) || outputs(layer) == 2 * inputs(layer);
   }

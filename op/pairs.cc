@@ -52,8 +52,8 @@ void gather_forces(const RealAtoms& atoms, const Pairs& pairs, const double* coo
     double* atom_virial = out.atom_virial + 9 * atoms.slot[i];
     for_each_in_frame(atoms, pairs, i, [&](int64_t j) {
       const double* r_j = coord + 3 * atoms.slot[j];
-      const double* dr_ij = dr + 3 * (pairs.pair_first[i] + pairs.local[j]);
-      const double* dr_ji = dr + 3 * (pairs.pair_first[j] + pairs.local[i]);
+      const double* dr_ij = dr + 3 * pairs.number(i, j);
+      const double* dr_ji = dr + 3 * pairs.number(j, i);
       for (int a = 0; a < 3; ++a) {
         force[a] += dr_ij[a] - dr_ji[a];
         for (int b = 0; b < 3; ++b) atom_virial[3 * a + b] -= dr_ji[a] * (r_i[b] - r_j[b]);

@@ -20,6 +20,7 @@ struct Pairs {
   int64_t npairs;                   // sum of frame_size^2, the pairs i = j included
   std::vector<int64_t> unit_first;  // [units + 1]; the centre rows of each unit of work
 
+  int64_t number(int64_t i, int64_t j) const { return pair_first[i] + local[j]; }
   int64_t nunits() const { return static_cast<int64_t>(unit_first.size()) - 1; }
 };
 

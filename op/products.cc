@@ -31,7 +31,7 @@ std::vector<Part> cut(int64_t ntypes, int64_t length) {
 template <typename T>
 void product_by_type(const TypeProduct<T>& p, const T* x, bool transposed, T* y,
                      const Parallel& parallel) {
-  const ProductUnits<T> units = DPMASK_CHOOSE(product_units);
+  const ProductUnits<T> units = DPMASK_CHOOSE(product_units, <T>);
   const int64_t in = transposed ? p.outputs : p.inputs;
   const int64_t out = transposed ? p.inputs : p.outputs;
   const std::vector<Part> parts = cut(p.ntypes, out);
@@ -53,7 +53,7 @@ void product_by_type(const TypeProduct<T>& p, const T* x, bool transposed, T* y,
 template <typename T>
 void outer_by_type(const TypeProduct<T>& p, const T* x, const T* y,
                    const std::vector<T*>& dmatrices, const Parallel& parallel) {
-  const ProductUnits<T> units = DPMASK_CHOOSE(product_units);
+  const ProductUnits<T> units = DPMASK_CHOOSE(product_units, <T>);
   const std::vector<Part> parts = cut(p.ntypes, p.inputs);
   parallel(static_cast<int64_t>(parts.size()), [&](int64_t k) {
     const auto [t, first, count] = parts[k];
