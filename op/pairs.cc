@@ -44,6 +44,18 @@ Pairs::Pairs(const RealAtoms& atoms)
   }
 }
 
+bool unit_has_net(const RealAtoms& atoms, const Pairs& pairs, int64_t unit,
+                  const std::vector<int32_t>& net_of, int64_t net) {
+  for (int64_t i = pairs.unit_first[unit]; i < pairs.unit_first[unit + 1]; ++i) {
+    for (int64_t t = 0; t < atoms.ntypes; ++t) {
+      const int64_t group = t * atoms.nframes + pairs.frame[i];
+      const bool empty = atoms.first[group] == atoms.first[group + 1];
+      if (!empty && net_of[pairs.type[i] * atoms.ntypes + t] == net) return true;
+    }
+  }
+  return false;
+}
+
 void gather_forces(const RealAtoms& atoms, const Pairs& pairs, const double* coord,
                    const double* dr, const Forces& out, const Parallel& parallel) {
   const auto gather = [&](int64_t i) {

@@ -33,6 +33,10 @@ void for_each_in_frame(const RealAtoms& atoms, const Pairs& pairs, int64_t i, Bo
   }
 }
 
+// Whether pairs of the unit may be of the net; net_of is EmbeddingNets::net.
+bool unit_has_net(const RealAtoms& atoms, const Pairs& pairs, int64_t unit,
+                  const std::vector<int32_t>& net_of, int64_t net);
+
 // Adds -dE/dr of every pair, dr [npairs, 3], to the forces and virials of its two atoms. Each atom
 // gathers what is its own, so that the order of the additions is always the same.
 void gather_forces(const RealAtoms& atoms, const Pairs& pairs, const double* coord,

@@ -202,14 +202,17 @@ Matrix<T> moments_tangent(const Embedding<T>& embedding, const Pairs& pairs,
   return tM + by_ds;
 }
 
-// Calls body(net, series, C) for each net with a series.
+// Calls body(net, series, C) for each net of the unit with a series.
 template <typename T, typename Body>
-void for_each_series(const Embedding<T>& embedding, const NetSeries<T>* series, Body&& body) {
-  for (int64_t net = 0; net < embedding.nets.nnets(); ++net) {
+void for_each_series(const Embedding<T>& embedding, const Pairs& pairs, const NetSeries<T>* series,
+                     int64_t unit, Body&& body) {
+  const EmbeddingNets<T>& nets = embedding.nets;
+  for (int64_t net = 0; net < nets.nnets(); ++net) {
     if (series[net].terms == 0) continue;
+    if (!unit_has_net(embedding.atoms, pairs, unit, nets.net, net)) continue;
     body(net, series[net],
          Eigen::Map<const Matrix<T>>(series[net].C.data(), series[net].terms,
-                                     embedding.nets.neuron.back()));
+                                     nets.neuron.back()));
   }
 }
 
@@ -225,7 +228,7 @@ void embed(const Embedding<T>& embedding, const Pairs& pairs, const NetSeries<T>
            int64_t unit, T* X) {
   const Centres centres(pairs, unit);
   auto X_unit = blocks(X, centres.first, centres.count, embedding.nets.neuron.back());
-  for_each_series(embedding, all, [&](int64_t net, const NetSeries<T>& series, const auto& C) {
+  for_each_series(embedding, pairs, all, unit, [&](int64_t net, const NetSeries<T>& series, const auto& C) {
     X_unit.noalias() += moments(embedding, pairs, series, unit, net).transpose() * C;
   });
 }
@@ -235,7 +238,7 @@ void embed_grad(const Embedding<T>& embedding, const Pairs& pairs, const NetSeri
                 int64_t unit, const T* dX, T* const* gradient) {
   const Centres centres(pairs, unit);
   const auto dX_unit = blocks(dX, centres.first, centres.count, embedding.nets.neuron.back());
-  for_each_series(embedding, all, [&](int64_t net, const NetSeries<T>& series, const auto&) {
+  for_each_series(embedding, pairs, all, unit, [&](int64_t net, const NetSeries<T>& series, const auto&) {
     gradient_by_C(embedding, series, net, gradient).noalias() +=
         moments(embedding, pairs, series, unit, net) * dX_unit;
   });
@@ -246,7 +249,7 @@ void force(const Embedding<T>& embedding, const Pairs& pairs, const NetSeries<T>
            int64_t unit, const T* A, double* dr) {
   const Centres centres(pairs, unit);
   const auto A_unit = blocks(A, centres.first, centres.count, embedding.nets.neuron.back());
-  for_each_series(embedding, all, [&](int64_t net, const NetSeries<T>& series, const auto& C) {
+  for_each_series(embedding, pairs, all, unit, [&](int64_t net, const NetSeries<T>& series, const auto& C) {
     Matrix<T> gM = C * A_unit.transpose();  // dE/dM_i
     gM /= static_cast<T>(embedding.n);
     Matrix<T> gM_by_s = gM;  // with dT/ds in the place of T
@@ -278,7 +281,7 @@ void force_grad(const Embedding<T>& embedding, const Pairs& pairs, const NetSeri
   const int64_t M1 = embedding.nets.neuron.back();
   const auto A_unit = blocks(A, centres.first, centres.count, M1);
   auto dA_unit = blocks(dA, centres.first, centres.count, M1);
-  for_each_series(embedding, all, [&](int64_t net, const NetSeries<T>& series, const auto& C) {
+  for_each_series(embedding, pairs, all, unit, [&](int64_t net, const NetSeries<T>& series, const auto& C) {
     const Matrix<T> tM = moments_tangent(embedding, pairs, series, cotangents, unit, net);
     dA_unit.noalias() += tM.transpose() * C;
     gradient_by_C(embedding, series, net, gradient).noalias() += tM * A_unit;

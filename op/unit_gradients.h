@@ -27,14 +27,9 @@ class UnitGradients {
         sizes_.push_back(nets_.sizes());
       }
     }
-    const RealAtoms& atoms = embedding.atoms;
     for (int64_t unit = 0; unit < nunits_; ++unit) {
-      used_[unit].resize(nets_.nnets(), false);
-      for (int64_t i = pairs.unit_first[unit]; i < pairs.unit_first[unit + 1]; ++i) {
-        for (int64_t t = 0; t < atoms.ntypes; ++t) {
-          const int32_t net = nets_.net[pairs.type[i] * atoms.ntypes + t];
-          if (net >= 0) used_[unit][net] = true;
-        }
+      for (int64_t net = 0; net < nets_.nnets(); ++net) {
+        used_[unit].push_back(unit_has_net(embedding.atoms, pairs, unit, nets_.net, net));
       }
     }
   }
@@ -97,7 +92,7 @@ class UnitGradients {
   const SeriesOfNets<T>& series_;
   int64_t nunits_;
   std::vector<std::vector<int64_t>> sizes_;  // of the arrays of each net
-  std::vector<std::vector<bool>> used_;      // [units, nets]; whether a centre of the unit may
+  std::vector<std::vector<bool>> used_;      // [units, nets]
   std::vector<T*> arrays_;                   // [units, parameters]
   std::vector<std::unique_ptr<T[]>> storage_;
 };
