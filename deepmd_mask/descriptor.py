@@ -222,8 +222,8 @@ class DescrptMask(DescrptSe):
         self._parameters = self._variables(suffix, reuse)
         self.X = ops.embed(*self._embed_inputs, self._parameters, **self._attributes())
         tf.summary.histogram("X", self.X)
-        D = tf.matmul(self.X, self.X[:, :, : self.n_axis_neuron], transpose_a=True)
-        D = tf.cast(tf.reshape(D, [-1, self.get_dim_out()]), GLOBAL_TF_FLOAT_PRECISION)
+        D = ops.contract(self.X, self.X, M2=self.n_axis_neuron)
+        D = tf.cast(D, GLOBAL_TF_FLOAT_PRECISION)
         tf.summary.histogram("embedding_net_output", D)
         return D
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The energy fitting net on real atoms only, e_i = F_{t_i}(D_i) + b_{t_i}."""
 
-from itertools import pairwise
-from typing import Any, NamedTuple
+from itertools import pairwise, product
+from typing import Any
 
 import numpy as np
 from deepmd.tf.env import GLOBAL_TF_FLOAT_PRECISION, tf
@@ -12,30 +12,6 @@ from deepmd.tf.utils.network import variable_summaries
 from . import ops
 from .descriptor import PRECISIONS
 from .real_atoms import RealAtoms
-
-
-class Layer(NamedTuple):
-    """One layer of the nets of all types.
-
-    Attributes
-    ----------
-    matrices
-        ntypes of [inputs, outputs].
-    biases
-        ntypes of [outputs].
-    timesteps
-        ntypes of [outputs], or empty.
-    is_hidden
-        Whether an activation function follows.
-    has_skip
-        Whether the input is added to the output.
-    """
-
-    matrices: list[tf.Variable]
-    biases: list[tf.Variable]
-    timesteps: list[tf.Variable]
-    is_hidden: bool
-    has_skip: bool
 
 
 class MaskEnerFitting(EnerFitting):
@@ -83,10 +59,10 @@ class MaskEnerFitting(EnerFitting):
         self._attribute_variables(suffix, reuse)
         per_atom = self._frame_and_atom_parameters(atoms, input_dict, suffix, reuse)
         width = self.dim_descrpt + sum(values.shape[1] for values in per_atom)
-        layers = self._layers(width, suffix, reuse)
-        e = self._energies(atoms, layers, inputs, per_atom)
+        parameters = self._parameters(width, suffix, reuse)
+        e = self._energies(atoms, parameters, inputs, per_atom)
         if self.atom_ener:  # the energy bias is then that of the atom in vacuum
-            vacuum = self._energies(atoms, layers, tf.zeros_like(inputs), per_atom)
+            vacuum = self._energies(atoms, parameters, tf.zeros_like(inputs), per_atom)
             assigned = [
                 t < len(self.atom_ener) and self.atom_ener[t] is not None
                 for t in range(self.ntypes)
@@ -101,42 +77,45 @@ class MaskEnerFitting(EnerFitting):
         return tf.reshape(atoms.to_slots(weighted)[:, : natoms[0]], [-1])
 
     def _energies(
-        self, atoms: RealAtoms, layers: list[Layer], D: tf.Tensor, per_atom: list[tf.Tensor]
+        self,
+        atoms: RealAtoms,
+        parameters: list[tf.Variable],
+        D: tf.Tensor,
+        per_atom: list[tf.Tensor],
     ) -> tf.Tensor:
         """Return F(D), [size], of inputs D and more parameters, each [size, width]."""
-        types = atoms.type()
-        h = tf.cast(tf.concat([D, *per_atom], axis=1), self.fitting_precision)
-        for layer in layers:
-            z = ops.product_by_type(atoms.type_first(), h, layer.matrices, transposed=False)
-            z += tf.gather(tf.stack(layer.biases), types)
-            out = self.fitting_activation_fn(z) if layer.is_hidden else z
-            if layer.timesteps:
-                out *= tf.gather(tf.stack(layer.timesteps), types)
-            h = h + out if layer.has_skip else out
-        return tf.cast(h[:, 0], GLOBAL_TF_FLOAT_PRECISION)
+        e, _, _ = ops.energies(
+            atoms.type_first(),
+            tf.cast(tf.concat([D, *per_atom], axis=1), self.fitting_precision),
+            parameters,
+            ntypes=self.ntypes,
+            neuron=self.n_neuron,
+            resnet_dt=self.resnet_dt,
+            activation=self.activation_function_name or "none",
+        )
+        return tf.cast(e, GLOBAL_TF_FLOAT_PRECISION)
 
-    def _layers(self, width: int, suffix: str, reuse: bool | None) -> list[Layer]:
-        """Create the variables, under the names and with the seeds of EnerFitting."""
-        sizes = [width, *self.n_neuron, 1]
-        layers = []
-        for k, (inputs, outputs) in enumerate(pairwise(sizes)):
-            is_hidden = k < len(self.n_neuron)
-            has_skip = is_hidden and k > 0 and inputs == outputs
-            layer = Layer([], [], [], is_hidden, has_skip)
-            for t in range(self.ntypes):
-                name, reuse_layer = self._name_of(k, t, suffix, reuse)
-                seed = self._seed_of(k, t)
-                with tf.variable_scope(name, reuse=reuse_layer):
-                    spread = 1 / np.sqrt(inputs + outputs)
-                    matrix = self._variable(k, "matrix", [inputs, outputs], (0.0, spread), seed[0])
-                    layer.matrices.append(matrix)
-                    bias = self._variable(k, "bias", [outputs], (0.0, 1.0), seed[1])
-                    layer.biases.append(bias)
-                    if has_skip and self.resnet_dt:
-                        idt = self._variable(k, "idt", [outputs], (0.1, 0.001), seed[2])
-                        layer.timesteps.append(idt)
-            layers.append(layer)
-        return layers
+    def _parameters(self, width: int, suffix: str, reuse: bool | None) -> list[tf.Variable]:
+        """Create the variables of all types, under the names and with the seeds of EnerFitting.
+
+        Their order is that of op/kernels.h.
+        """
+        sizes = list(pairwise([width, *self.n_neuron, 1]))
+        parameters = []
+        for t, (k, (inputs, outputs)) in product(range(self.ntypes), enumerate(sizes)):
+            name, reuse_layer = self._name_of(k, t, suffix, reuse)
+            seed = self._seed_of(k, t)
+            has_timestep = self.resnet_dt and 0 < k < len(self.n_neuron) and inputs == outputs
+            with tf.variable_scope(name, reuse=reuse_layer):
+                spread = 1 / np.sqrt(inputs + outputs)
+                parameters += [
+                    self._variable(k, "matrix", [inputs, outputs], (0.0, spread), seed[0]),
+                    self._variable(k, "bias", [outputs], (0.0, 1.0), seed[1]),
+                ]
+                if has_timestep:
+                    idt = self._variable(k, "idt", [outputs], (0.1, 0.001), seed[2])
+                    parameters.append(idt)
+        return parameters
 
     def _name_of(self, k: int, t: int, suffix: str, reuse: bool | None) -> tuple[str, bool | None]:
         """Return the scope of layer k of type t, and whether to reuse its variables."""

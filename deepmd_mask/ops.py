@@ -16,7 +16,8 @@ LIBRARY = Path(__file__).parent / "libdeepmd_mask.so"
 BUILT_FOR = "2.21.0"
 PREFIX = "PipInstallDeepmdMask>"  # op/operator.h says why
 COMMON_INPUTS = 4  # coord, slot, weight, first
-ATTRIBUTES = ("neuron", "resnet_dt", "activation", "net", "n")
+EMBEDDING_ATTRIBUTES = ("neuron", "resnet_dt", "activation", "net", "n")
+FITTING_ATTRIBUTES = ("ntypes", "neuron", "resnet_dt", "activation")
 
 
 def _load() -> Any:
@@ -43,12 +44,14 @@ embed = _function("embed")
 embed_grad = _function("embed_grad")
 force = _function("force")
 force_grad = _function("force_grad")
-product_by_type = _function("product_by_type")
-outer_by_type = _function("outer_by_type")
+contract = _function("contract")
+contract_reverse = _function("contract_reverse")
+energies = _function("energies")
+energies_grad = _function("energies_grad")
 
 
-def _attributes(op: tf.Operation) -> dict[str, Any]:
-    found = {name: op.get_attr(name) for name in ATTRIBUTES}
+def _attributes(op: tf.Operation, names: tuple[str, ...]) -> dict[str, Any]:
+    found = {name: op.get_attr(name) for name in names}
     found["activation"] = found["activation"].decode()
     return found
 
@@ -59,7 +62,7 @@ tf_ops.NotDifferentiable(f"{PREFIX}RealAtoms")
 @tf_ops.RegisterGradient(f"{PREFIX}Embed")
 def _embed_gradient(op: tf.Operation, dX: tf.Tensor) -> list[tf.Tensor | None]:
     common, parameters = op.inputs[:COMMON_INPUTS], op.inputs[COMMON_INPUTS:]
-    dparameters = embed_grad(*common, dX, parameters, **_attributes(op))
+    dparameters = embed_grad(*common, dX, parameters, **_attributes(op, EMBEDDING_ATTRIBUTES))
     return [*[None] * COMMON_INPUTS, *dparameters]
 
 
@@ -73,23 +76,44 @@ def _force_gradient(
         op.inputs[COMMON_INPUTS + 1 :],
     )
     dA, dparameters = force_grad(
-        *common, A, dforce, dvirial, datom_virial, parameters, **_attributes(op)
+        *common,
+        A,
+        dforce,
+        dvirial,
+        datom_virial,
+        parameters,
+        **_attributes(op, EMBEDDING_ATTRIBUTES),
     )
     return [*[None] * COMMON_INPUTS, dA, *dparameters]
 
 
-@tf_ops.RegisterGradient(f"{PREFIX}ProductByType")
-def _product_by_type_gradient(op: tf.Operation, dy: tf.Tensor) -> list[tf.Tensor | None]:
-    type_first, x, *matrices = op.inputs
-    transposed = op.get_attr("transposed")
-    dx = product_by_type(type_first, dy, matrices, transposed=not transposed)
-    factors = (dy, x) if transposed else (x, dy)
-    return [None, dx, *outer_by_type(type_first, *factors, ntypes=len(matrices))]
+@tf_ops.RegisterGradient(f"{PREFIX}Contract")
+def _contract_gradient(op: tf.Operation, gB: tf.Tensor) -> list[tf.Tensor]:
+    X, Y = op.inputs
+    M2 = op.get_attr("M2")
+    return [contract_reverse(Y, gB, M2=M2), contract_reverse(X, gB, M2=M2)]
 
 
-@tf_ops.RegisterGradient(f"{PREFIX}OuterByType")
-def _outer_by_type_gradient(op: tf.Operation, *dmatrices: tf.Tensor) -> list[tf.Tensor | None]:
-    type_first, x, y = op.inputs
-    dx = product_by_type(type_first, y, dmatrices, transposed=True)
-    dy = product_by_type(type_first, x, dmatrices, transposed=False)
-    return [None, dx, dy]
+@tf_ops.RegisterGradient(f"{PREFIX}ContractReverse")
+def _contract_reverse_gradient(op: tf.Operation, gX: tf.Tensor) -> list[tf.Tensor]:
+    Y, gB = op.inputs
+    M2 = op.get_attr("M2")
+    return [contract_reverse(gX, gB, M2=M2), contract(gX, Y, M2=M2)]
+
+
+@tf_ops.RegisterGradient(f"{PREFIX}Energies")
+def _energies_gradient(
+    op: tf.Operation, de: tf.Tensor, dA: tf.Tensor, _dz: tf.Tensor
+) -> list[tf.Tensor | None]:
+    type_first, D, *parameters = op.inputs
+    _e, A, z = op.outputs
+    dD, dparameters = energies_grad(
+        type_first, D, parameters, z, de, dA, **_attributes(op, FITTING_ATTRIBUTES)
+    )
+    # Forces are gradients of e alone, and training needs their gradient: A has one, dD has none.
+    if dA.op.type == "ZerosLike":
+        dD = de[:, None] * A
+    return [None, dD, *dparameters]
+
+
+tf_ops.NotDifferentiable(f"{PREFIX}EnergiesGrad")

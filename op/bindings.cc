@@ -28,6 +28,11 @@ void require(bool holds, const std::string& message) {
   if (!holds) throw std::invalid_argument(message);
 }
 
+template <typename T>
+Array<T> like(const Array<T>& array) {
+  return Array<T>(std::vector<py::ssize_t>(array.shape(), array.shape() + array.ndim()));
+}
+
 Parallel threads(int count) {
   require(count >= 1, "threads must be at least 1, not " + std::to_string(count));
   return [count](int64_t n, const std::function<void(int64_t)>& body) {
@@ -194,8 +199,7 @@ class EmbeddingOfArrays {
   }
   std::vector<Array<T>> like_parameters() const {
     std::vector<Array<T>> all;
-    for (const Array<T>& p : parameters_)
-      all.emplace_back(std::vector<py::ssize_t>(p.shape(), p.shape() + p.ndim()));
+    for (const Array<T>& p : parameters_) all.push_back(like(p));
     return all;
   }
   static std::vector<T*> pointers(std::vector<Array<T>>& arrays) {
@@ -226,66 +230,110 @@ void bind_embedding(py::module_& m, const char* name) {
            py::arg("atom_virial"));
 }
 
-// The rows of each type, checked against an array of that many rows.
+// Fitting<T> with the arrays that it points to.
 template <typename T>
-TypeProduct<T> type_product(const Array<int64_t>& type_first, const Array<T>& rows) {
-  const int64_t ntypes = type_first.size() - 1;
-  require(ntypes >= 1 && type_first.at(0) == 0, "type_first must begin with 0");
-  for (int64_t t = 0; t < ntypes; ++t) {
-    require(type_first.at(t) <= type_first.at(t + 1), "type_first must not decrease");
+class FittingOfArrays {
+ public:
+  FittingOfArrays(Array<int64_t> type_first, Array<T> D, std::vector<int64_t> neuron,
+                  bool resnet_dt, const std::string& activation, std::vector<Array<T>> parameters,
+                  int nthreads)
+      : type_first_(std::move(type_first)), D_(std::move(D)), parameters_(std::move(parameters)),
+        parallel_(threads(nthreads)) {
+    require(type_first_.size() >= 2 && type_first_.at(0) == 0, "type_first must begin with 0");
+    require(D_.ndim() == 2, "D must have the shape [size, ninputs]");
+    FittingNets<T>& nets = fitting_.nets;
+    nets.ntypes = type_first_.size() - 1;
+    for (int64_t t = 0; t < nets.ntypes; ++t) {
+      require(type_first_.at(t) <= type_first_.at(t + 1), "type_first must not decrease");
+    }
+    require(D_.shape(0) == type_first_.at(nets.ntypes), "D must have type_first[-1] rows");
+    for (int64_t width : neuron) require(width >= 1, "neuron must be positive");
+    nets.ninputs = D_.shape(1);
+    nets.neuron = std::move(neuron);
+    nets.resnet_dt = resnet_dt;
+    std::tie(nets.activation, nets.threshold) = activation_named(activation);
+    const std::vector<int64_t> sizes = nets.sizes();
+    require(parameters_.size() == nets.ntypes * sizes.size(),
+            "parameters must hold " + std::to_string(sizes.size()) + " arrays for each type");
+    for (size_t p = 0; p < parameters_.size(); ++p) {
+      require(parameters_[p].size() == sizes[p % sizes.size()],
+              "parameter " + std::to_string(p) + " must have " +
+                  std::to_string(sizes[p % sizes.size()]) + " entries");
+      nets.parameters.push_back(parameters_[p].data());
+    }
+    fitting_.type_first = type_first_.data();
+    fitting_.D = D_.data();
   }
-  require(rows.ndim() == 2 && rows.shape(0) == type_first.at(ntypes),
-          "x and y must have type_first[-1] rows");
-  return {ntypes, 0, 0, type_first.data(), {}};
+
+  py::tuple energies() const {
+    Array<T> e(fitting_.size());
+    Array<T> A = like(D_);
+    Array<T> z(fitting_.z_size());
+    dpmask::energies(fitting_, e.mutable_data(), A.mutable_data(), z.mutable_data(), parallel_);
+    return py::make_tuple(e, A, z);
+  }
+  py::tuple energies_grad(const Array<T>& z, const Array<T>& de, const Array<T>& dA) const {
+    require(z.size() == fitting_.z_size() && de.size() == fitting_.size() && dA.size() == D_.size(),
+            "z, de and dA must be shaped as energies returns them");
+    Array<T> dD = like(D_);
+    std::vector<Array<T>> grads;
+    std::vector<T*> pointers;
+    for (const Array<T>& p : parameters_)
+      pointers.push_back(grads.emplace_back(like(p)).mutable_data());
+    dpmask::energies_grad(fitting_, z.data(), de.data(), dA.data(), dD.mutable_data(), pointers,
+                          parallel_);
+    return py::make_tuple(dD, grads);
+  }
+
+ private:
+  Array<int64_t> type_first_;
+  Array<T> D_;
+  std::vector<Array<T>> parameters_;
+  Parallel parallel_;
+  Fitting<T> fitting_;
+};
+
+template <typename T>
+void bind_fitting(py::module_& m, const char* name) {
+  using F = FittingOfArrays<T>;
+  py::class_<F>(m, name, "Atomic energies, their derivative by D, and the gradient of both.")
+      .def(py::init<Array<int64_t>, Array<T>, std::vector<int64_t>, bool, const std::string&,
+                    std::vector<Array<T>>, int>(),
+           py::arg("type_first"), py::arg("D"), py::kw_only(), py::arg("neuron"),
+           py::arg("resnet_dt"), py::arg("activation"), py::arg("parameters"),
+           py::arg("threads") = 1)
+      .def("energies", &F::energies)
+      .def("energies_grad", &F::energies_grad, py::arg("z"), py::arg("de"), py::arg("dA"));
 }
 
 template <typename T>
-Array<T> bound_product(const Array<int64_t>& type_first, const Array<T>& x,
-                       const std::vector<Array<T>>& matrices, bool transposed, int nthreads) {
-  TypeProduct<T> product = type_product(type_first, x);
-  require(static_cast<int64_t>(matrices.size()) == product.ntypes, "one matrix for each type");
-  for (const Array<T>& W : matrices) {
-    require(
-        W.ndim() == 2 && W.shape(0) == matrices[0].shape(0) && W.shape(1) == matrices[0].shape(1),
-        "the matrices must have the same shape");
-    product.matrices.push_back(W.data());
-  }
-  product.inputs = matrices[0].shape(0);
-  product.outputs = matrices[0].shape(1);
-  require(x.shape(1) == (transposed ? product.outputs : product.inputs),
-          "the columns of x must fit the matrices");
-  Array<T> y({static_cast<int64_t>(x.shape(0)), transposed ? product.inputs : product.outputs});
-  product_by_type(product, x.data(), transposed, y.mutable_data(), threads(nthreads));
-  return y;
+Contraction<T> contraction(const Array<T>& X, int64_t M2) {
+  require(X.ndim() == 3 && X.shape(1) == 4, "X must have the shape [size, 4, M1]");
+  require(M2 >= 1 && M2 <= X.shape(2), "M2 must be between 1 and M1");
+  return {X.shape(0), X.shape(2), M2};
 }
 
 template <typename T>
-std::vector<Array<T>> bound_outer(const Array<int64_t>& type_first, const Array<T>& x,
-                                  const Array<T>& y, int nthreads) {
-  TypeProduct<T> product = type_product(type_first, x);
-  type_product(type_first, y);
-  product.inputs = x.shape(1);
-  product.outputs = y.shape(1);
-  std::vector<Array<T>> dmatrices;
-  std::vector<T*> pointers;
-  for (int64_t t = 0; t < product.ntypes; ++t) {
-    dmatrices.emplace_back(std::vector<int64_t>{product.inputs, product.outputs});
-    pointers.push_back(dmatrices.back().mutable_data());
-  }
-  outer_by_type(product, x.data(), y.data(), pointers, threads(nthreads));
-  return dmatrices;
-}
-
-void bind_products(py::module_& m) {
-  const auto x = py::arg("x");
-  const auto first = py::arg("type_first");
+void bind_contraction(py::module_& m, const std::string& bits) {
   const auto nthreads = py::arg("threads") = 1;
-  m.def("product_by_type32", &bound_product<float>, first, x, py::arg("matrices"),
-        py::arg("transposed"), nthreads);
-  m.def("product_by_type64", &bound_product<double>, first, x, py::arg("matrices"),
-        py::arg("transposed"), nthreads);
-  m.def("outer_by_type32", &bound_outer<float>, first, x, py::arg("y"), nthreads);
-  m.def("outer_by_type64", &bound_outer<double>, first, x, py::arg("y"), nthreads);
+  m.def(("contract" + bits).c_str(),
+        [](const Array<T>& X, const Array<T>& Y, int64_t M2, int nthreads) {
+          const Contraction<T> shape = contraction(X, M2);
+          require(Y.size() == X.size(), "Y must have the shape of X");
+          Array<T> B({shape.size, shape.M1, M2});
+          contract(shape, X.data(), Y.data(), B.mutable_data(), threads(nthreads));
+          return B;
+        },
+        py::arg("X"), py::arg("Y"), py::arg("M2"), nthreads);
+  m.def(("contract_reverse" + bits).c_str(),
+        [](const Array<T>& Y, const Array<T>& gB, int64_t M2, int nthreads) {
+          const Contraction<T> shape = contraction(Y, M2);
+          require(gB.size() == shape.size * shape.M1 * M2, "gB must have the shape [size, M1, M2]");
+          Array<T> gX = like(Y);
+          contract_reverse(shape, Y.data(), gB.data(), gX.mutable_data(), threads(nthreads));
+          return gX;
+        },
+        py::arg("Y"), py::arg("gB"), py::arg("M2"), nthreads);
 }
 
 }  // namespace
@@ -337,5 +385,8 @@ PYBIND11_MODULE(_kernels, m) {
       py::arg("atoms"), py::arg("force"), py::arg("virial"), py::arg("atom_virial"));
   bind_embedding<float>(m, "Embedding32");
   bind_embedding<double>(m, "Embedding64");
-  bind_products(m);
+  bind_contraction<float>(m, "32");
+  bind_contraction<double>(m, "64");
+  bind_fitting<float>(m, "Fitting32");
+  bind_fitting<double>(m, "Fitting64");
 }

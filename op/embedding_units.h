@@ -40,11 +40,11 @@ struct SeriesFit {
 
 // What is built for each instruction set: the build gives the name of one to direct_units.cc and
 // series_units.cc, which then define its functions.
-#define DPMASK_DECLARE_UNITS(isa)             \
-  template <typename T>                       \
-  EmbeddingUnits<T> direct_units_##isa();     \
-  template <typename T>                       \
-  EmbeddingUnits<T> series_units_##isa();     \
+#define DPMASK_DECLARE_UNITS(isa)         \
+  template <typename T>                   \
+  EmbeddingUnits<T> direct_units_##isa(); \
+  template <typename T>                   \
+  EmbeddingUnits<T> series_units_##isa(); \
   SeriesFit series_fit_##isa()
 DPMASK_DECLARE_UNITS(baseline);
 DPMASK_DECLARE_UNITS(avx2);

@@ -17,9 +17,9 @@ InstructionSet chosen_instruction_set();
 
 // What the function of the chosen set returns; its name may be followed by template arguments.
 #ifdef DPMASK_X86
-#define DPMASK_CHOOSE(name, ...)                                                     \
-  (chosen_instruction_set() == InstructionSet::avx512 ? name##_avx512 __VA_ARGS__()  \
-   : chosen_instruction_set() == InstructionSet::avx2 ? name##_avx2 __VA_ARGS__()    \
+#define DPMASK_CHOOSE(name, ...)                                                    \
+  (chosen_instruction_set() == InstructionSet::avx512 ? name##_avx512 __VA_ARGS__() \
+   : chosen_instruction_set() == InstructionSet::avx2 ? name##_avx2 __VA_ARGS__()   \
                                                       : name##_baseline __VA_ARGS__())
 #else
 #define DPMASK_CHOOSE(name, ...) name##_baseline __VA_ARGS__()

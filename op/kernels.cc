@@ -106,8 +106,7 @@ void embed_grad(const Embedding<T>& embedding, const T* dX, const std::vector<T*
   const Work<T> work(embedding, parallel);
   UnitGradients<T> gradients(embedding, work.pairs, work.series);
   work.for_each_unit([&](const EmbeddingUnits<T>& units, int64_t unit) {
-    units.embed_grad(embedding, work.pairs, work.series.data(), unit, dX,
-                     gradients.of_unit(unit));
+    units.embed_grad(embedding, work.pairs, work.series.data(), unit, dX, gradients.of_unit(unit));
   });
   gradients.add_up(dparameters, parallel);
 }

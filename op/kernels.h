@@ -132,28 +132,79 @@ template <typename T>
 void force_grad(const Embedding<T>& embedding, const T* A, const ForceCotangents& cotangents, T* dA,
                 const std::vector<T*>& dparameters, const Parallel& parallel);
 
-// One layer of the fitting nets F: rows sorted by type, and a matrix for each type. A type without
-// rows costs nothing. TensorFlow's own product, in its wheels, uses neither FMA nor AVX-512 for
-// float64.
+// The symmetric bilinear form whose diagonal is the descriptor, D = contract(X, X):
+//   B_ab = (1/2) sum_c (X_ca Y_cb + Y_ca X_cb),  a < M1, b < M2
+// for each atom, given X and Y [size, 4, M1]; B is [size, M1, M2].
 template <typename T>
-struct TypeProduct {
-  int64_t ntypes;
-  int64_t inputs, outputs;
-  const int64_t* type_first;       // [ntypes + 1]; rows of type t are type_first[t] to [t + 1]
-  std::vector<const T*> matrices;  // ntypes of [inputs, outputs]
+struct Contraction {
+  int64_t size, M1, M2;
 };
 
-// y [rows, outputs] = x [rows, inputs] W_t or, transposed, y [rows, inputs] = x [rows, outputs]
-// W_t^T.
 template <typename T>
-void product_by_type(const TypeProduct<T>& product, const T* x, bool transposed, T* y,
-                     const Parallel& parallel);
+void contract(const Contraction<T>& shape, const T* X, const T* Y, T* B, const Parallel& parallel);
 
-// dmatrices, ntypes of [inputs, outputs]: x_t^T y_t, given x [rows, inputs], y [rows, outputs];
-// the matrices are not read.
+// The gradient of contract by X [size, 4, M1], given Y and gB = dL/dB [size, M1, M2].
 template <typename T>
-void outer_by_type(const TypeProduct<T>& product, const T* x, const T* y,
-                   const std::vector<T*>& dmatrices, const Parallel& parallel);
+void contract_reverse(const Contraction<T>& shape, const T* Y, const T* gB, T* gX,
+                      const Parallel& parallel);
+
+// The fitting nets F, one for each type: hidden layers, then one number for each atom.
+template <typename T>
+struct FittingNets {
+  int64_t ntypes;
+  int64_t ninputs;              // numbers for each atom: D, and what else the net is given
+  std::vector<int64_t> neuron;  // width of each hidden layer
+  bool resnet_dt;               // layers with a skip connection have a timestep
+  Activation activation;
+  double threshold;                  // of silut
+  std::vector<const T*> parameters;  // type after type, layer after layer: matrix [in, out],
+                                     // bias [out] and, where has_timestep, timestep [out]; the
+                                     // last layer is not hidden and has one output
+
+  int64_t nhidden() const { return static_cast<int64_t>(neuron.size()); }
+  int64_t inputs(int64_t layer) const { return layer == 0 ? ninputs : neuron[layer - 1]; }
+  int64_t outputs(int64_t layer) const { return layer == nhidden() ? 1 : neuron[layer]; }
+  bool has_skip(int64_t layer) const {
+    return 0 < layer && layer < nhidden() && outputs(layer) == inputs(layer);
+  }
+  bool has_timestep(int64_t layer) const { return resnet_dt && has_skip(layer); }
+  // Sizes of the parameters of one net, in their order.
+  std::vector<int64_t> sizes() const {
+    std::vector<int64_t> all;
+    for (int64_t layer = 0; layer <= nhidden(); ++layer) {
+      all.push_back(inputs(layer) * outputs(layer));
+      all.push_back(outputs(layer));
+      if (has_timestep(layer)) all.push_back(outputs(layer));
+    }
+    return all;
+  }
+};
+
+template <typename T>
+struct Fitting {
+  FittingNets<T> nets;
+  const int64_t* type_first;  // [ntypes + 1]; atoms of type t are rows type_first[t] to [t + 1]
+  const T* D;                 // [size, ninputs]
+
+  int64_t size() const { return type_first[nets.ntypes]; }
+  // Numbers of z: for each hidden layer, [size, width].
+  int64_t z_size() const {
+    int64_t total = 0;
+    for (int64_t width : nets.neuron) total += size() * width;
+    return total;
+  }
+};
+
+// e [size] = F(D), its derivative A [size, ninputs] = de/dD and, for energies_grad, what z [z_size]
+// enters the activation functions. A type without atoms costs nothing.
+template <typename T>
+void energies(const Fitting<T>& fitting, T* e, T* A, T* z, const Parallel& parallel);
+
+// The gradient of a loss L: dD [size, ninputs] and dparameters, shaped as nets.parameters, given z
+// of energies, de = dL/de [size] and dA = dL/dA [size, ninputs].
+template <typename T>
+void energies_grad(const Fitting<T>& fitting, const T* z, const T* de, const T* dA, T* dD,
+                   const std::vector<T*>& dparameters, const Parallel& parallel);
 
 // The environment matrix by itself, as tests and analysis want it. Pairs (i, j) of real atoms of
 // one frame are numbered densely: frame after frame, i after i, each in order of the rows of

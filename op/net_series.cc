@@ -22,8 +22,8 @@ constexpr double kTolerance = std::is_same_v<T, double> ? 1.5e-14 : 1e-9;
 template <typename T>
 EmbeddingNets<double> in_double(const EmbeddingNets<T>& nets,
                                 std::vector<std::vector<double>>* converted) {
-  EmbeddingNets<double> copy{nets.neuron, nets.resnet_dt, nets.activation, nets.threshold,
-                             nets.net,    {}};
+  EmbeddingNets<double> copy{nets.neuron,    nets.resnet_dt, nets.activation,
+                             nets.threshold, nets.net,       {}};
   const std::vector<int64_t> sizes = nets.sizes();
   for (size_t p = 0; p < nets.parameters.size(); ++p) {
     if constexpr (std::is_same_v<T, double>) {
@@ -100,7 +100,8 @@ SeriesOfNets<T>::SeriesOfNets(const Embedding<T>& embedding, const Pairs& pairs,
   const std::vector<int64_t> counts = count_pairs_of_nets(embedding, pairs);
   const int64_t most = counts.empty() ? 0 : *std::max_element(counts.begin(), counts.end());
   if (most < kTerms[0] || !is_smooth(nets_.activation)) return;
-  const Interval r2 = squared_distances(embedding.atoms, pairs, embedding.coord, parallel);
+  const Interval r2 =
+      squared_distances(embedding.atoms, pairs, embedding.coord, for_light_work(pairs, parallel));
   const double least = 1 / std::sqrt(r2.largest);
   const double largest = 1 / std::sqrt(r2.least);
   NetSeries<double> blank;

@@ -2,6 +2,8 @@
 // What the TensorFlow operators share. An operator checks shapes, allocates and calls a kernel.
 #pragma once
 
+#include <algorithm>
+#include <atomic>
 #include <exception>
 #include <new>
 #include <stdexcept>
@@ -45,16 +47,18 @@ const T* data(const tf::Tensor& tensor) {
   return tensor.flat<T>().data();
 }
 
-// The threads of the operator's device.
+// The threads of the operator's device, the calling one among them: each takes the next of the n
+// when it is done with one.
 inline Parallel pool_of(tf::OpKernelContext* ctx) {
   auto* workers = ctx->device()->tensorflow_cpu_worker_threads()->workers;
-  return [workers](int64_t n, const std::function<void(int64_t)>& unguarded) {
+  return [workers](int64_t n, const std::function<void(int64_t)>& body) {
     FirstException first;
-    const auto body = [&](int64_t k) { first.guard([&] { unguarded(k); }); };
-    workers->ParallelFor(n, tsl::thread::ThreadPool::SchedulingParams::Fixed(1),
-                         [&body](int64_t begin, int64_t end) {
-                           for (int64_t k = begin; k < end; ++k) body(k);
-                         });
+    std::atomic<int64_t> next{0};
+    const auto work = [&](int64_t, int64_t) {
+      for (int64_t k = next++; k < n; k = next++) first.guard([&] { body(k); });
+    };
+    const int64_t threads = std::min<int64_t>(n, workers->NumThreads());
+    workers->ParallelFor(threads, tsl::thread::ThreadPool::SchedulingParams::Fixed(1), work);
     first.rethrow();
   };
 }

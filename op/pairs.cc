@@ -44,6 +44,13 @@ Pairs::Pairs(const RealAtoms& atoms)
   }
 }
 
+Parallel for_light_work(const Pairs& pairs, const Parallel& parallel) {
+  if (pairs.nunits() > 8) return parallel;
+  return [](int64_t n, const std::function<void(int64_t)>& body) {
+    for (int64_t k = 0; k < n; ++k) body(k);
+  };
+}
+
 bool unit_has_net(const RealAtoms& atoms, const Pairs& pairs, int64_t unit,
                   const std::vector<int32_t>& net_of, int64_t net) {
   for (int64_t i = pairs.unit_first[unit]; i < pairs.unit_first[unit + 1]; ++i) {
@@ -72,7 +79,7 @@ void gather_forces(const RealAtoms& atoms, const Pairs& pairs, const double* coo
       }
     });
   };
-  parallel(pairs.nunits(), [&](int64_t unit) {
+  for_light_work(pairs, parallel)(pairs.nunits(), [&](int64_t unit) {
     for (int64_t i = pairs.unit_first[unit]; i < pairs.unit_first[unit + 1]; ++i) gather(i);
   });
   for (int64_t i = 0; i < atoms.size; ++i) {

@@ -33,6 +33,9 @@ void for_each_in_frame(const RealAtoms& atoms, const Pairs& pairs, int64_t i, Bo
   }
 }
 
+// For some nanoseconds of work with each pair: no threads where waking them takes longer.
+Parallel for_light_work(const Pairs& pairs, const Parallel& parallel);
+
 // Whether pairs of the unit may be of the net; net_of is EmbeddingNets::net.
 bool unit_has_net(const RealAtoms& atoms, const Pairs& pairs, int64_t unit,
                   const std::vector<int32_t>& net_of, int64_t net);

@@ -26,8 +26,7 @@ void evaluate_chebyshev(const TileRow<T>& x, int64_t terms, Chebyshev<T>* values
   values->row(1) = x;
   const TileRow<T> twice = 2 * x;
   for (int64_t k = 2; k < terms; ++k) {
-    values->row(k).array() =
-        twice * values->row(k - 1).array() - values->row(k - 2).array();
+    values->row(k).array() = twice * values->row(k - 1).array() - values->row(k - 2).array();
   }
 }
 
@@ -211,8 +210,7 @@ void for_each_series(const Embedding<T>& embedding, const Pairs& pairs, const Ne
     if (series[net].terms == 0) continue;
     if (!unit_has_net(embedding.atoms, pairs, unit, nets.net, net)) continue;
     body(net, series[net],
-         Eigen::Map<const Matrix<T>>(series[net].C.data(), series[net].terms,
-                                     nets.neuron.back()));
+         Eigen::Map<const Matrix<T>>(series[net].C.data(), series[net].terms, nets.neuron.back()));
   }
 }
 
@@ -224,13 +222,14 @@ auto gradient_by_C(const Embedding<T>& embedding, const NetSeries<T>& series, in
 }
 
 template <typename T>
-void embed(const Embedding<T>& embedding, const Pairs& pairs, const NetSeries<T>* all,
-           int64_t unit, T* X) {
+void embed(const Embedding<T>& embedding, const Pairs& pairs, const NetSeries<T>* all, int64_t unit,
+           T* X) {
   const Centres centres(pairs, unit);
   auto X_unit = blocks(X, centres.first, centres.count, embedding.nets.neuron.back());
-  for_each_series(embedding, pairs, all, unit, [&](int64_t net, const NetSeries<T>& series, const auto& C) {
-    X_unit.noalias() += moments(embedding, pairs, series, unit, net).transpose() * C;
-  });
+  for_each_series(
+      embedding, pairs, all, unit, [&](int64_t net, const NetSeries<T>& series, const auto& C) {
+        X_unit.noalias() += moments(embedding, pairs, series, unit, net).transpose() * C;
+      });
 }
 
 template <typename T>
@@ -238,39 +237,41 @@ void embed_grad(const Embedding<T>& embedding, const Pairs& pairs, const NetSeri
                 int64_t unit, const T* dX, T* const* gradient) {
   const Centres centres(pairs, unit);
   const auto dX_unit = blocks(dX, centres.first, centres.count, embedding.nets.neuron.back());
-  for_each_series(embedding, pairs, all, unit, [&](int64_t net, const NetSeries<T>& series, const auto&) {
-    gradient_by_C(embedding, series, net, gradient).noalias() +=
-        moments(embedding, pairs, series, unit, net) * dX_unit;
-  });
+  for_each_series(embedding, pairs, all, unit,
+                  [&](int64_t net, const NetSeries<T>& series, const auto&) {
+                    gradient_by_C(embedding, series, net, gradient).noalias() +=
+                        moments(embedding, pairs, series, unit, net) * dX_unit;
+                  });
 }
 
 template <typename T>
-void force(const Embedding<T>& embedding, const Pairs& pairs, const NetSeries<T>* all,
-           int64_t unit, const T* A, double* dr) {
+void force(const Embedding<T>& embedding, const Pairs& pairs, const NetSeries<T>* all, int64_t unit,
+           const T* A, double* dr) {
   const Centres centres(pairs, unit);
   const auto A_unit = blocks(A, centres.first, centres.count, embedding.nets.neuron.back());
-  for_each_series(embedding, pairs, all, unit, [&](int64_t net, const NetSeries<T>& series, const auto& C) {
-    Matrix<T> gM = C * A_unit.transpose();  // dE/dM_i
-    gM /= static_cast<T>(embedding.n);
-    Matrix<T> gM_by_s = gM;  // with dT/ds in the place of T
-    differentiate(series, &gM_by_s);
-    const auto reverse = [&](const Tile& tile, const Chebyshev<T>& values) {
-      for (int64_t p = 0; p < tile.size; ++p) {
-        Four<T> dR = Four<T>::Zero();
-        Four<T> dR_by_s = Four<T>::Zero();
-        for (int64_t k = 0; k < series.terms; ++k) {
-          dR += values(k, p) * four(gM, k, tile.i[p] - centres.first);
-          dR_by_s += values(k, p) * four(gM_by_s, k, tile.i[p] - centres.first);
-        }
-        const EnvironmentRow& row = tile.row[p];
-        const Four<double> wide = dR.template cast<double>();
-        const double ds =
-            Eigen::Map<const Four<double>>(row.R).dot(dR_by_s.template cast<double>());
-        environment_reverse(row, wide.data(), ds, dr + 3 * pairs.number(tile.i[p], tile.j[p]));
-      }
-    };
-    for_each_series_tile(embedding, pairs, series, unit, net, reverse);
-  });
+  for_each_series(
+      embedding, pairs, all, unit, [&](int64_t net, const NetSeries<T>& series, const auto& C) {
+        Matrix<T> gM = C * A_unit.transpose();  // dE/dM_i
+        gM /= static_cast<T>(embedding.n);
+        Matrix<T> gM_by_s = gM;  // with dT/ds in the place of T
+        differentiate(series, &gM_by_s);
+        const auto reverse = [&](const Tile& tile, const Chebyshev<T>& values) {
+          for (int64_t p = 0; p < tile.size; ++p) {
+            Four<T> dR = Four<T>::Zero();
+            Four<T> dR_by_s = Four<T>::Zero();
+            for (int64_t k = 0; k < series.terms; ++k) {
+              dR += values(k, p) * four(gM, k, tile.i[p] - centres.first);
+              dR_by_s += values(k, p) * four(gM_by_s, k, tile.i[p] - centres.first);
+            }
+            const EnvironmentRow& row = tile.row[p];
+            const Four<double> wide = dR.template cast<double>();
+            const double ds =
+                Eigen::Map<const Four<double>>(row.R).dot(dR_by_s.template cast<double>());
+            environment_reverse(row, wide.data(), ds, dr + 3 * pairs.number(tile.i[p], tile.j[p]));
+          }
+        };
+        for_each_series_tile(embedding, pairs, series, unit, net, reverse);
+      });
 }
 
 template <typename T>
@@ -281,11 +282,12 @@ void force_grad(const Embedding<T>& embedding, const Pairs& pairs, const NetSeri
   const int64_t M1 = embedding.nets.neuron.back();
   const auto A_unit = blocks(A, centres.first, centres.count, M1);
   auto dA_unit = blocks(dA, centres.first, centres.count, M1);
-  for_each_series(embedding, pairs, all, unit, [&](int64_t net, const NetSeries<T>& series, const auto& C) {
-    const Matrix<T> tM = moments_tangent(embedding, pairs, series, cotangents, unit, net);
-    dA_unit.noalias() += tM.transpose() * C;
-    gradient_by_C(embedding, series, net, gradient).noalias() += tM * A_unit;
-  });
+  for_each_series(
+      embedding, pairs, all, unit, [&](int64_t net, const NetSeries<T>& series, const auto& C) {
+        const Matrix<T> tM = moments_tangent(embedding, pairs, series, cotangents, unit, net);
+        dA_unit.noalias() += tM.transpose() * C;
+        gradient_by_C(embedding, series, net, gradient).noalias() += tM * A_unit;
+      });
 }
 
 }  // namespace

@@ -38,9 +38,8 @@ void for_each_tile(const Embedding<T>& embedding, const Pairs& pairs, int64_t un
         if (j == i) continue;
         tile.i[tile.size] = i;
         tile.j[tile.size] = j;
-        tile.row[tile.size] =
-            environment_row(embedding.coord + 3 * atoms.slot[i],
-                            embedding.coord + 3 * atoms.slot[j], atoms.weight[j]);
+        tile.row[tile.size] = environment_row(embedding.coord + 3 * atoms.slot[i],
+                                              embedding.coord + 3 * atoms.slot[j], atoms.weight[j]);
         if (++tile.size == kTile) {
           body(tile);
           tile.size = 0;

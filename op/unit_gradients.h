@@ -16,8 +16,7 @@ namespace dpmask {
 template <typename T>
 class UnitGradients {
  public:
-  UnitGradients(const Embedding<T>& embedding, const Pairs& pairs,
-                const SeriesOfNets<T>& series)
+  UnitGradients(const Embedding<T>& embedding, const Pairs& pairs, const SeriesOfNets<T>& series)
       : nets_(embedding.nets), series_(series), nunits_(pairs.nunits()), used_(nunits_),
         arrays_(nunits_ * nets_.parameters.size(), nullptr), storage_(nunits_) {
     for (int64_t net = 0; net < nets_.nnets(); ++net) {

@@ -68,6 +68,32 @@ def parameters_per_net(neuron, resnet_dt):
     return shapes
 
 
+def fitting_net(D, parameters, neuron, resnet_dt, activation):
+    """e [size] = F(D) for D [size, inputs]; parameters in the order of the kernels."""
+    phi = ACTIVATIONS[activation]
+    parameters = iter(parameters)
+    h = D
+    for layer, width in enumerate(neuron):
+        W, b = next(parameters), next(parameters)
+        out = phi(h @ W + b)
+        skips = layer > 0 and width == h.shape[1]
+        if skips and resnet_dt:
+            out = out * next(parameters)
+        h = out + h if skips else out
+    W, b = next(parameters), next(parameters)
+    return (h @ W + b)[:, 0]
+
+
+def parameters_per_fitting_net(inputs, neuron, resnet_dt):
+    """Shapes of the parameters of one fitting net."""
+    shapes = []
+    for layer, (before, width) in enumerate(zip([inputs, *neuron], neuron, strict=False)):
+        shapes += [(before, width), (width,)]
+        if resnet_dt and layer > 0 and width == before:
+            shapes.append((width,))
+    return [*shapes, ([inputs, *neuron][-1], 1), (1,)]
+
+
 def real_atoms(types, mask):
     """Slots of the real atoms, frame * nslots + slot, sorted by type, then frame, then slot."""
     slots = np.flatnonzero(mask)

@@ -260,27 +260,146 @@ def test_weights_scale_the_environment(isa):
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("counts", [(3, 0, 5), (0, 0, 0), (1, 1, 1), (70, 130, 2)])
-def test_products_by_type(dtype, counts, isa):
-    """The layers of the fitting nets: x W_t, x W_t^T and x_t^T y_t."""
+@pytest.mark.parametrize(("size", "M1", "M2"), [(0, 5, 2), (3, 5, 5), (40, 100, 16), (17, 7, 1)])
+def test_contraction(dtype, size, M1, M2, isa):
+    """D = X^T X[:, :M2], the form of which it is the diagonal, and the gradient of that."""
     rng = np.random.default_rng(0)
     bits = np.dtype(dtype).itemsize * 8
-    product = getattr(_kernels, f"product_by_type{bits}")
-    outer = getattr(_kernels, f"outer_by_type{bits}")
-    first = np.cumsum([0, *counts])
-    of_type = [slice(a, b) for a, b in pairwise(first)]
-    x, y = (rng.normal(size=(first[-1], width)).astype(dtype) for width in (150, 67))
-    W = [rng.normal(size=(150, 67)).astype(dtype) for _ in counts]
-    tolerance = {"rtol": 0, "atol": 1000 * np.finfo(dtype).eps}
-    for threads in (1, 3):
-        found = product(first, x, W, transposed=False, threads=threads)
-        wanted = [x[rows] @ matrix for rows, matrix in zip(of_type, W, strict=True)]
-        np.testing.assert_allclose(found, np.concatenate(wanted), **tolerance)
-        found = product(first, y, W, transposed=True, threads=threads)
-        wanted = [y[rows] @ matrix.T for rows, matrix in zip(of_type, W, strict=True)]
-        np.testing.assert_allclose(found, np.concatenate(wanted), **tolerance)
-        for rows, dW in zip(of_type, outer(first, x, y, threads=threads), strict=True):
-            np.testing.assert_allclose(dW, x[rows].T @ y[rows], **tolerance)
+    contract = getattr(_kernels, f"contract{bits}")
+    X, Y = rng.normal(size=(2, size, 4, M1)).astype(dtype)
+    gB = rng.normal(size=(size, M1, M2)).astype(dtype)
+    tolerance = {"rtol": 0, "atol": 200 * np.finfo(dtype).eps}
+    D = np.einsum("ica,icb->iab", X, X[:, :, :M2])
+    np.testing.assert_allclose(contract(X, X, M2, threads=2), D, **tolerance)
+    B = np.einsum("ica,icb->iab", X, Y[:, :, :M2]) + np.einsum("ica,icb->iab", Y, X[:, :, :M2])
+    np.testing.assert_allclose(contract(X, Y, M2, threads=2), B / 2, **tolerance)
+    gX = getattr(_kernels, f"contract_reverse{bits}")(Y, gB, M2, threads=2)
+    direction = rng.normal(size=X.shape).astype(dtype)
+    wanted = np.sum(contract(direction, Y, M2) * gB, dtype=np.float64)
+    scale = np.linalg.norm(gX) * np.linalg.norm(direction)
+    found = np.sum(gX * direction, dtype=np.float64)
+    assert found == pytest.approx(
+        wanted, rel=0, abs=float(20 * np.finfo(dtype).eps * max(scale, 1))
+    )
+
+
+class FittingCase:
+    """Random rows of each type and random nets, for the kernels and for the reference."""
+
+    def __init__(
+        self,
+        counts=(3, 0, 5),
+        ninputs=37,
+        neuron=(21, 21, 18),
+        resnet_dt=True,
+        activation="tanh",
+        dtype=np.float64,
+    ):
+        rng = np.random.default_rng(0)
+        self.dtype = dtype
+        self.first = np.cumsum([0, *counts])
+        self.shape = {"neuron": list(neuron), "resnet_dt": resnet_dt, "activation": activation}
+        shapes = reference.parameters_per_fitting_net(ninputs, neuron, resnet_dt)
+        self.D = rng.normal(size=(self.first[-1], ninputs)).astype(dtype)
+        self.parameters = [
+            (rng.normal(size=s) / np.sqrt(s[0])).astype(dtype) for _ in counts for s in shapes
+        ]
+        self.rng = rng
+
+    def kernels(self, **options):
+        Fitting = {np.float64: _kernels.Fitting64, np.float32: _kernels.Fitting32}[self.dtype]
+        return Fitting(self.first, self.D, parameters=self.parameters, **self.shape, **options)
+
+    def e(self, D=None, parameters=None):
+        """e by the reference, in float64."""
+        D = self.D.astype(np.float64) if D is None else D
+        if parameters is None:
+            parameters = [p.astype(np.float64) for p in self.parameters]
+        count = len(parameters) // (len(self.first) - 1)
+        return np.concatenate(
+            [
+                reference.fitting_net(D[a:b], parameters[t * count : (t + 1) * count], **self.shape)
+                for t, (a, b) in enumerate(pairwise(self.first))
+            ]
+        )
+
+    def assert_close(self, found, wanted, scale=None):
+        scale = max(np.abs(wanted).max(initial=0) if scale is None else scale, 1e-3)
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=TOLERANCE[self.dtype] * scale)
+
+
+FITTING_CASES = {
+    "plain": {},
+    "float32": {"dtype": np.float32},
+    "no rows": {"counts": (0, 0)},
+    "one row each": {"counts": (1, 1, 1)},
+    "more rows than a part": {"counts": (300, 2)},
+    "no timestep": {"resnet_dt": False},
+    "no hidden layer": {"neuron": ()},
+    "one hidden layer": {"neuron": (7,)},
+    "whole packets": {"ninputs": 128, "neuron": (96, 96), "counts": (24, 9)},
+    "wider than a part": {"ninputs": 200, "neuron": (130, 130), "dtype": np.float32},
+    **{f"activation {a}": {"activation": a} for a in reference.ACTIVATIONS},
+}
+
+
+@pytest.fixture(params=FITTING_CASES, ids=lambda name: name.replace(" ", "-"))
+def fitting(request):
+    return FittingCase(**FITTING_CASES[request.param])
+
+
+def test_energies_and_their_derivative(fitting, isa):
+    e, A, _ = fitting.kernels(threads=2).energies()
+    fitting.assert_close(e, fitting.e())
+    direction = fitting.rng.normal(size=fitting.D.shape)
+    wanted = reference.derivative(fitting.e, fitting.D.astype(np.float64), direction)
+    fitting.assert_close(
+        np.sum(A * direction, axis=1),
+        wanted,
+        scale=np.linalg.norm(A) + np.abs(wanted).max(initial=0),
+    )
+
+
+def test_gradient_of_energies_and_of_their_derivative(fitting, isa):
+    """Of L = sum (de e + dA A), by a stencil of five points along random directions."""
+    kernels = fitting.kernels()
+    e, A, z = kernels.energies()
+    de, dA = (fitting.rng.normal(size=array.shape).astype(fitting.dtype) for array in (e, A))
+    dD, dparameters = kernels.energies_grad(z, de, dA)
+    D, parameters = fitting.D.astype(np.float64), [p.astype(np.float64) for p in fitting.parameters]
+
+    def L(D, parameters):
+        derivative = reference.derivative(lambda x: fitting.e(x, parameters), D, dA)
+        return np.sum(de * fitting.e(D, parameters)) + np.sum(derivative)
+
+    kinks = fitting.shape["activation"].startswith(("relu", "silut"))
+    step, tolerance = (1e-6, 1e-7) if kinks else (1e-3, 1e-10)
+    tolerance = max(tolerance, 10 * TOLERANCE[fitting.dtype])
+    for array, gradient in zip([D, *parameters], [dD, *dparameters], strict=True):
+        direction = fitting.rng.normal(size=array.shape)
+        direction /= max(np.linalg.norm(direction), 1)
+        along = {}
+        for k in (-2, -1, 1, 2):
+            array += k * step * direction
+            along[k] = L(D, parameters)
+            array -= k * step * direction
+        wanted = (8 * (along[1] - along[-1]) - (along[2] - along[-2])) / (12 * step)
+        scale = np.linalg.norm(gradient) * np.linalg.norm(direction) + abs(along[1])
+        assert np.sum(gradient * direction) == pytest.approx(wanted, rel=0, abs=tolerance * scale)
+
+
+def test_threads_change_no_bit_of_energies():
+    case = FittingCase(counts=(70, 600, 3), ninputs=150, neuron=(100, 100))
+    de, dA = case.rng.normal(size=len(case.D)), case.rng.normal(size=case.D.shape)
+
+    def all_results(threads):
+        kernels = case.kernels(threads=threads)
+        e, A, z = kernels.energies()
+        dD, dparameters = kernels.energies_grad(z, de, dA)
+        return [e, A, dD, *dparameters]
+
+    for one, more in zip(all_results(1), all_results(4), strict=True):
+        np.testing.assert_array_equal(one, more)
 
 
 @pytest.fixture(params=["cpu", "cuda"])

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: LGPL-3.0-or-later
+// The fitting nets' outer part: layer after layer, the work of a layer cut into parts that threads
+// share, each some atoms of one type and some columns.
+#include <algorithm>
+
+#include "fitting_units.h"
+#include "instruction_set.h"
+#include "kernels.h"
+
+namespace dpmask {
+namespace {
+
+constexpr int64_t kRowsOfPart = 256;
+constexpr int64_t kColumnsOfPart = 48;  // whole packets in all instruction sets
+constexpr int64_t kInputsOfPart = 128;
+
+template <typename T>
+class Work {
+ public:
+  Work(const Fitting<T>& fitting, const Parallel& parallel)
+      : nets_(fitting.nets), fitting_(fitting), parallel_(parallel),
+        units(DPMASK_CHOOSE(fitting_units, <T>)) {}
+
+  const FittingNets<T>& nets_;
+  const Fitting<T>& fitting_;
+  const Parallel& parallel_;
+  FittingUnits<T> units;
+
+  // A hidden or the last layer of type t.
+  FittingLayer<T> layer(int64_t t, int64_t l) const {
+    const T* const* p = &nets_.parameters[place(t, l)];
+    return {nets_.inputs(l),
+            nets_.outputs(l),
+            p[0],
+            p[1],
+            nets_.has_timestep(l) ? p[2] : nullptr,
+            nets_.has_skip(l),
+            nets_.activation,
+            nets_.threshold};
+  }
+
+  // Where the parameters of that layer begin.
+  int64_t place(int64_t t, int64_t l) const {
+    int64_t first = 0;
+    int64_t of_net = 0;
+    for (int64_t k = 0; k <= nets_.nhidden(); ++k) {
+      if (k == l) first = of_net;
+      of_net += nets_.has_timestep(k) ? 3 : 2;
+    }
+    return t * of_net + first;
+  }
+
+  // Calls body(t, rows, columns): rows of the type's own, at most rows_of_part at a time.
+  template <typename Body>
+  void for_each_part(int64_t width, int64_t columns_of_part, int64_t rows_of_part,
+                     Body&& body) const {
+    struct Part {
+      int64_t t;
+      Range rows, columns;
+    };
+    std::vector<Part> parts;
+    for (int64_t t = 0; t < nets_.ntypes; ++t) {
+      for (int64_t row = 0; row < count(t); row += rows_of_part) {
+        for (int64_t column = 0; column < width; column += columns_of_part) {
+          parts.push_back({t,
+                           {row, std::min(rows_of_part, count(t) - row)},
+                           {column, std::min(columns_of_part, width - column)}});
+        }
+      }
+    }
+    parallel_(static_cast<int64_t>(parts.size()),
+              [&](int64_t k) { body(parts[k].t, parts[k].rows, parts[k].columns); });
+  }
+
+  int64_t count(int64_t t) const { return fitting_.type_first[t + 1] - fitting_.type_first[t]; }
+
+  // The rows of type t of an array.
+  template <typename U>
+  U* of_type(U* array, int64_t t, int64_t width) const {
+    return array + fitting_.type_first[t] * width;
+  }
+
+  // Where each hidden layer begins in z.
+  int64_t z_first(int64_t l) const {
+    int64_t first = 0;
+    for (int64_t k = 0; k < l; ++k) first += fitting_.size() * nets_.neuron[k];
+    return first;
+  }
+
+  // An array of numbers for each atom.
+  std::vector<T> array(int64_t width) const { return std::vector<T>(fitting_.size() * width); }
+
+  // Calls body(row, t, parameters of the last layer) for each atom.
+  template <typename Body>
+  void for_each_atom(Body&& body) const {
+    for (int64_t t = 0; t < nets_.ntypes; ++t) {
+      const FittingLayer<T> last = layer(t, nets_.nhidden());
+      for (int64_t row = fitting_.type_first[t]; row < fitting_.type_first[t + 1]; ++row) {
+        body(row, t, last);
+      }
+    }
+  }
+};
+
+}  // namespace
+
+template <typename T>
+void energies(const Fitting<T>& fitting, T* e, T* A, T* z, const Parallel& parallel) {
+  const Work<T> work(fitting, parallel);
+  const FittingNets<T>& nets = fitting.nets;
+  const int64_t nhidden = nets.nhidden();
+  // h[l] is the input of layer l, gh[l] the derivative of e by it, gz[l] that by z of layer l.
+  std::vector<std::vector<T>> h(nhidden + 1), gh(nhidden + 1), gz(nhidden);
+  const auto input = [&](int64_t l) { return l == 0 ? fitting.D : h[l].data(); };
+  const auto by_input = [&](int64_t l) { return l == 0 ? A : gh[l].data(); };
+  for (int64_t l = 0; l < nhidden; ++l) {
+    h[l + 1] = gh[l + 1] = work.array(nets.neuron[l]);
+    gz[l] = work.array(padded_width(nets.neuron[l]));
+  }
+
+  for (int64_t l = 0; l < nhidden; ++l) {
+    const int64_t in = nets.inputs(l), out = nets.outputs(l);
+    work.for_each_part(out, kColumnsOfPart, kRowsOfPart, [&](int64_t t, Range rows, Range columns) {
+      work.units.forward(work.layer(t, l), rows, columns, work.of_type(input(l), t, in),
+                         work.of_type(z + work.z_first(l), t, out),
+                         work.of_type(h[l + 1].data(), t, out));
+    });
+  }
+  const int64_t width = nets.inputs(nhidden);
+  work.for_each_atom([&](int64_t row, int64_t, const FittingLayer<T>& last) {
+    e[row] = last.b[0];
+    for (int64_t c = 0; c < width; ++c) {
+      e[row] += input(nhidden)[row * width + c] * last.W[c];
+      by_input(nhidden)[row * width + c] = last.W[c];
+    }
+  });
+
+  const auto reverse_activation = [&](int64_t l, int64_t t, Range rows, Range columns) {
+    const int64_t out = nets.outputs(l);
+    work.units.reverse_activation(
+        work.layer(t, l), rows, columns, work.of_type(z + work.z_first(l), t, out),
+        work.of_type(gh[l + 1].data(), t, out), work.of_type(gz[l].data(), t, padded_width(out)));
+  };
+  if (nhidden > 0) {
+    work.for_each_part(width, kInputsOfPart, kRowsOfPart,
+                       [&](int64_t t, Range rows, Range columns) {
+                         reverse_activation(nhidden - 1, t, rows, columns);
+                       });
+  }
+  for (int64_t l = nhidden - 1; l >= 0; --l) {
+    const int64_t in = nets.inputs(l), out = nets.outputs(l);
+    work.for_each_part(in, kInputsOfPart, kRowsOfPart, [&](int64_t t, Range rows, Range inputs) {
+      work.units.reverse(work.layer(t, l), rows, inputs,
+                         work.of_type(gz[l].data(), t, padded_width(out)),
+                         work.of_type(gh[l + 1].data(), t, out), work.of_type(by_input(l), t, in));
+      if (l > 0) reverse_activation(l - 1, t, rows, inputs);
+    });
+  }
+}
+
+// L = sum (de e + de/dD dA): the last term is the derivative of e along dD := dA, so that the
+// reverse pass through value and derivative gives the whole gradient.
+template <typename T>
+void energies_grad(const Fitting<T>& fitting, const T* z, const T* de, const T* dA, T* dD,
+                   const std::vector<T*>& dparameters, const Parallel& parallel) {
+  const Work<T> work(fitting, parallel);
+  const FittingNets<T>& nets = fitting.nets;
+  const int64_t nhidden = nets.nhidden();
+  const std::vector<int64_t> sizes = nets.sizes();
+  for (size_t p = 0; p < dparameters.size(); ++p) {
+    const int64_t t = static_cast<int64_t>(p / sizes.size());
+    if (work.count(t) == 0) std::fill_n(dparameters[p], sizes[p % sizes.size()], T(0));
+  }
+
+  // h[l] is the input of layer l, dh[l] its derivative along dD; gh[l] and gdh[l] are the
+  // derivatives of L by both.
+  std::vector<std::vector<T>> h(nhidden + 1), dh(nhidden + 1), dz(nhidden), gh(nhidden + 1),
+      gdh(nhidden + 1), gz(nhidden), gdz(nhidden);
+  const auto input = [&](int64_t l) { return l == 0 ? fitting.D : h[l].data(); };
+  const auto dinput = [&](int64_t l) { return l == 0 ? dA : dh[l].data(); };
+  const auto by_input = [&](int64_t l) { return l == 0 ? dD : gh[l].data(); };
+  const auto by_dinput = [&](int64_t l) { return gdh[l].data(); };
+  gdh[0] = work.array(nhidden == 0 ? nets.ninputs : 0);  // not wanted
+  for (int64_t l = 0; l < nhidden; ++l) {
+    h[l + 1] = dh[l + 1] = gh[l + 1] = gdh[l + 1] = dz[l] = work.array(nets.neuron[l]);
+    gz[l] = gdz[l] = work.array(padded_width(nets.neuron[l]));
+  }
+  for (int64_t l = 0; l < nhidden; ++l) {
+    const int64_t in = nets.inputs(l), out = nets.outputs(l);
+    work.for_each_part(out, kColumnsOfPart, kRowsOfPart, [&](int64_t t, Range rows, Range columns) {
+      work.units.tangent(work.layer(t, l), rows, columns, work.of_type(input(l), t, in),
+                         work.of_type(dinput(l), t, in), work.of_type(z + work.z_first(l), t, out),
+                         work.of_type(h[l + 1].data(), t, out), work.of_type(dz[l].data(), t, out),
+                         work.of_type(dh[l + 1].data(), t, out));
+    });
+  }
+
+  const int64_t width = nets.inputs(nhidden);
+  for (int64_t t = 0; t < nets.ntypes; ++t) {
+    std::fill_n(dparameters[work.place(t, nhidden)], width, T(0));
+    dparameters[work.place(t, nhidden) + 1][0] = 0;
+  }
+  work.for_each_atom([&](int64_t row, int64_t t, const FittingLayer<T>& last) {
+    T* gW = dparameters[work.place(t, nhidden)];
+    for (int64_t c = 0; c < width; ++c) {
+      const int64_t k = row * width + c;
+      gW[c] += input(nhidden)[k] * de[row] + dinput(nhidden)[k];
+      by_input(nhidden)[k] = last.W[c] * de[row];
+      by_dinput(nhidden)[k] = last.W[c];
+    }
+    dparameters[work.place(t, nhidden) + 1][0] += de[row];
+  });
+
+  const auto grad_activation = [&](int64_t l, int64_t t, Range columns) {
+    const int64_t out = nets.outputs(l);
+    const auto of_type = [&](auto* array) { return work.of_type(array, t, out); };
+    const auto padded = [&](T* array) { return work.of_type(array, t, padded_width(out)); };
+    T* const* gradient = &dparameters[work.place(t, l)];
+    work.units.grad_activation(work.layer(t, l), work.count(t), columns,
+                               of_type(z + work.z_first(l)), of_type(dz[l].data()),
+                               of_type(gh[l + 1].data()), of_type(gdh[l + 1].data()),
+                               padded(gz[l].data()), padded(gdz[l].data()), gradient[1],
+                               nets.has_timestep(l) ? gradient[2] : nullptr);
+  };
+  const int64_t all = fitting.size();  // rows of a part, which adds up over them
+  if (nhidden > 0) {
+    work.for_each_part(width, kColumnsOfPart, all, [&](int64_t t, Range, Range columns) {
+      grad_activation(nhidden - 1, t, columns);
+    });
+  }
+  for (int64_t l = nhidden - 1; l >= 0; --l) {
+    const int64_t in = nets.inputs(l), out = nets.outputs(l);
+    work.for_each_part(in, kInputsOfPart, all, [&](int64_t t, Range rows, Range inputs) {
+      const FittingLayer<T> layer = work.layer(t, l);
+      const T* gz_t = work.of_type(gz[l].data(), t, padded_width(out));
+      const T* gdz_t = work.of_type(gdz[l].data(), t, padded_width(out));
+      work.units.reverse(layer, rows, inputs, gz_t, work.of_type(gh[l + 1].data(), t, out),
+                         work.of_type(by_input(l), t, in));
+      work.units.grad_matrix(layer, rows.count, inputs, work.of_type(input(l), t, in),
+                             work.of_type(dinput(l), t, in), gz_t, gdz_t,
+                             dparameters[work.place(t, l)]);
+      if (l == 0) return;
+      work.units.reverse(layer, rows, inputs, gdz_t, work.of_type(gdh[l + 1].data(), t, out),
+                         work.of_type(by_dinput(l), t, in));
+      grad_activation(l - 1, t, inputs);
+    });
+  }
+}
+
+#define DPMASK_INSTANTIATE(T)                                                         \
+  template void energies<T>(const Fitting<T>&, T*, T*, T*, const Parallel&);          \
+  template void energies_grad<T>(const Fitting<T>&, const T*, const T*, const T*, T*, \
+                                 const std::vector<T*>&, const Parallel&)
+DPMASK_INSTANTIATE(float);
+DPMASK_INSTANTIATE(double);
+
+}  // namespace dpmask
