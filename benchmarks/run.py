@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Compare this plugin with the built-in se_a_mask: training steps, evaluations, and how both scale.
 
-Both sides run in turn, round after round, each in a process of its own, and the medians are
-compared, so that a busy machine slows both. Prints a table; writes results.json and scaling.png.
+Both sides do all the work of a scan in turn, round after round, each in a process of its own, and
+the medians are compared, so that a busy machine slows both. Prints a table; writes results.json and
+scaling.png.
 """
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -13,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +23,7 @@ from matplotlib import pyplot as plt
 from tqdm import tqdm
 
 HERE = Path(__file__).parent
+SIDES = ("built-in", "plugin")
 TYPE_MAP = ["C", "O", "N", "H", "S", "ZN"]
 SHARE = np.array([36, 16, 24, 64, 6, 1]) / 147  # of each type among the slots
 NETS = {
@@ -49,8 +53,8 @@ class Side:
             text=True,
         )
 
-    def seconds(self, **request: object) -> list[float]:
-        """Return the seconds of each repetition of what worker.py is asked for."""
+    def ask(self, **request: object) -> list[float]:
+        """Return worker.py's answer: the seconds of each repetition, or the megabytes."""
         print(json.dumps(request), file=self.process.stdin, flush=True)
         answer = self.process.stdout.readline()
         if not answer:
@@ -131,119 +135,164 @@ def write_system(folder: Path, real: list[int], slots: int, seed: int = 0) -> st
     return str(folder)
 
 
-class Comparison:
-    """Runs both sides in turn on the same work."""
+@dataclass
+class Job:
+    """One piece of work to time.
 
-    def __init__(self, folder: Path, rounds: int, threads: int) -> None:
-        self.folder = folder
-        self.rounds = rounds
-        self.threads = threads
-        self.sides = {name: Side(name == "built-in", threads) for name in ("built-in", "plugin")}
-        self.rows: list[dict] = []
-        self.scan = ""  # the one under way
+    Attributes
+    ----------
+    work
+        "train", or "eval" with a frame.
+    system
+        Path of the data.
+    net
+        One of NETS.
+    notes
+        What the table says of the work.
+    precision
+        Of all nets.
+    frame
+        To evaluate.
+    sides
+        Who does it; the built-in cannot do all in bearable memory and time.
+    """
 
-    def measure(self, work: str, system: str, net: str, only: str | None = None, **options) -> dict:
-        """Time one piece of work.
+    work: str
+    system: str
+    net: str
+    notes: dict
+    precision: str = "float64"
+    frame: int = 0
+    sides: tuple[str, ...] = SIDES
 
-        Parameters
-        ----------
-        work
-            "train", or "eval" with the option frame.
-        system
-            Path of the data.
-        net
-            One of NETS.
-        only
-            The one side to time, where the other cannot do the work or takes too long.
-        options
-            precision, and what is to be noted of the work.
+    def request(self) -> dict:
+        """Return what worker.py is asked for."""
+        model = model_input(self.net, self.system, self.precision)
+        return {"do": self.work, "input": model, "system": self.system, "frame": self.frame}
 
-        Returns
-        -------
-        dict
-            The row of the table: medians in milliseconds, and their ratio.
-        """
-        precision = options.pop("precision", "float64")
-        request = {
-            "do": work,
-            "input": model_input(net, system, precision),
-            "system": system,
-            "frame": options.get("frame", 0),
-        }
-        seconds: dict[str, list[float]] = {name: [] for name in self.sides if only in (None, name)}
-        for _ in range(self.rounds):
-            for name, of_side in seconds.items():
-                of_side.extend(self.sides[name].seconds(**request, repeat=4))
-        row = {
-            "scan": self.scan,
-            "work": work,
-            "net": net,
-            "precision": precision,
-            "threads": self.threads,
-            **options,
-        }
-        row |= {name: 1e3 * statistics.median(values) for name, values in seconds.items()}
-        if len(seconds) == 2:
+
+def run_in_turn(scan: str, jobs: list[Job], rounds: int, threads: int) -> list[dict]:
+    """Time jobs, all in turn, round after round, so that a busy machine slows all of them.
+
+    Returns
+    -------
+    list of dict
+        The rows of the table: medians in milliseconds, and the ratio of the sides.
+    """
+    sides = {name: Side(name == "built-in", threads) for name in SIDES}
+    seconds = [{name: [] for name in job.sides} for job in jobs]
+    for _, (job, found) in tqdm(
+        itertools.product(range(rounds), zip(jobs, seconds, strict=True)),
+        total=rounds * len(jobs),
+        desc=scan,
+    ):
+        for name, of_side in found.items():
+            of_side.extend(sides[name].ask(**job.request(), repeat=4))
+    for side in sides.values():
+        side.close()
+    rows = []
+    for job, found in zip(jobs, seconds, strict=True):
+        row = {"scan": scan, "work": job.work, "net": job.net, "precision": job.precision}
+        row |= {"threads": threads, **job.notes}
+        row |= {name: 1e3 * statistics.median(values) for name, values in found.items()}
+        if len(found) == len(SIDES):
             row["ratio"] = row["built-in"] / row["plugin"]
-        self.rows.append(row)
-        return row
-
-    def close(self) -> None:
-        """End both processes."""
-        for side in self.sides.values():
-            side.close()
+        rows.append(row)
+    return rows
 
 
-def compare_sample(comparison: Comparison, progress: tqdm) -> None:
-    """Two frames of 76 and 35 real atoms in 147 slots, as in a zinc site of a protein."""
-    system = write_system(comparison.folder / "sample", [76, 35], 147)
+def sample_jobs(system: str, slots: int, sides: tuple[str, ...] = SIDES) -> list[Job]:
+    """Return the work on two frames of 76 and 35 real atoms, as in a zinc site of a protein."""
+    jobs = []
     for net in NETS:
-        progress.set_description(f"sample, {net}")
-        for precision in ("float64", "float32"):
-            comparison.measure("train", system, net, precision=precision, real="76+35", slots=147)
+        jobs.append(Job("train", system, net, {"real": "76+35", "slots": slots}, sides=sides))
         for frame, real in enumerate((76, 35)):
-            comparison.measure("eval", system, net, frame=frame, real=real, slots=147)
-        progress.update()
+            notes = {"real": real, "slots": slots}
+            jobs.append(Job("eval", system, net, notes, frame=frame, sides=sides))
+    return jobs
 
 
-def compare_slots(comparison: Comparison, progress: tqdm) -> None:
-    """40 real atoms in more and more slots. The built-in's tensors grow with their square."""
-    for slots in (147, 300, 600, 2000):
-        system = write_system(comparison.folder / f"slots{slots}", [40, 40], slots)
-        progress.set_description(f"{slots} slots")
-        for work in ("train", "eval"):
-            only = "plugin" if slots > 300 else None
-            comparison.measure(work, system, "two-sided", only, real=40, slots=slots)
-        progress.update()
+def compare_sample(folder: Path, rounds: int, threads: int) -> list[dict]:
+    """Time the sample, in both precisions."""
+    system = write_system(folder / "sample", [76, 35], 147)
+    jobs = sample_jobs(system, 147)
+    notes = {"real": "76+35", "slots": 147}
+    jobs += [Job("train", system, net, notes, precision="float32") for net in NETS]
+    return run_in_turn("sample", jobs, rounds, threads)
 
 
-def compare_real_atoms(comparison: Comparison, progress: tqdm) -> None:
-    """More and more real atoms in as many slots."""
+def compare_slots(folder: Path, rounds: int, threads: int) -> list[dict]:
+    """Time the sample in more and more slots. The built-in's tensors grow with their square."""
+    jobs = []
+    for slots in (147, 300, 588, 2000):
+        system = write_system(folder / f"slots{slots}", [76, 35], slots)
+        jobs += sample_jobs(system, slots, SIDES if slots <= 300 else ("plugin",))
+    rows = run_in_turn("slots", jobs, rounds, threads)
+    same = ("work", "net", "real")
+    for row in rows:
+        base = next(r for r in rows if r["slots"] == 147 and all(r[k] == row[k] for k in same))
+        row["to 147 slots"] = row["plugin"] / base["plugin"]
+    return rows
+
+
+def compare_real_atoms(folder: Path, rounds: int, threads: int) -> list[dict]:
+    """Time more and more real atoms in as many slots."""
+    jobs = []
     for real in (20, 50, 100, 200, 500):
-        system = write_system(comparison.folder / f"real{real}", [real], real)
-        progress.set_description(f"{real} real atoms")
-        for work in ("train", "eval"):
-            only = "plugin" if real > 200 else None
-            comparison.measure(work, system, "two-sided", only, real=real, slots=real)
-        progress.update()
+        system = write_system(folder / f"real{real}", [real], real)
+        sides = SIDES if real <= 200 else ("plugin",)
+        for work, net in itertools.product(("train", "eval"), NETS):
+            jobs.append(Job(work, system, net, {"real": real, "slots": real}, sides=sides))
+    return run_in_turn("real", jobs, rounds, threads)
 
 
-SCANS = {"sample": compare_sample, "slots": compare_slots, "real": compare_real_atoms}
+def compare_threads(folder: Path, rounds: int, threads: int) -> list[dict]:
+    """Time the sample on 1, 2, 4, ... threads."""
+    system = write_system(folder / "threads", [76, 35], 147)
+    rows = []
+    count = 1
+    while count <= threads:
+        rows += run_in_turn("threads", sample_jobs(system, 147), rounds, count)
+        count *= 2
+    return rows
+
+
+def compare_memory(folder: Path, rounds: int, threads: int) -> list[dict]:
+    """Measure peak memory of processes that train, beside one that has only imported everything."""
+    sample = write_system(folder / "memory", [76, 35], 147)
+    large = write_system(folder / "memory500", [500], 600)
+    jobs = [Job("train", sample, net, {"real": "76+35", "slots": 147}) for net in NETS]
+    jobs += [
+        Job("train", large, net, {"real": 500, "slots": 600}, sides=("plugin",)) for net in NETS
+    ]
+    rows = []
+    for job in tqdm(jobs, desc="memory"):
+        row = {"scan": "memory", "work": "MB at peak", "net": job.net, "threads": threads}
+        row |= job.notes
+        for name in job.sides:
+            side = Side(name == "built-in", threads)
+            [row["imports"]] = side.ask(do="memory")
+            side.ask(**job.request(), repeat=rounds)
+            [row[name]] = side.ask(do="memory")
+            side.close()
+        row["to imports"] = row["plugin"] / row["imports"]
+        rows.append(row)
+    return rows
+
+
+SCANS = {
+    "sample": compare_sample,
+    "slots": compare_slots,
+    "real": compare_real_atoms,
+    "threads": compare_threads,
+    "memory": compare_memory,
+}
 
 
 def print_table(rows: list[dict]) -> None:
     """Print one line for each measurement."""
-    columns = [
-        "work",
-        "net",
-        "precision",
-        "threads",
-        "real",
-        "slots",
-        "built-in",
-        "plugin",
-        "ratio",
-    ]
+    columns = ["work", "net", "precision", "threads", "real", "slots", *SIDES, "ratio"]
+    columns += ["to 147 slots", "imports", "to imports"]
     print(" | ".join(columns))
     for row in rows:
         cells = [row.get(column, "") for column in columns]
@@ -252,7 +301,11 @@ def print_table(rows: list[dict]) -> None:
 
 def plot(rows: list[dict], path: Path) -> None:
     """Draw how both sides scale in slots and in real atoms."""
-    labels = {"slots": "slots, 40 of them real", "real": "real atoms, no virtual ones"}
+    labels = {
+        "slots": "slots, 76 + 35 of them real",
+        "real": "real atoms, no virtual ones",
+        "threads": "threads, 76 + 35 real atoms",
+    }
     scans = [key for key in labels if any(row["scan"] == key for row in rows)]
     if not scans:
         return
@@ -265,13 +318,12 @@ def plot(rows: list[dict], path: Path) -> None:
                     (r[key], r[side])
                     for r in rows
                     if r["scan"] == key and r["work"] == work and side in r
+                    if r["net"] == "one-sided" and r["real"] != 35
                 ]
-                if not points:
-                    continue
-                axis.loglog(
-                    *zip(*points, strict=True), f"{marker}-", color=colour, label=f"{side}, {work}"
-                )
-        axis.set(xlabel=labels[key], ylabel="ms per step or evaluation")
+                if points:
+                    style = {"color": colour, "label": f"{side}, {work}"}
+                    axis.loglog(*zip(*points, strict=True), f"{marker}-", **style)
+        axis.set(xlabel=labels[key], ylabel="ms per step or evaluation, one-sided net")
     axes[0, 0].legend()
     figure.savefig(path, dpi=150)
 
@@ -295,16 +347,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of each side")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, tqdm(unit="case") as progress:
-        comparison = Comparison(Path(folder), arguments.rounds, arguments.threads)
-        for comparison.scan in arguments.scans:
-            SCANS[comparison.scan](comparison, progress)
-        comparison.close()
+    rows = []
+    for scan in arguments.scans:
+        with tempfile.TemporaryDirectory() as folder:
+            rows += SCANS[scan](Path(folder), arguments.rounds, arguments.threads)
     machine = {"processor": processor_name(), "cores": os.cpu_count()}
-    results = {"machine": machine, "milliseconds": comparison.rows}
+    results = {"machine": machine, "medians": rows}
     (arguments.output / "results.json").write_text(json.dumps(results, indent=1))
-    plot(comparison.rows, arguments.output / "scaling.png")
-    print_table(comparison.rows)
+    plot(rows, arguments.output / "scaling.png")
+    print_table(rows)
 
 
 if __name__ == "__main__":

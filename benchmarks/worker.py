@@ -2,12 +2,13 @@
 """One side of a comparison: times training steps and evaluations in a process of its own.
 
 run.py starts it twice, once with DP_MASK=builtin, and sends one JSON request per line:
-{"do": "train" or "eval", "input": ..., "system": ..., "frame": ..., "repeat": ...}. The answer is
-a list of seconds, the last line on standard output.
+{"do": "train" or "eval", "input": ..., "system": ..., "frame": ..., "repeat": ...}; the answer is a
+list of seconds. {"do": "memory"} is answered with the megabytes that the process had at its peak.
 """
 
 import json
 import os
+import resource
 import sys
 import tempfile
 import time
@@ -75,6 +76,10 @@ def main() -> None:
         os.chdir(folder)
         for line in sys.stdin:
             request = json.loads(line)
+            if request["do"] == "memory":
+                peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+                print(json.dumps([peak]), file=REPLY, flush=True)
+                continue
             key = json.dumps([request["input"], request["system"]])
             if key not in sessions:
                 jdata = normalize(update_deepmd_input(request["input"], warning=False))

@@ -110,10 +110,21 @@ def _energies_gradient(
     dD, dparameters = energies_grad(
         type_first, D, parameters, z, de, dA, **_attributes(op, FITTING_ATTRIBUTES)
     )
-    # Forces are gradients of e alone, and training needs their gradient: A has one, dD has none.
-    if dA.op.type == "ZerosLike":
+    dparameters = list(dparameters)
+    if _is_nothing(dA):
+        # Forces are gradients of e alone, and training needs theirs: A has one, dD has none.
         dD = de[:, None] * A
+    if _is_nothing(de):
+        # The biases of the last layers have no say in A. An optimizer keeps moments of all that
+        # has a gradient, and checkpoints of the built-in have none of these.
+        of_net = len(parameters) // op.get_attr("ntypes")
+        dparameters[of_net - 1 :: of_net] = [None] * op.get_attr("ntypes")
     return [None, dD, *dparameters]
+
+
+def _is_nothing(gradient: tf.Tensor) -> bool:
+    """Return whether TensorFlow made this up for an output that nothing depends on."""
+    return gradient.op.type == "ZerosLike"
 
 
 tf_ops.NotDifferentiable(f"{PREFIX}EnergiesGrad")

@@ -142,6 +142,9 @@ class EmbeddingOfArrays {
     check();
   }
 
+  std::vector<int64_t> series_terms() const {
+    return dpmask::series_terms(embedding_, parallel_);
+  }
   Array<T> embed() const {
     Array<T> X = like_X();
     dpmask::embed(embedding_, X.mutable_data(), parallel_);
@@ -223,6 +226,7 @@ void bind_embedding(py::module_& m, const char* name) {
            py::arg("atoms"), py::kw_only(), py::arg("neuron"), py::arg("resnet_dt"),
            py::arg("activation"), py::arg("net"), py::arg("parameters"), py::arg("n"),
            py::arg("threads") = 1, py::keep_alive<1, 2>())
+      .def("series_terms", &E::series_terms)
       .def("embed", &E::embed)
       .def("embed_grad", &E::embed_grad, py::arg("dX"))
       .def("force", &E::force, py::arg("A"))

@@ -92,6 +92,16 @@ struct Work {
 };
 
 template <typename T>
+std::vector<int64_t> series_terms(const Embedding<T>& embedding, const Parallel& parallel) {
+  const Work<T> work(embedding, parallel);
+  std::vector<int64_t> terms;
+  for (int64_t net = 0; net < embedding.nets.nnets(); ++net) {
+    terms.push_back(work.series[net].terms);
+  }
+  return terms;
+}
+
+template <typename T>
 void embed(const Embedding<T>& embedding, T* X, const Parallel& parallel) {
   const Work<T> work(embedding, parallel);
   work.clear(X);
@@ -135,6 +145,7 @@ void force_grad(const Embedding<T>& embedding, const T* A, const ForceCotangents
 }
 
 #define DPMASK_INSTANTIATE(T)                                                            \
+  template std::vector<int64_t> series_terms<T>(const Embedding<T>&, const Parallel&);   \
   template void embed<T>(const Embedding<T>&, T*, const Parallel&);                      \
   template void embed_grad<T>(const Embedding<T>&, const T*, const std::vector<T*>&,     \
                               const Parallel&);                                          \

@@ -100,6 +100,11 @@ struct Embedding {
   double n;  // the normalisation, sum(sel)
 };
 
+// The kernels below replace a net by a Chebyshev series where that changes no digit that counts
+// (net_series.h). Returns the terms of each net's series on this batch; 0 where there is none.
+template <typename T>
+std::vector<int64_t> series_terms(const Embedding<T>& embedding, const Parallel& parallel);
+
 // X [size, 4, M1]: X_i = (1/n) sum_j R_ij^T G_ij.
 template <typename T>
 void embed(const Embedding<T>& embedding, T* X, const Parallel& parallel);

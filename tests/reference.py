@@ -69,7 +69,7 @@ def parameters_per_net(neuron, resnet_dt):
 
 
 def fitting_net(D, parameters, neuron, resnet_dt, activation):
-    """e [size] = F(D) for D [size, inputs]; parameters in the order of the kernels."""
+    """Return e [size] = F(D) for D [size, inputs]; parameters in the order of the kernels."""
     phi = ACTIVATIONS[activation]
     parameters = iter(parameters)
     h = D

@@ -40,6 +40,7 @@ class Case:
         activation="tanh",
         neuron=(5, 10, 10, 7),
         excluded=(),
+        steepness=0.7,
         dtype=np.float64,
     ):
         rng = np.random.default_rng(seed)
@@ -59,7 +60,7 @@ class Case:
         ]
         self.shape = {"neuron": list(neuron), "resnet_dt": resnet_dt, "activation": activation}
         shapes = reference.parameters_per_net(neuron, resnet_dt) * nnets
-        self.parameters = [rng.normal(scale=0.7, size=s).astype(dtype) for s in shapes]
+        self.parameters = [rng.normal(scale=steepness, size=s).astype(dtype) for s in shapes]
         self.rng = rng
 
     @property
@@ -311,7 +312,7 @@ class FittingCase:
         return Fitting(self.first, self.D, parameters=self.parameters, **self.shape, **options)
 
     def e(self, D=None, parameters=None):
-        """e by the reference, in float64."""
+        """Return e by the reference, in float64."""
         D = self.D.astype(np.float64) if D is None else D
         if parameters is None:
             parameters = [p.astype(np.float64) for p in self.parameters]
@@ -375,16 +376,18 @@ def test_gradient_of_energies_and_of_their_derivative(fitting, isa):
     kinks = fitting.shape["activation"].startswith(("relu", "silut"))
     step, tolerance = (1e-6, 1e-7) if kinks else (1e-3, 1e-10)
     tolerance = max(tolerance, 10 * TOLERANCE[fitting.dtype])
-    for array, gradient in zip([D, *parameters], [dD, *dparameters], strict=True):
-        direction = fitting.rng.normal(size=array.shape)
+    arrays = [D, *parameters]
+    for k, gradient in enumerate([dD, *dparameters]):
+        direction = fitting.rng.normal(size=gradient.shape)
         direction /= max(np.linalg.norm(direction), 1)
-        along = {}
-        for k in (-2, -1, 1, 2):
-            array += k * step * direction
-            along[k] = L(D, parameters)
-            array -= k * step * direction
-        wanted = (8 * (along[1] - along[-1]) - (along[2] - along[-2])) / (12 * step)
-        scale = np.linalg.norm(gradient) * np.linalg.norm(direction) + abs(along[1])
+
+        def L_at(distance, k=k, direction=direction):
+            moved = [*arrays]
+            moved[k] = arrays[k] + distance * step * direction
+            return L(moved[0], moved[1:])
+
+        wanted = (8 * (L_at(1) - L_at(-1)) - (L_at(2) - L_at(-2))) / (12 * step)
+        scale = np.linalg.norm(gradient) * np.linalg.norm(direction) + abs(L_at(0))
         assert np.sum(gradient * direction) == pytest.approx(wanted, rel=0, abs=tolerance * scale)
 
 
