@@ -142,9 +142,7 @@ class EmbeddingOfArrays {
     check();
   }
 
-  std::vector<int64_t> series_terms() const {
-    return dpmask::series_terms(embedding_, parallel_);
-  }
+  std::vector<int64_t> series_terms() const { return dpmask::series_terms(embedding_, parallel_); }
   Array<T> embed() const {
     Array<T> X = like_X();
     dpmask::embed(embedding_, X.mutable_data(), parallel_);

@@ -14,10 +14,12 @@ namespace {
 
 constexpr int64_t kTerms[] = {16, 32, 64, 128};
 
-// How far a series may be from its net, relative to the largest G. Of float32 that is less than
-// rounding error, since a force has the derivative's error.
+// How far a series may be from its net, relative to the largest G: rounding error, which grows with
+// the number of terms, and in float32 less than that, since a force has the derivative's error.
 template <typename T>
-constexpr double kTolerance = std::is_same_v<T, double> ? 1.5e-14 : 1e-9;
+double tolerance(int64_t terms) {
+  return std::is_same_v<T, double> ? 1e-14 + 2.5e-16 * static_cast<double>(terms) : 1e-9;
+}
 
 template <typename T>
 EmbeddingNets<double> in_double(const EmbeddingNets<T>& nets,
@@ -57,6 +59,24 @@ std::vector<int64_t> count_pairs_of_nets(const Embedding<T>& embedding, const Pa
     }
   }
   return counts;
+}
+
+// The largest slope along s that one path from s to a neuron can give it: the product of the
+// largest weights of the layers on the way.
+double steepest_path(const EmbeddingNets<double>& nets, int64_t net) {
+  const double* const* parameters = &nets.parameters[net * nets.nparameters()];
+  double product = 1;
+  double steepest = 0;
+  for (int64_t layer = 0; layer < nets.nlayers(); ++layer) {
+    double largest = 0;
+    for (int64_t k = 0; k < nets.inputs(layer) * nets.outputs(layer); ++k) {
+      largest = std::max(largest, std::abs(parameters[0][k]));
+    }
+    product *= largest;
+    steepest = std::max(steepest, product);
+    parameters += nets.has_timestep(layer) ? 3 : 2;
+  }
+  return steepest;
 }
 
 struct Interval {
@@ -110,17 +130,15 @@ SeriesOfNets<T>::SeriesOfNets(const Embedding<T>& embedding, const Pairs& pairs,
   blank.half_width = std::max((largest - least) / 2, 0.01 * blank.middle);
   const auto fit = DPMASK_CHOOSE(series_fit).fit;
   parallel(nets_.nnets(), [&](int64_t net) {
-    const double* W = nets_.parameters[net * nets_.nparameters()];
-    double steepest = 0;
-    for (int64_t k = 0; k < nets_.outputs(0); ++k) steepest = std::max(steepest, std::abs(W[k]));
+    const double slope = steepest_path(nets_, net);
     for (int64_t terms : kTerms) {
       if (terms > counts[net]) return;
-      // What the first layer does within less than the distance of two nodes, no node would see.
-      if (terms < 4 * steepest * blank.half_width) continue;
+      // What a neuron does within less than the distance of two nodes, no node would see.
+      if (terms < 4 * slope * blank.half_width) continue;
       NetSeries<double> series = blank;
       series.terms = terms;
       series.C.resize(terms * nets_.neuron.back());
-      if (!fit(nets_, net, kTolerance<T>, &series)) continue;
+      if (!fit(nets_, net, tolerance<T>(terms), &series)) continue;
       series_[net] = {terms, series.middle, series.half_width, {series.C.begin(), series.C.end()}};
       return;
     }

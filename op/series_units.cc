@@ -57,22 +57,27 @@ void differentiate_transposed(const NetSeries<T>& series, Matrix<T>* gdP) {
 
 // ---- Fit ---------------------------------------------------------------------------------------
 
-// Calls body(size, net, values) for tiles of the points s(x), x = cos(pi (m + shift) / terms),
-// m < count; net.s and the Chebyshev polynomials of x are set.
+// Calls body(size, net, values) for tiles of the points s(x), x = cos(pi (2 m + odd) / (2 terms)),
+// m < count; net.s and the Chebyshev polynomials of x are set. These are cosines, too, which a
+// table gives to the last digit, as the recurrence would not.
 template <typename Body>
 void for_each_point(const EmbeddingNets<double>& nets, const NetSeries<double>& series,
-                    int64_t count, double shift, Body&& body) {
+                    int64_t count, int64_t odd, Body&& body) {
   NetOnTile<double>& net = net_on_tile(nets);
-  Chebyshev<double> values;
+  const int64_t period = 4 * series.terms;
+  Eigen::ArrayXd cosine(period);
+  for (int64_t q = 0; q < period; ++q) {
+    cosine[q] =
+        std::cos(2 * std::acos(-1.0) * static_cast<double>(q) / static_cast<double>(period));
+  }
+  Chebyshev<double> values(series.terms, kTile);
   for (int64_t first = 0; first < count; first += kTile) {
     const int64_t size = std::min(kTile, count - first);
-    TileRow<double> x = TileRow<double>::Zero();
     for (int64_t p = 0; p < size; ++p) {
-      const double m = static_cast<double>(first + p);
-      x[p] = std::cos(std::acos(-1.0) * (m + shift) / static_cast<double>(series.terms));
-      net.s(p, 0) = series.middle + series.half_width * x[p];
+      const int64_t q = 2 * (first + p) + odd;
+      net.s(p, 0) = series.middle + series.half_width * cosine[q];
+      for (int64_t k = 0; k < series.terms; ++k) values(k, p) = cosine[k * q % period];
     }
-    evaluate_chebyshev(x, series.terms, &values);
     body(size, net, values.leftCols(size));
   }
 }
@@ -90,7 +95,7 @@ bool fit(const EmbeddingNets<double>& nets, int64_t index, double tolerance,
     C.noalias() += values * net.G().topRows(size);
     largest = std::max(largest, net.G().topRows(size).cwiseAbs().maxCoeff());
   };
-  for_each_point(nets, *series, series->terms, 0.5, add);
+  for_each_point(nets, *series, series->terms, 1, add);
   C *= 2 / static_cast<double>(series->terms);
   C.row(0) /= 2;
   bool good = true;
@@ -115,7 +120,7 @@ void gradient(const EmbeddingNets<double>& nets, int64_t index, const NetSeries<
     net.gG.topRows(size).noalias() = values.transpose() * scaled;
     net.reverse<false>(size, parameters, gradient);
   };
-  for_each_point(nets, dC, dC.terms, 0.5, reverse);
+  for_each_point(nets, dC, dC.terms, 1, reverse);
 }
 
 // ---- Units -------------------------------------------------------------------------------------

@@ -115,7 +115,27 @@ class Case:
         self.assert_close(np.sum(array.astype(np.float64) * direction), wanted, scale)
 
 
+MANY_PAIRS = {"nreal": (40, 25), "nslots": 70}  # so many that nets get series
+SERIES = {  # of so many terms, in each net
+    "gentle nets": ({**MANY_PAIRS, "steepness": 0.1}, {16}),
+    "gentle nets, two sides": ({**MANY_PAIRS, "steepness": 0.4, "one_side": False}, {16, 32}),
+    "gentle nets, float32": (
+        {**MANY_PAIRS, "steepness": 0.5, "one_side": False, "dtype": np.float32},
+        {16, 32},
+    ),
+    "steeper nets": ({**MANY_PAIRS, "steepness": 0.9, "one_side": False}, {64, 128}),
+    "steeper nets, float32": ({**MANY_PAIRS, "steepness": 1, "dtype": np.float32}, {64, 128}),
+    "some too steep": ({**MANY_PAIRS, "steepness": 1, "one_side": False}, {0, 64, 128}),
+    "too steep nets": ({**MANY_PAIRS, "steepness": 1.5}, {0}),
+    "kinks": ({**MANY_PAIRS, "steepness": 0.1, "activation": "relu"}, {0}),
+    **{
+        f"gentle {a}": ({**MANY_PAIRS, "steepness": 0.3, "activation": a}, {16})
+        for a in ("gelu", "silu", "sigmoid", "softplus", "linear")
+    },
+    "few pairs": ({"nreal": (4,)}, {0}),
+}
 CASES = {
+    **{name: options for name, (options, _) in SERIES.items()},
     "one side": {},
     "two sides": {"one_side": False},
     "float32": {"dtype": np.float32},
@@ -140,6 +160,13 @@ def case(request):
 
 def test_real_atoms_are_sorted_by_type_frame_and_slot(case):
     np.testing.assert_array_equal(case.atoms.slot, reference.real_atoms(case.types, case.mask))
+
+
+@pytest.mark.parametrize("name", SERIES)
+def test_nets_get_series_where_these_are_good(name):
+    options, terms = SERIES[name]
+    case = Case(**options)
+    assert set(case.kernels(case.atoms).series_terms()) == terms
 
 
 def test_embed(case, isa):
