@@ -71,7 +71,7 @@ def timed(action, repeat: int) -> list[float]:
 
 def main() -> None:
     """Answer requests until standard input ends."""
-    sessions = {}
+    trainings, models = {}, {}
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         for line in sys.stdin:
@@ -81,15 +81,15 @@ def main() -> None:
                 print(json.dumps([peak]), file=REPLY, flush=True)
                 continue
             key = json.dumps([request["input"], request["system"]])
-            if key not in sessions:
+            if key not in trainings:
                 jdata = normalize(update_deepmd_input(request["input"], warning=False))
                 jdata["training"]["training_data"]["systems"] = [request["system"]]
-                training = Training(jdata)
-                sessions[key] = (training, DeepPot(training.freeze(folder)))
-            training, model = sessions[key]
-            action = training.step
+                trainings[key] = Training(jdata)
+            action = trainings[key].step
             if request["do"] == "eval":
-                action = evaluation(model, Path(request["system"]), request["frame"])
+                if key not in models:
+                    models[key] = DeepPot(trainings[key].freeze(folder))
+                action = evaluation(models[key], Path(request["system"]), request["frame"])
             print(json.dumps(timed(action, request["repeat"])), file=REPLY, flush=True)
 
 

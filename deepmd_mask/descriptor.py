@@ -198,7 +198,7 @@ class DescrptMask(DescrptSe):
         Returns
         -------
         tf.Tensor
-            D [real atoms, M1 * M2].
+            D [real atoms, M1 * M2], in the precision of the embedding nets.
         """
         tf.constant(True, name=f"fitting_attr{suffix}/aparam_nall")
         with tf.variable_scope(f"descrpt_attr{suffix}", reuse=reuse):
@@ -223,7 +223,6 @@ class DescrptMask(DescrptSe):
         self.X = ops.embed(*self._embed_inputs, self._parameters, **self._attributes())
         tf.summary.histogram("X", self.X)
         D = ops.contract(self.X, self.X, M2=self.n_axis_neuron)
-        D = tf.cast(D, GLOBAL_TF_FLOAT_PRECISION)
         tf.summary.histogram("embedding_net_output", D)
         return D
 

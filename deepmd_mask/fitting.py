@@ -84,9 +84,10 @@ class MaskEnerFitting(EnerFitting):
         per_atom: list[tf.Tensor],
     ) -> tf.Tensor:
         """Return F(D), [size], of inputs D and more parameters, each [size, width]."""
+        inputs = [tf.cast(values, self.fitting_precision) for values in (D, *per_atom)]
         e, _, _ = ops.energies(
             atoms.type_first(),
-            tf.cast(tf.concat([D, *per_atom], axis=1), self.fitting_precision),
+            tf.concat(inputs, axis=1) if per_atom else inputs[0],
             parameters,
             ntypes=self.ntypes,
             neuron=self.n_neuron,

@@ -241,7 +241,8 @@ class FittingOfArrays {
                   int nthreads)
       : type_first_(std::move(type_first)), D_(std::move(D)), parameters_(std::move(parameters)),
         parallel_(threads(nthreads)) {
-    require(type_first_.size() >= 2 && type_first_.at(0) == 0, "type_first must begin with 0");
+    require(type_first_.ndim() == 1 && type_first_.size() >= 2 && type_first_.at(0) == 0,
+            "type_first must begin with 0");
     require(D_.ndim() == 2, "D must have the shape [size, ninputs]");
     FittingNets<T>& nets = fitting_.nets;
     nets.ntypes = type_first_.size() - 1;

@@ -8,7 +8,7 @@
 #include "activation.h"
 #include "kernels.h"
 
-// In a namespace of its instruction set, for the reason given in embedding_units.cc.
+// In a namespace of its instruction set, for the reason given in direct_units.cc.
 namespace dpmask::DPMASK_ISA {
 
 template <typename T>

@@ -27,7 +27,8 @@ struct Range {
 };
 
 // gz and gdz are read packet by packet: their rows are this many numbers apart.
-inline int64_t padded_width(int64_t width) { return (width + 15) / 16 * 16; }
+// Static because several instruction sets compile it, whose copies the linker must not merge.
+static inline int64_t padded_width(int64_t width) { return (width + 15) / 16 * 16; }
 
 template <typename T>
 struct FittingUnits {

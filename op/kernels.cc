@@ -64,7 +64,9 @@ InstructionSet chosen_instruction_set() {
 
 std::string instruction_set() { return kNames[static_cast<int>(chosen_instruction_set())]; }
 
-// What the four kernels of the embedding begin with.
+namespace {
+
+// What the kernels of the embedding begin with.
 template <typename T>
 struct Work {
   Work(const Embedding<T>& of, const Parallel& with)
@@ -90,6 +92,8 @@ struct Work {
   SeriesOfNets<T> series;
   EmbeddingUnits<T> units[2];
 };
+
+}  // namespace
 
 template <typename T>
 std::vector<int64_t> series_terms(const Embedding<T>& embedding, const Parallel& parallel) {

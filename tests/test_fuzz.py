@@ -230,6 +230,39 @@ def test_wrong_arrays(seed, one, two, three):
             assert str(error)
 
 
+@MANY
+@given(SEEDS, arrays(), arrays(), arrays())
+@pytest.mark.filterwarnings("ignore::numpy.exceptions.ComplexWarning", "ignore:overflow")
+def test_wrong_arrays_of_the_fitting_nets(seed, one, two, three):
+    """Arrays in the place of D, the parameters and the cotangents."""
+    rng = np.random.default_rng(seed)
+    first = np.array([0, 2, 3])
+    D = np.ones((3, 4))
+    neuron = rng.integers(1, 20, size=rng.integers(0, 3)).tolist()
+    shapes = 2 * reference.parameters_per_fitting_net(4, neuron, resnet_dt=True)
+    parameters = [np.ones(shape) for shape in shapes]
+    options = {"neuron": neuron, "resnet_dt": True, "activation": "tanh"}
+    fitting = _kernels.Fitting64(first, D, parameters=parameters, **options)
+    e, A, z = fitting.energies()
+    X = np.ones((3, 4, 5))
+    calls = [
+        lambda: _kernels.Fitting64(one, D, parameters=parameters, **options).energies(),
+        lambda: _kernels.Fitting64(first, one, parameters=parameters, **options).energies(),
+        lambda: _kernels.Fitting64(first, D, parameters=[one, two, three], **options).energies(),
+        lambda: fitting.energies_grad(one, e, A),
+        lambda: fitting.energies_grad(z, one, A),
+        lambda: fitting.energies_grad(z, e, one),
+        lambda: _kernels.contract64(X, one, 2),
+        lambda: _kernels.contract64(one, one, 2),
+        lambda: _kernels.contract_reverse64(X, one, 2),
+    ]
+    for call in calls:
+        try:
+            call()
+        except REFUSALS as error:
+            assert str(error)
+
+
 # ---- What could take the process down has one of its own ----------------------------------------
 
 PREPARE = """
