@@ -125,6 +125,3 @@ def _energies_gradient(
 def _is_nothing(gradient: tf.Tensor) -> bool:
     """Return whether TensorFlow made this up for an output that nothing depends on."""
     return gradient.op.type == "ZerosLike"
-
-
-tf_ops.NotDifferentiable(f"{PREFIX}EnergiesGrad")

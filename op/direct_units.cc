@@ -18,10 +18,10 @@ namespace {
 template <typename T, typename Body>
 void for_each_direct_tile(const Embedding<T>& embedding, const Pairs& pairs,
                           const NetSeries<T>* series, int64_t unit, Body&& body) {
-  NetOnTile<T>& net = net_on_tile(embedding.nets);
   for (int64_t k = 0; k < embedding.nets.nnets(); ++k) {
     if (series[k].terms > 0) continue;
     for_each_tile(embedding, pairs, unit, k, [&](const Tile& tile) {
+      NetOnTile<T>& net = net_on_tile(embedding.nets);
       for (int64_t p = 0; p < tile.size; ++p) net.s(p, 0) = static_cast<T>(tile.row[p].s);
       body(tile, net, k * embedding.nets.nparameters());
     });

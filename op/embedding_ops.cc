@@ -161,8 +161,11 @@ class EmbeddingOp : public tf::OpKernel {
     const int64_t nframes = coord.dim_size(0);
     TF_RETURN_IF_ERROR(require_shape("weight", weight, slot.shape()));
     TF_RETURN_IF_ERROR(require_shape("first", first, tf::TensorShape({ntypes_ * nframes + 1})));
-    if (data<int64_t>(first)[ntypes_ * nframes] != slot.NumElements()) {
-      return invalid("first must end with the number of real atoms");
+    const int64_t* rows = data<int64_t>(first);
+    if (rows[0] != 0 || rows[ntypes_ * nframes] != slot.NumElements() ||
+        !std::is_sorted(rows, rows + ntypes_ * nframes + 1)) {
+      return invalid(
+          "first must begin with 0, not decrease, and end with the number of real atoms");
     }
     embedding->atoms = {nframes,
                         ntypes_,

@@ -27,17 +27,6 @@ struct EmbeddingUnits {
                      const T* A, const ForceCotangents&, T* dA, T* const* gradient);
 };
 
-// Between a net and its series.
-struct SeriesFit {
-  // Sets C, given all else; returns whether the series is nowhere further from the net than
-  // tolerance times the largest G.
-  bool (*fit)(const EmbeddingNets<double>&, int64_t net, double tolerance,
-              NetSeries<double>* series);
-  // Adds to the gradient of the net's parameters, a list of its arrays, given that by C as dC.C.
-  void (*gradient)(const EmbeddingNets<double>&, int64_t net, const NetSeries<double>& dC,
-                   double* const* gradient);
-};
-
 // What is built for each instruction set: the build gives the name of one to direct_units.cc and
 // series_units.cc, which then define its functions.
 #define DPMASK_DECLARE_UNITS(isa)         \

@@ -101,7 +101,7 @@ void multiply(const Factors<T>* factors, int count, int64_t columns, T* sums) {
   multiply<nrows, kPackets>(factors, count, sums);
 }
 
-// The same for the first rows of some; returns how many.
+// The same for as many rows as one call can take of nrows; returns how many.
 template <typename T>
 int64_t multiply(const Factors<T>* factors, int count, int64_t nrows, int64_t columns, T* sums) {
   if (nrows >= kRows) {
@@ -174,9 +174,10 @@ void add_product_transposed(Block<const T> x, Block<const T> W, Block<T> y) {
   }
   Scratch<T> product(W.rows * stride);
   T sums[kRows * kColumns<T>];
-  for (int64_t k = 0, count; k < W.rows; k += count) {
+  for (int64_t k = 0, count = 1; k < W.rows; k += count) {
     for (int64_t row = 0; row < x.rows; row += kColumns<T>) {
       const int64_t rows = std::min<int64_t>(kColumns<T>, x.rows - row);
+      // Ahead: the rows that come next, spread over the depth.
       const T* W_k = W.data + k * W.stride;
       const Factors<T> factors = {
           x.columns, W_k, W.stride, 1, x_transposed.data() + row, stride, W_k + kRows * W.stride,
@@ -199,7 +200,7 @@ void set_outer(Block<const T> x, Block<const T> y, Block<const T> dx, Block<cons
                Block<T> W) {
   using namespace few_rows;
   T sums[kRows * kColumns<T>];
-  for (int64_t k = 0, count; k < W.rows; k += count) {
+  for (int64_t k = 0, count = 1; k < W.rows; k += count) {
     for (int64_t first = 0; first < W.columns; first += kColumns<T>) {
       const int64_t columns = std::min<int64_t>(kColumns<T>, W.columns - first);
       const Factors<T> factors[] = {

@@ -85,6 +85,10 @@ class FittingOp : public tf::OpKernel {
         data<int64_t>(type_first)[nets_.ntypes] != D.dim_size(0)) {
       return invalid("type_first must have ntypes + 1 entries, the last the number of rows of D");
     }
+    const int64_t* first = data<int64_t>(type_first);
+    if (first[0] != 0 || !std::is_sorted(first, first + nets_.ntypes + 1)) {
+      return invalid("type_first must begin with 0 and not decrease");
+    }
     fitting->nets.ninputs = D.dim_size(1);
     fitting->type_first = data<int64_t>(type_first);
     fitting->D = data<T>(D);

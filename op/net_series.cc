@@ -55,25 +55,33 @@ std::vector<int64_t> count_pairs_of_nets(const Embedding<T>& embedding, const Pa
     for (int64_t t = 0; t < atoms.ntypes; ++t) {
       const int32_t net = nets.net[pairs.type[i] * atoms.ntypes + t];
       const int64_t group = t * atoms.nframes + pairs.frame[i];
-      if (net >= 0) counts[net] += atoms.first[group + 1] - atoms.first[group];
+      const int64_t itself = t == pairs.type[i] ? 1 : 0;
+      if (net >= 0) counts[net] += atoms.first[group + 1] - atoms.first[group] - itself;
     }
   }
   return counts;
 }
 
-// The largest slope along s that one path from s to a neuron can give it: the product of the
-// largest weights of the layers on the way.
-double steepest_path(const EmbeddingNets<double>& nets, int64_t net) {
+// A bound for the slope along s of what enters any neuron: per neuron, the weights' magnitudes
+// times the bounds of the layer before, an activation function's slope being at most
+// kSteepestActivation.
+double steepest_neuron(const EmbeddingNets<double>& nets, int64_t net) {
+  constexpr double kSteepestActivation = 1.13;  // gelu's; the others' are 1.1 or less
   const double* const* parameters = &nets.parameters[net * nets.nparameters()];
-  double product = 1;
+  std::vector<double> h = {1};
   double steepest = 0;
   for (int64_t layer = 0; layer < nets.nlayers(); ++layer) {
-    double largest = 0;
-    for (int64_t k = 0; k < nets.inputs(layer) * nets.outputs(layer); ++k) {
-      largest = std::max(largest, std::abs(parameters[0][k]));
+    const int64_t in = nets.inputs(layer), out = nets.outputs(layer);
+    std::vector<double> z(out, 0.0);
+    for (int64_t i = 0; i < in; ++i) {
+      for (int64_t o = 0; o < out; ++o) z[o] += std::abs(parameters[0][i * out + o]) * h[i];
     }
-    product *= largest;
-    steepest = std::max(steepest, product);
+    for (int64_t o = 0; o < out; ++o) {
+      steepest = std::max(steepest, z[o]);
+      const double timestep = nets.has_timestep(layer) ? std::abs(parameters[2][o]) : 1.0;
+      z[o] = z[o] * timestep * kSteepestActivation + (nets.has_skip(layer) ? h[o % in] : 0.0);
+    }
+    h = z;
     parameters += nets.has_timestep(layer) ? 3 : 2;
   }
   return steepest;
@@ -116,7 +124,8 @@ Interval squared_distances(const RealAtoms& atoms, const Pairs& pairs, const dou
 template <typename T>
 SeriesOfNets<T>::SeriesOfNets(const Embedding<T>& embedding, const Pairs& pairs,
                               const Parallel& parallel)
-    : nets_(in_double(embedding.nets, &converted_)), series_(nets_.nnets()) {
+    : fit_(DPMASK_CHOOSE(series_fit)), nets_(in_double(embedding.nets, &converted_)),
+      series_(nets_.nnets()) {
   const std::vector<int64_t> counts = count_pairs_of_nets(embedding, pairs);
   const int64_t most = counts.empty() ? 0 : *std::max_element(counts.begin(), counts.end());
   if (most < kTerms[0] || !is_smooth(nets_.activation)) return;
@@ -128,17 +137,18 @@ SeriesOfNets<T>::SeriesOfNets(const Embedding<T>& embedding, const Pairs& pairs,
   blank.middle = (least + largest) / 2;
   // Pairs that are all of one length still need nodes that differ.
   blank.half_width = std::max((largest - least) / 2, 0.01 * blank.middle);
-  const auto fit = DPMASK_CHOOSE(series_fit).fit;
+  if (!std::isfinite(blank.half_width) || blank.half_width <= 0) return;
   parallel(nets_.nnets(), [&](int64_t net) {
-    const double slope = steepest_path(nets_, net);
+    const double slope = steepest_neuron(nets_, net);
     for (int64_t terms : kTerms) {
       if (terms > counts[net]) return;
-      // What a neuron does within less than the distance of two nodes, no node would see.
-      if (terms < 4 * slope * blank.half_width) continue;
+      // Between two nodes, pi half_width / terms apart or less, nothing may happen unseen: what
+      // enters a neuron changes by pi at most.
+      if (terms < slope * blank.half_width) continue;
       NetSeries<double> series = blank;
       series.terms = terms;
       series.C.resize(terms * nets_.neuron.back());
-      if (!fit(nets_, net, tolerance<T>(terms), &series)) continue;
+      if (!fit_.fit(nets_, net, tolerance<T>(terms), &series)) continue;
       series_[net] = {terms, series.middle, series.half_width, {series.C.begin(), series.C.end()}};
       return;
     }
@@ -154,7 +164,7 @@ void SeriesOfNets<T>::gradient(int64_t net, const std::vector<T>& dC, T* const* 
   const NetSeries<T>& series = series_[net];
   const NetSeries<double> given = {
       series.terms, series.middle, series.half_width, {dC.begin(), dC.end()}};
-  DPMASK_CHOOSE(series_fit).gradient(nets_, net, given, arrays.data());
+  fit_.gradient(nets_, net, given, arrays.data());
   for (size_t p = 0; p < sizes.size(); ++p) {
     std::copy(sums[p].begin(), sums[p].end(), dparameters[p]);
   }

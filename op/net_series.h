@@ -25,14 +25,26 @@ struct NetSeries {
   std::vector<T> C;                   // [terms, M1]
 };
 
+// Between a net and its series.
+struct SeriesFit {
+  // Sets C, given all else; returns whether the series is nowhere further from the net than
+  // tolerance times the largest G, nor its derivative further from the net's than forces bear.
+  bool (*fit)(const EmbeddingNets<double>&, int64_t net, double tolerance,
+              NetSeries<double>* series);
+  // Adds to the gradient of the net's parameters, a list of its arrays, given that by C as dC.C.
+  void (*gradient)(const EmbeddingNets<double>&, int64_t net, const NetSeries<double>& dC,
+                   double* const* gradient);
+};
+
 // The series of all nets. They are fitted in float64 in every precision: a derivative by s
 // multiplies the error of C_k by up to k^2.
 template <typename T>
 class SeriesOfNets {
  public:
-  // A net gets none if none of up to 128 terms renders it to rounding error, or if it has fewer
-  // pairs than its series would have terms.
+  // A net gets none if none of up to 128 terms renders it to rounding error, if it has fewer pairs
+  // than its series would have terms, or if its activation function has a kink.
   SeriesOfNets(const Embedding<T>& embedding, const Pairs& pairs, const Parallel& parallel);
+  SeriesOfNets(const SeriesOfNets&) = delete;  // nets_ points into converted_
 
   const NetSeries<T>& operator[](int64_t net) const { return series_[net]; }
   const NetSeries<T>* data() const { return series_.data(); }
@@ -41,6 +53,7 @@ class SeriesOfNets {
   void gradient(int64_t net, const std::vector<T>& dC, T* const* dparameters) const;
 
  private:
+  SeriesFit fit_;
   std::vector<std::vector<double>> converted_;  // parameters that are not float64
   EmbeddingNets<double> nets_;
   std::vector<NetSeries<T>> series_;

@@ -82,6 +82,9 @@ void for_each_point(const EmbeddingNets<double>& nets, const NetSeries<double>& 
   }
 }
 
+// Of the derivative by x, relative to the largest G: forces are to be right to 1e-10.
+constexpr double kDerivativeTolerance = 1e-11;
+
 // Interpolation at the zeros of T_terms, and a look at the points midway between them, where the
 // error of interpolation is largest.
 bool fit(const EmbeddingNets<double>& nets, int64_t index, double tolerance,
@@ -98,11 +101,16 @@ bool fit(const EmbeddingNets<double>& nets, int64_t index, double tolerance,
   for_each_point(nets, *series, series->terms, 1, add);
   C *= 2 / static_cast<double>(series->terms);
   C.row(0) /= 2;
+  Matrix<double> dC = C;
+  differentiate(*series, &dC);
   bool good = true;
   const auto compare = [&](int64_t size, NetOnTile<double>& net, const auto& values) {
-    net.forward<false, 0>(size, parameters);
+    net.forward<true, 1>(size, parameters);
     const Matrix<double> error = values.transpose() * C - net.G().topRows(size);
-    good = good && (error.array().abs() <= tolerance * largest).all();  // false for NaN
+    const Matrix<double> derror = values.transpose() * dC - net.dG().topRows(size);
+    const double bound = std::max(kDerivativeTolerance, 100 * tolerance) * largest;
+    good = good && (error.array().abs() <= tolerance * largest).all() &&  // false for NaN
+           (derror.array().abs() * series->half_width <= bound).all();
   };
   for_each_point(nets, *series, series->terms + 1, 0, compare);
   return good;

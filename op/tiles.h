@@ -63,6 +63,7 @@ NetOnTile<T>& net_on_tile(const EmbeddingNets<T>& nets) {
   wanted[nets.nlayers() + 1] = static_cast<int64_t>(nets.activation);
   const bool same = wanted.size() == shape.size() && (wanted == shape).all();
   if (!same || nets.activation == Activation::silut) {  // silut has a threshold, too
+    shape.resize(0);                                    // should memory run out
     net.emplace(nets, kTile);
     shape = wanted;
   }
