@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
-// The kernels' outer part: cuts the work into units, runs them, adds up what they give.
+// The outer part of the embedding's kernels: cuts the work into units, runs them, adds up what they
+// give.
 #include "kernels.h"
 
 #include <algorithm>
 #include <cstdlib>
-#include <memory>
 #include <stdexcept>
 
 #include "embedding_units.h"

@@ -100,7 +100,7 @@ struct Embedding {
   double n;  // the normalisation, sum(sel)
 };
 
-// The kernels below replace a net by a Chebyshev series where that changes no digit that counts
+// The kernels below replace a net by a Chebyshev series where that is right to rounding error
 // (net_series.h). Returns the terms of each net's series on this batch; 0 where there is none.
 template <typename T>
 std::vector<int64_t> series_terms(const Embedding<T>& embedding, const Parallel& parallel);
