@@ -33,6 +33,30 @@ Array<T> like(const Array<T>& array) {
   return Array<T>(std::vector<py::ssize_t>(array.shape(), array.shape() + array.ndim()));
 }
 
+template <typename T>
+std::vector<Array<T>> like(const std::vector<Array<T>>& arrays) {
+  std::vector<Array<T>> all;
+  for (const Array<T>& array : arrays) all.push_back(like(array));
+  return all;
+}
+
+template <typename T>
+std::vector<T*> pointers(std::vector<Array<T>>& arrays) {
+  std::vector<T*> all;
+  for (Array<T>& array : arrays) all.push_back(array.mutable_data());
+  return all;
+}
+
+// Requires that each net's parameters have the sizes of one net's.
+template <typename T>
+void require_sizes(const std::vector<Array<T>>& parameters, const std::vector<int64_t>& sizes) {
+  for (size_t p = 0; p < parameters.size(); ++p) {
+    require(parameters[p].size() == sizes[p % sizes.size()],
+            "parameter " + std::to_string(p) + " must have " +
+                std::to_string(sizes[p % sizes.size()]) + " entries");
+  }
+}
+
 Parallel threads(int count) {
   require(count >= 1, "threads must be at least 1, not " + std::to_string(count));
   return [count](int64_t n, const std::function<void(int64_t)>& body) {
@@ -150,7 +174,7 @@ class EmbeddingOfArrays {
   }
   std::vector<Array<T>> embed_grad(const Array<T>& dX) const {
     require_X(dX);
-    std::vector<Array<T>> grads = like_parameters();
+    std::vector<Array<T>> grads = like(parameters_);
     dpmask::embed_grad(embedding_, dX.data(), pointers(grads), parallel_);
     return grads;
   }
@@ -165,7 +189,7 @@ class EmbeddingOfArrays {
     require_X(A);
     const ForceCotangents given = cotangents(atoms_, force, virial, atom_virial);
     Array<T> dA = like_X();
-    std::vector<Array<T>> grads = like_parameters();
+    std::vector<Array<T>> grads = like(parameters_);
     dpmask::force_grad(embedding_, A.data(), given, dA.mutable_data(), pointers(grads), parallel_);
     return py::make_tuple(dA, grads);
   }
@@ -186,27 +210,13 @@ class EmbeddingOfArrays {
     for (int32_t net : nets.net) {
       require(net >= -1 && net < nnets, "net " + std::to_string(net) + " has no parameters");
     }
-    for (size_t p = 0; p < parameters_.size(); ++p) {
-      require(parameters_[p].size() == sizes[p % sizes.size()],
-              "parameter " + std::to_string(p) + " must have " +
-                  std::to_string(sizes[p % sizes.size()]) + " entries");
-    }
+    require_sizes(parameters_, sizes);
   }
   void require_X(const Array<T>& X) const {
     require(X.size() == like_X().size(), "X-like arrays must have the shape [real atoms, 4, M1]");
   }
   Array<T> like_X() const {
     return Array<T>({embedding_.atoms.size, int64_t{4}, embedding_.nets.neuron.back()});
-  }
-  std::vector<Array<T>> like_parameters() const {
-    std::vector<Array<T>> all;
-    for (const Array<T>& p : parameters_) all.push_back(like(p));
-    return all;
-  }
-  static std::vector<T*> pointers(std::vector<Array<T>>& arrays) {
-    std::vector<T*> all;
-    for (Array<T>& array : arrays) all.push_back(array.mutable_data());
-    return all;
   }
 
   const Atoms& atoms_;
@@ -258,12 +268,8 @@ class FittingOfArrays {
     const std::vector<int64_t> sizes = nets.sizes();
     require(parameters_.size() == nets.ntypes * sizes.size(),
             "parameters must hold " + std::to_string(sizes.size()) + " arrays for each type");
-    for (size_t p = 0; p < parameters_.size(); ++p) {
-      require(parameters_[p].size() == sizes[p % sizes.size()],
-              "parameter " + std::to_string(p) + " must have " +
-                  std::to_string(sizes[p % sizes.size()]) + " entries");
-      nets.parameters.push_back(parameters_[p].data());
-    }
+    require_sizes(parameters_, sizes);
+    for (const Array<T>& parameter : parameters_) nets.parameters.push_back(parameter.data());
     fitting_.type_first = type_first_.data();
     fitting_.D = D_.data();
   }
@@ -279,12 +285,9 @@ class FittingOfArrays {
     require(z.size() == fitting_.z_size() && de.size() == fitting_.size() && dA.size() == D_.size(),
             "z, de and dA must be shaped as energies returns them");
     Array<T> dD = like(D_);
-    std::vector<Array<T>> grads;
-    std::vector<T*> pointers;
-    for (const Array<T>& p : parameters_)
-      pointers.push_back(grads.emplace_back(like(p)).mutable_data());
-    dpmask::energies_grad(fitting_, z.data(), de.data(), dA.data(), dD.mutable_data(), pointers,
-                          parallel_);
+    std::vector<Array<T>> grads = like(parameters_);
+    dpmask::energies_grad(fitting_, z.data(), de.data(), dA.data(), dD.mutable_data(),
+                          pointers(grads), parallel_);
     return py::make_tuple(dD, grads);
   }
 
