@@ -218,8 +218,10 @@ class DescrptMask(DescrptSe):
             ntypes=self.ntypes,
         )
         input_dict["real_atoms"] = self.real_atoms
-        self._embed_inputs = [coord, *self.real_atoms[:3]]
         self._parameters = self._variables(suffix, reuse)
+        atoms = [coord, *self.real_atoms[:3]]
+        series = ops.fit_series(*atoms, self._parameters, **self._attributes())
+        self._embed_inputs = [*atoms, *series]
         self.X = ops.embed(*self._embed_inputs, self._parameters, **self._attributes())
         tf.summary.histogram("X", self.X)
         D = ops.contract(self.X, self.X, M2=self.n_axis_neuron)

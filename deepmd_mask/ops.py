@@ -16,7 +16,9 @@ LIBRARY = Path(__file__).parent / "libdeepmd_mask.so"
 BUILT_FOR = "2.21.0"
 PREFIX = "PipInstallDeepmdMask>"  # op/operator.h says why
 COMMON_INPUTS = 4  # coord, slot, weight, first
-EMBEDDING_ATTRIBUTES = ("neuron", "resnet_dt", "activation", "net", "n")
+SERIES_INPUTS = 3  # first, panels, C
+NET_ATTRIBUTES = ("neuron", "resnet_dt", "activation")
+EMBEDDING_ATTRIBUTES = (*NET_ATTRIBUTES, "net", "n")
 FITTING_ATTRIBUTES = ("ntypes", "neuron", "resnet_dt", "activation")
 
 
@@ -40,6 +42,8 @@ def _function(name: str) -> Any:
 
 
 real_atoms = _function("real_atoms")
+fit_series = _function("fit_series")
+fit_series_grad = _function("fit_series_grad")
 embed = _function("embed")
 embed_grad = _function("embed_grad")
 force = _function("force")
@@ -59,24 +63,31 @@ def _attributes(op: tf.Operation, names: tuple[str, ...]) -> dict[str, Any]:
 tf_ops.NotDifferentiable(f"{PREFIX}RealAtoms")
 
 
+@tf_ops.RegisterGradient(f"{PREFIX}FitSeries")
+def _fit_series_gradient(
+    op: tf.Operation, _first: None, _panels: None, dC: tf.Tensor
+) -> list[tf.Tensor | None]:
+    first, panels, _C = op.outputs
+    dparameters = fit_series_grad(
+        first, panels, dC, op.inputs[COMMON_INPUTS:], **_attributes(op, NET_ATTRIBUTES)
+    )
+    return [*[None] * COMMON_INPUTS, *dparameters]
+
+
 @tf_ops.RegisterGradient(f"{PREFIX}Embed")
 def _embed_gradient(op: tf.Operation, dX: tf.Tensor) -> list[tf.Tensor | None]:
-    common, parameters = op.inputs[:COMMON_INPUTS], op.inputs[COMMON_INPUTS:]
-    dparameters = embed_grad(*common, dX, parameters, **_attributes(op, EMBEDDING_ATTRIBUTES))
-    return [*[None] * COMMON_INPUTS, *dparameters]
+    before, parameters = _split(op)
+    dC, dparameters = embed_grad(*before, dX, parameters, **_attributes(op, EMBEDDING_ATTRIBUTES))
+    return [*[None] * (len(before) - 1), dC, *dparameters]
 
 
 @tf_ops.RegisterGradient(f"{PREFIX}Force")
 def _force_gradient(
     op: tf.Operation, dforce: tf.Tensor, dvirial: tf.Tensor, datom_virial: tf.Tensor
 ) -> list[tf.Tensor | None]:
-    common, A, parameters = (
-        op.inputs[:COMMON_INPUTS],
-        op.inputs[COMMON_INPUTS],
-        op.inputs[COMMON_INPUTS + 1 :],
-    )
-    dA, dparameters = force_grad(
-        *common,
+    before, [A, *parameters] = _split(op)
+    dA, dC, dparameters = force_grad(
+        *before,
         A,
         dforce,
         dvirial,
@@ -84,7 +95,13 @@ def _force_gradient(
         parameters,
         **_attributes(op, EMBEDDING_ATTRIBUTES),
     )
-    return [*[None] * COMMON_INPUTS, dA, *dparameters]
+    return [*[None] * (len(before) - 1), dC, dA, *dparameters]
+
+
+def _split(op: tf.Operation) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    """Return the inputs up to C, which is the last of them, and those after it."""
+    inputs = list(op.inputs)
+    return inputs[: COMMON_INPUTS + SERIES_INPUTS], inputs[COMMON_INPUTS + SERIES_INPUTS :]
 
 
 @tf_ops.RegisterGradient(f"{PREFIX}Contract")

@@ -156,7 +156,7 @@ class EmbeddingOfArrays {
                     const std::string& activation, std::vector<int32_t> net,
                     std::vector<Array<T>> parameters, double n, int nthreads)
       : atoms_(atoms), parameters_(std::move(parameters)), parallel_(threads(nthreads)),
-        embedding_{atoms.view(), atoms.coord(), {}, n} {
+        embedding_{atoms.view(), atoms.coord(), {}, {}, n} {
     EmbeddingNets<T>& nets = embedding_.nets;
     nets.neuron = std::move(neuron);
     nets.resnet_dt = resnet_dt;
@@ -164,9 +164,22 @@ class EmbeddingOfArrays {
     nets.net = std::move(net);
     for (const Array<T>& parameter : parameters_) nets.parameters.push_back(parameter.data());
     check();
+    series_ = fit_series(embedding_, parallel_);
+    embedding_.series = series_.view();
   }
 
-  std::vector<int64_t> series_terms() const { return dpmask::series_terms(embedding_, parallel_); }
+  // The table of the nets for all s from lower to upper, in the place of the batch's series.
+  void tabulate(double lower, double upper, double narrowest) {
+    series_ = fit_table(embedding_.nets, lower, upper, narrowest, parallel_);
+    embedding_.series = series_.view();
+  }
+  std::vector<int64_t> npanels() const {
+    std::vector<int64_t> all;
+    for (size_t net = 0; net + 1 < series_.first.size(); ++net) {
+      all.push_back(series_.first[net + 1] - series_.first[net]);
+    }
+    return all;
+  }
   Array<T> embed() const {
     Array<T> X = like_X();
     dpmask::embed(embedding_, X.mutable_data(), parallel_);
@@ -174,9 +187,9 @@ class EmbeddingOfArrays {
   }
   std::vector<Array<T>> embed_grad(const Array<T>& dX) const {
     require_X(dX);
-    std::vector<Array<T>> grads = like(parameters_);
-    dpmask::embed_grad(embedding_, dX.data(), pointers(grads), parallel_);
-    return grads;
+    return gradients([&](const NetGradients<T>& by_nets) {
+      dpmask::embed_grad(embedding_, dX.data(), by_nets, parallel_);
+    });
   }
   py::tuple force(const Array<T>& A) const {
     require_X(A);
@@ -189,12 +202,29 @@ class EmbeddingOfArrays {
     require_X(A);
     const ForceCotangents given = cotangents(atoms_, force, virial, atom_virial);
     Array<T> dA = like_X();
-    std::vector<Array<T>> grads = like(parameters_);
-    dpmask::force_grad(embedding_, A.data(), given, dA.mutable_data(), pointers(grads), parallel_);
+    const std::vector<Array<T>> grads = gradients([&](const NetGradients<T>& by_nets) {
+      dpmask::force_grad(embedding_, A.data(), given, dA.mutable_data(), by_nets, parallel_);
+    });
     return py::make_tuple(dA, grads);
   }
 
  private:
+  // The gradient by all parameters: what a kernel finds for nets without a series, and what its dC
+  // gives for those with one.
+  template <typename Kernel>
+  std::vector<Array<T>> gradients(Kernel&& kernel) const {
+    std::vector<Array<T>> direct = like(parameters_);
+    std::vector<Array<T>> by_series = like(parameters_);
+    std::vector<T> dC(series_.C.size());
+    kernel(NetGradients<T>{dC.data(), pointers(direct)});
+    fit_series_grad(embedding_.nets, embedding_.series, dC.data(), pointers(by_series), parallel_);
+    for (size_t p = 0; p < direct.size(); ++p) {
+      const T* share = by_series[p].data();
+      T* sum = direct[p].mutable_data();
+      for (py::ssize_t k = 0; k < direct[p].size(); ++k) sum[k] += share[k];
+    }
+    return direct;
+  }
   void check() const {
     const EmbeddingNets<T>& nets = embedding_.nets;
     const int64_t ntypes = embedding_.atoms.ntypes;
@@ -223,6 +253,7 @@ class EmbeddingOfArrays {
   std::vector<Array<T>> parameters_;
   Parallel parallel_;
   Embedding<T> embedding_;
+  SeriesArrays<T> series_;
 };
 
 template <typename T>
@@ -234,7 +265,8 @@ void bind_embedding(py::module_& m, const char* name) {
            py::arg("atoms"), py::kw_only(), py::arg("neuron"), py::arg("resnet_dt"),
            py::arg("activation"), py::arg("net"), py::arg("parameters"), py::arg("n"),
            py::arg("threads") = 1, py::keep_alive<1, 2>())
-      .def("series_terms", &E::series_terms)
+      .def("tabulate", &E::tabulate, py::arg("lower"), py::arg("upper"), py::arg("narrowest"))
+      .def("npanels", &E::npanels)
       .def("embed", &E::embed)
       .def("embed_grad", &E::embed_grad, py::arg("dX"))
       .def("force", &E::force, py::arg("A"))

@@ -16,10 +16,10 @@ namespace {
 // Calls body(tile, net, first) for all tiles of nets without a series; first is the place of the
 // net's parameters in the list of all, and net.s is set.
 template <typename T, typename Body>
-void for_each_direct_tile(const Embedding<T>& embedding, const Pairs& pairs,
-                          const NetSeries<T>* series, int64_t unit, Body&& body) {
-  for (int64_t k = 0; k < embedding.nets.nnets(); ++k) {
-    if (series[k].terms > 0) continue;
+void for_each_direct_tile(const Embedding<T>& embedding, const Pairs& pairs, int64_t unit,
+                          Body&& body) {
+  for (int64_t k = 0; k < embedding.series.nnets; ++k) {
+    if (embedding.series.has(k)) continue;
     for_each_tile(embedding, pairs, unit, k, [&](const Tile& tile) {
       NetOnTile<T>& net = net_on_tile(embedding.nets);
       for (int64_t p = 0; p < tile.size; ++p) net.s(p, 0) = static_cast<T>(tile.row[p].s);
@@ -29,8 +29,7 @@ void for_each_direct_tile(const Embedding<T>& embedding, const Pairs& pairs,
 }
 
 template <typename T>
-void embed(const Embedding<T>& embedding, const Pairs& pairs, const NetSeries<T>* series,
-           int64_t unit, T* X) {
+void embed(const Embedding<T>& embedding, const Pairs& pairs, int64_t unit, T* X) {
   const int64_t M1 = embedding.nets.neuron.back();
   const auto body = [&](const Tile& tile, NetOnTile<T>& net, int64_t first) {
     net.template forward<false, 0>(tile.size, &embedding.nets.parameters[first]);
@@ -41,12 +40,12 @@ void embed(const Embedding<T>& embedding, const Pairs& pairs, const NetSeries<T>
       }
     }
   };
-  for_each_direct_tile(embedding, pairs, series, unit, body);
+  for_each_direct_tile(embedding, pairs, unit, body);
 }
 
 template <typename T>
-void embed_grad(const Embedding<T>& embedding, const Pairs& pairs, const NetSeries<T>* series,
-                int64_t unit, const T* dX, T* const* gradient) {
+void embed_grad(const Embedding<T>& embedding, const Pairs& pairs, int64_t unit, const T* dX,
+                T* const* gradient) {
   const int64_t M1 = embedding.nets.neuron.back();
   const auto body = [&](const Tile& tile, NetOnTile<T>& net, int64_t first) {
     net.template forward<false, 1>(tile.size, &embedding.nets.parameters[first]);
@@ -59,12 +58,12 @@ void embed_grad(const Embedding<T>& embedding, const Pairs& pairs, const NetSeri
     }
     net.template reverse<false>(tile.size, &embedding.nets.parameters[first], gradient + first);
   };
-  for_each_direct_tile(embedding, pairs, series, unit, body);
+  for_each_direct_tile(embedding, pairs, unit, body);
 }
 
 template <typename T>
-void force(const Embedding<T>& embedding, const Pairs& pairs, const NetSeries<T>* series,
-           int64_t unit, const T* A, double* dr) {
+void force(const Embedding<T>& embedding, const Pairs& pairs, int64_t unit, const T* A,
+           double* dr) {
   const int64_t M1 = embedding.nets.neuron.back();
   const auto body = [&](const Tile& tile, NetOnTile<T>& net, int64_t first) {
     net.template forward<true, 1>(tile.size, &embedding.nets.parameters[first]);
@@ -80,13 +79,12 @@ void force(const Embedding<T>& embedding, const Pairs& pairs, const NetSeries<T>
       environment_reverse(row, dR, ds, dr + 3 * pairs.number(tile.i[p], tile.j[p]));
     }
   };
-  for_each_direct_tile(embedding, pairs, series, unit, body);
+  for_each_direct_tile(embedding, pairs, unit, body);
 }
 
 template <typename T>
-void force_grad(const Embedding<T>& embedding, const Pairs& pairs, const NetSeries<T>* series,
-                int64_t unit, const T* A, const ForceCotangents& cotangents, T* dA,
-                T* const* gradient) {
+void force_grad(const Embedding<T>& embedding, const Pairs& pairs, int64_t unit, const T* A,
+                const ForceCotangents& cotangents, T* dA, T* const* gradient) {
   const int64_t M1 = embedding.nets.neuron.back();
   const auto body = [&](const Tile& tile, NetOnTile<T>& net, int64_t first) {
     net.template forward<true, 2>(tile.size, &embedding.nets.parameters[first]);
@@ -109,18 +107,18 @@ void force_grad(const Embedding<T>& embedding, const Pairs& pairs, const NetSeri
     }
     net.template reverse<true>(tile.size, &embedding.nets.parameters[first], gradient + first);
   };
-  for_each_direct_tile(embedding, pairs, series, unit, body);
+  for_each_direct_tile(embedding, pairs, unit, body);
 }
 
 }  // namespace
 }  // namespace DPMASK_ISA
 
 template <typename T>
-EmbeddingUnits<T> DPMASK_OF_THIS_SET(direct_units)() {
+DirectUnits<T> DPMASK_OF_THIS_SET(direct_units)() {
   return {DPMASK_ISA::embed<T>, DPMASK_ISA::embed_grad<T>, DPMASK_ISA::force<T>,
           DPMASK_ISA::force_grad<T>};
 }
-template EmbeddingUnits<float> DPMASK_OF_THIS_SET(direct_units)<float>();
-template EmbeddingUnits<double> DPMASK_OF_THIS_SET(direct_units)<double>();
+template DirectUnits<float> DPMASK_OF_THIS_SET(direct_units)<float>();
+template DirectUnits<double> DPMASK_OF_THIS_SET(direct_units)<double>();
 
 }  // namespace dpmask

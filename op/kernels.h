@@ -74,7 +74,6 @@ struct EmbeddingNets {
     for (int64_t layer = 0; layer < nlayers(); ++layer) count += has_timestep(layer) ? 3 : 2;
     return count;
   }
-  int64_t nnets() const { return static_cast<int64_t>(parameters.size()) / nparameters(); }
   bool has_skip(int64_t layer) const {
     return outputs(layer) == inputs(layer) || outputs(layer) == 2 * inputs(layer);
   }
@@ -91,27 +90,81 @@ struct EmbeddingNets {
   }
 };
 
+// The nets as Chebyshev series of s, piece by piece. Panels are intervals of s, the panels of a net
+// adjacent and ascending; in each, with T_k(cos t) = cos(k t),
+//   G(s) = sum_k T_k(x) C_k,   x = (s - middle) / half_width.
+// Below its first and above its last panel a net goes on as a straight line. A net without panels
+// has no series: its pairs go through its layers.
+constexpr int64_t kTerms = 16;
+
+template <typename T>
+struct Series {
+  int64_t nnets;
+  const int64_t* first;  // [nnets + 1]; net k has the panels first[k] to first[k + 1]
+  const double* panels;  // [npanels, 2]; middle and half_width
+  const T* C;            // [npanels, kTerms, M1]
+
+  int64_t npanels() const { return first[nnets]; }
+  bool has(int64_t net) const { return first[net] < first[net + 1]; }
+  double middle(int64_t panel) const { return panels[2 * panel]; }
+  double half_width(int64_t panel) const { return panels[2 * panel + 1]; }
+};
+
+// A series with the arrays that it points to.
+template <typename T>
+struct SeriesArrays {
+  std::vector<int64_t> first;
+  std::vector<double> panels;
+  std::vector<T> C;
+
+  Series<T> view() const {
+    return {static_cast<int64_t>(first.size()) - 1, first.data(), panels.data(), C.data()};
+  }
+};
+
 // What all kernels of the embedding share.
 template <typename T>
 struct Embedding {
   RealAtoms atoms;
-  const double* coord;  // [nframes, nslots, 3]
-  EmbeddingNets<T> nets;
+  const double* coord;    // [nframes, nslots, 3]
+  EmbeddingNets<T> nets;  // parameters may be missing where all nets have a series
+  Series<T> series;
   double n;  // the normalisation, sum(sel)
 };
 
-// The kernels below replace a net by a Chebyshev series where that is right to rounding error
-// (net_series.h). Returns the terms of each net's series on this batch; 0 where there is none.
+// The series of the nets on the interval of s that a batch spans, right to rounding error. A net
+// gets none if its activation function has a kink, or if its pairs cost less than its series would.
+// embedding.series is not used.
 template <typename T>
-std::vector<int64_t> series_terms(const Embedding<T>& embedding, const Parallel& parallel);
+SeriesArrays<T> fit_series(const Embedding<T>& embedding, const Parallel& parallel);
+
+// The same for all s from lower to upper, however many panels it takes; but where a panel would be
+// narrower than `narrowest`, it is taken as it is. All nets have a series then.
+template <typename T>
+SeriesArrays<T> fit_table(const EmbeddingNets<T>& nets, double lower, double upper,
+                          double narrowest, const Parallel& parallel);
+
+// dparameters, shaped as nets.parameters: the gradient of a loss L, given dC = dL/dC; 0 for nets
+// without a series.
+template <typename T>
+void fit_series_grad(const EmbeddingNets<T>& nets, const Series<T>& series, const T* dC,
+                     const std::vector<T*>& dparameters, const Parallel& parallel);
 
 // X [size, 4, M1]: X_i = (1/n) sum_j R_ij^T G_ij.
 template <typename T>
 void embed(const Embedding<T>& embedding, T* X, const Parallel& parallel);
 
-// dparameters, shaped as nets.parameters: the gradient of a loss L, given dX = dL/dX [size, 4, M1].
+// The gradient of a loss by what the nets are: dC of those with a series, and dparameters, shaped
+// as nets.parameters, of the others (0 for those with a series).
 template <typename T>
-void embed_grad(const Embedding<T>& embedding, const T* dX, const std::vector<T*>& dparameters,
+struct NetGradients {
+  T* C;
+  std::vector<T*> parameters;
+};
+
+// The gradient of a loss L by the nets, given dX = dL/dX [size, 4, M1].
+template <typename T>
+void embed_grad(const Embedding<T>& embedding, const T* dX, const NetGradients<T>& gradients,
                 const Parallel& parallel);
 
 // Forces and virials; the arrays must be zero on entry, since only real atoms are written.
@@ -132,10 +185,10 @@ struct ForceCotangents {
   const double* atom_virial;
 };
 
-// The gradient of force: dA = dL/dA [size, 4, M1] and dparameters, given A and dL/d(forces).
+// The gradient of force: dA = dL/dA [size, 4, M1] and that by the nets, given A and dL/d(forces).
 template <typename T>
 void force_grad(const Embedding<T>& embedding, const T* A, const ForceCotangents& cotangents, T* dA,
-                const std::vector<T*>& dparameters, const Parallel& parallel);
+                const NetGradients<T>& gradients, const Parallel& parallel);
 
 // The symmetric bilinear form whose diagonal is the descriptor, D = contract(X, X):
 //   B_ab = (1/2) sum_c (X_ca Y_cb + Y_ca X_cb),  a < M1, b < M2

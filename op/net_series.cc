@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
-#include "net_series.h"
-
+// Which panels the series of the nets have. A panel is halved until the last coefficients of its
+// series are lost in the rounding error of the net.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -8,36 +8,48 @@
 
 #include "embedding_units.h"
 #include "instruction_set.h"
+#include "pairs.h"
 
 namespace dpmask {
 namespace {
 
-constexpr int64_t kTerms[] = {16, 32, 64, 128};
-
-// How far a series may be from its net, relative to the largest G: rounding error, which grows with
-// the number of terms, and in float32 less than that, since a force has the derivative's error.
+// How large the last coefficients may be, relative to the largest G: rounding error, and in float32
+// less than that, since a force has the derivative's error.
 template <typename T>
-double tolerance(int64_t terms) {
-  return std::is_same_v<T, double> ? 1e-14 + 2.5e-16 * static_cast<double>(terms) : 1e-9;
-}
+constexpr double kTolerance = std::is_same_v<T, double> ? 1.4e-14 : 1e-9;
 
+// A panel costs kTerms points of the net, some of them twice where a panel had to be halved; so
+// many pairs of the net must there be for each panel, or they go through the net themselves.
+constexpr int64_t kPairsPerPanel = 2 * kTerms;
+
+// The nets in float64.
 template <typename T>
-EmbeddingNets<double> in_double(const EmbeddingNets<T>& nets,
-                                std::vector<std::vector<double>>* converted) {
-  EmbeddingNets<double> copy{nets.neuron,    nets.resnet_dt, nets.activation,
-                             nets.threshold, nets.net,       {}};
-  const std::vector<int64_t> sizes = nets.sizes();
-  for (size_t p = 0; p < nets.parameters.size(); ++p) {
-    if constexpr (std::is_same_v<T, double>) {
-      copy.parameters.push_back(nets.parameters[p]);
-    } else {
-      const T* first = nets.parameters[p];
-      converted->emplace_back(first, first + sizes[p % sizes.size()]);
-      copy.parameters.push_back(converted->back().data());
+class InDouble {
+ public:
+  explicit InDouble(const EmbeddingNets<T>& nets)
+      : nets_{nets.neuron, nets.resnet_dt, nets.activation, nets.threshold, nets.net, {}} {
+    const std::vector<int64_t> sizes = nets.sizes();
+    for (size_t p = 0; p < nets.parameters.size(); ++p) {
+      if constexpr (std::is_same_v<T, double>) {
+        nets_.parameters.push_back(nets.parameters[p]);
+      } else {
+        const T* first = nets.parameters[p];
+        converted_.emplace_back(first, first + sizes[p % sizes.size()]);
+        nets_.parameters.push_back(converted_.back().data());
+      }
     }
   }
-  return copy;
-}
+  InDouble(const InDouble&) = delete;  // nets_ points into converted_
+
+  const EmbeddingNets<double>& nets() const { return nets_; }
+  int64_t nnets() const {
+    return static_cast<int64_t>(nets_.parameters.size()) / nets_.nparameters();
+  }
+
+ private:
+  std::vector<std::vector<double>> converted_;
+  EmbeddingNets<double> nets_;
+};
 
 // Activation functions with kinks have no series worth the trial.
 bool is_smooth(Activation activation) {
@@ -47,13 +59,13 @@ bool is_smooth(Activation activation) {
 
 // The pairs of each net.
 template <typename T>
-std::vector<int64_t> count_pairs_of_nets(const Embedding<T>& embedding, const Pairs& pairs) {
+std::vector<int64_t> count_pairs_of_nets(const Embedding<T>& embedding, const Pairs& pairs,
+                                         int64_t nnets) {
   const RealAtoms& atoms = embedding.atoms;
-  const EmbeddingNets<T>& nets = embedding.nets;
-  std::vector<int64_t> counts(nets.nnets(), 0);
+  std::vector<int64_t> counts(nnets, 0);
   for (int64_t i = 0; i < atoms.size; ++i) {
     for (int64_t t = 0; t < atoms.ntypes; ++t) {
-      const int32_t net = nets.net[pairs.type[i] * atoms.ntypes + t];
+      const int32_t net = embedding.nets.net[pairs.type[i] * atoms.ntypes + t];
       const int64_t group = t * atoms.nframes + pairs.frame[i];
       const int64_t itself = t == pairs.type[i] ? 1 : 0;
       if (net >= 0) counts[net] += atoms.first[group + 1] - atoms.first[group] - itself;
@@ -88,21 +100,27 @@ double steepest_neuron(const EmbeddingNets<double>& nets, int64_t net) {
 }
 
 struct Interval {
-  double least = std::numeric_limits<double>::infinity();
-  double largest = 0;
+  double lower, upper;
 };
 
-// The interval of 1/s^2 = |r|^2 over all pairs.
-Interval squared_distances(const RealAtoms& atoms, const Pairs& pairs, const double* coord,
+// The interval of s over all pairs; none is shorter than a small part of s, since pairs that are
+// all of one length still need nodes that differ.
+template <typename T>
+Interval interval_of_pairs(const Embedding<T>& embedding, const Pairs& pairs,
                            const Parallel& parallel) {
-  std::vector<Interval> of_unit(pairs.nunits());
+  const RealAtoms& atoms = embedding.atoms;
+  struct Extremes {
+    double least = std::numeric_limits<double>::infinity();
+    double largest = 0;
+  };
+  std::vector<Extremes> of_unit(pairs.nunits());  // of |r|^2
   parallel(pairs.nunits(), [&](int64_t unit) {
-    Interval found;
+    Extremes found;
     for (int64_t i = pairs.unit_first[unit]; i < pairs.unit_first[unit + 1]; ++i) {
-      const double* r_i = coord + 3 * atoms.slot[i];
+      const double* r_i = embedding.coord + 3 * atoms.slot[i];
       for_each_in_frame(atoms, pairs, i, [&](int64_t j) {
         if (j == i) return;
-        const double* r_j = coord + 3 * atoms.slot[j];
+        const double* r_j = embedding.coord + 3 * atoms.slot[j];
         double r2 = 0;
         for (int a = 0; a < 3; ++a) r2 += (r_j[a] - r_i[a]) * (r_j[a] - r_i[a]);
         found.least = std::min(found.least, r2);
@@ -111,10 +129,92 @@ Interval squared_distances(const RealAtoms& atoms, const Pairs& pairs, const dou
     }
     of_unit[unit] = found;
   });
-  Interval all;
-  for (const Interval& found : of_unit) {
+  Extremes all;
+  for (const Extremes& found : of_unit) {
     all.least = std::min(all.least, found.least);
     all.largest = std::max(all.largest, found.largest);
+  }
+  const double lower = 1 / std::sqrt(all.largest), upper = 1 / std::sqrt(all.least);
+  return {lower, std::max(upper, 1.02 * lower)};
+}
+
+// The series of one net.
+struct Panels {
+  std::vector<double> panels;  // [npanels, 2]
+  std::vector<double> C;       // [npanels, kTerms, M1]
+};
+
+struct Bounds {
+  int64_t most_panels;  // a net that needs more gets none
+  double narrowest;     // a panel that would be narrower when halved is taken as it is
+};
+
+// Whether the last coefficients are lost in rounding error.
+bool is_good(const double* C, int64_t M1, double bound) {
+  return std::all_of(C + (kTerms - 2) * M1, C + kTerms * M1,
+                     [&](double last) { return std::abs(last) <= bound; });  // NaN is not
+}
+
+// Halves the panels of [lower, upper] that are not good, level after level.
+Panels fit_net(const EmbeddingNets<double>& nets, int64_t net, Interval interval, double tolerance,
+               const Bounds& bounds) {
+  const SeriesFit fit = DPMASK_CHOOSE(series_fit);
+  const int64_t M1 = nets.neuron.back();
+  const double half = (interval.upper - interval.lower) / 2;
+  // Between two nodes, at most pi half_width / kTerms apart, nothing may happen unseen: what enters
+  // a neuron is to change by pi at most.
+  const double wanted = std::ceil(steepest_neuron(nets, net) * half / kTerms);
+  const double possible = std::floor(2 * half / bounds.narrowest);
+  const double begin = std::max(1.0, std::min(wanted, possible));
+  if (!(begin <= static_cast<double>(bounds.most_panels))) return {};  // NaN, too
+
+  std::vector<double> level;
+  for (int64_t p = 0; p < static_cast<int64_t>(begin); ++p) {
+    level.push_back(interval.lower + half / begin * static_cast<double>(2 * p + 1));
+    level.push_back(half / begin);
+  }
+  Panels good;
+  double largest = 0;
+  while (!level.empty()) {
+    const int64_t count = static_cast<int64_t>(level.size()) / 2;
+    if (count + static_cast<int64_t>(good.panels.size()) / 2 > bounds.most_panels) return {};
+    std::vector<double> C(count * kTerms * M1), largest_of(count);
+    fit.interpolate(nets, net, count, level.data(), C.data(), largest_of.data());
+    for (double value : largest_of) largest = std::max(largest, value);
+    std::vector<double> halves;
+    for (int64_t p = 0; p < count; ++p) {
+      const double middle = level[2 * p], half_width = level[2 * p + 1];
+      const double* C_p = &C[p * kTerms * M1];
+      if (half_width < bounds.narrowest || is_good(C_p, M1, tolerance * largest)) {
+        good.panels.insert(good.panels.end(), {middle, half_width});
+        good.C.insert(good.C.end(), C_p, C_p + kTerms * M1);
+      } else {
+        for (int side : {-1, 1}) {
+          halves.insert(halves.end(), {middle + side * half_width / 2, half_width / 2});
+        }
+      }
+    }
+    level = halves;
+  }
+  return good;
+}
+
+// Puts the nets' panels one after the other, each net's in ascending order.
+template <typename T>
+SeriesArrays<T> joined(const std::vector<Panels>& nets, int64_t M1) {
+  SeriesArrays<T> all;
+  all.first.push_back(0);
+  for (const Panels& net : nets) {
+    std::vector<int64_t> order(net.panels.size() / 2);
+    for (size_t p = 0; p < order.size(); ++p) order[p] = static_cast<int64_t>(p);
+    std::sort(order.begin(), order.end(),
+              [&](int64_t a, int64_t b) { return net.panels[2 * a] < net.panels[2 * b]; });
+    for (int64_t p : order) {
+      all.panels.insert(all.panels.end(), &net.panels[2 * p], &net.panels[2 * p] + 2);
+      const double* C_p = &net.C[p * kTerms * M1];
+      all.C.insert(all.C.end(), C_p, C_p + kTerms * M1);
+    }
+    all.first.push_back(all.first.back() + static_cast<int64_t>(order.size()));
   }
   return all;
 }
@@ -122,55 +222,63 @@ Interval squared_distances(const RealAtoms& atoms, const Pairs& pairs, const dou
 }  // namespace
 
 template <typename T>
-SeriesOfNets<T>::SeriesOfNets(const Embedding<T>& embedding, const Pairs& pairs,
-                              const Parallel& parallel)
-    : fit_(DPMASK_CHOOSE(series_fit)), nets_(in_double(embedding.nets, &converted_)),
-      series_(nets_.nnets()) {
-  const std::vector<int64_t> counts = count_pairs_of_nets(embedding, pairs);
+SeriesArrays<T> fit_series(const Embedding<T>& embedding, const Parallel& parallel) {
+  const InDouble<T> in_double(embedding.nets);
+  const EmbeddingNets<double>& nets = in_double.nets();
+  const Pairs pairs(embedding.atoms);
+  const std::vector<int64_t> counts = count_pairs_of_nets(embedding, pairs, in_double.nnets());
+  std::vector<Panels> all(in_double.nnets());
   const int64_t most = counts.empty() ? 0 : *std::max_element(counts.begin(), counts.end());
-  if (most < kTerms[0] || !is_smooth(nets_.activation)) return;
-  const Interval r2 =
-      squared_distances(embedding.atoms, pairs, embedding.coord, for_light_work(pairs, parallel));
-  const double least = 1 / std::sqrt(r2.largest);
-  const double largest = 1 / std::sqrt(r2.least);
-  NetSeries<double> blank;
-  blank.middle = (least + largest) / 2;
-  // Pairs that are all of one length still need nodes that differ.
-  blank.half_width = std::max((largest - least) / 2, 0.01 * blank.middle);
-  if (!std::isfinite(blank.half_width) || blank.half_width <= 0) return;
-  parallel(nets_.nnets(), [&](int64_t net) {
-    const double slope = steepest_neuron(nets_, net);
-    for (int64_t terms : kTerms) {
-      if (terms > counts[net]) return;
-      // Between two nodes, pi half_width / terms apart or less, nothing may happen unseen: what
-      // enters a neuron changes by pi at most.
-      if (terms < slope * blank.half_width) continue;
-      NetSeries<double> series = blank;
-      series.terms = terms;
-      series.C.resize(terms * nets_.neuron.back());
-      if (!fit_.fit(nets_, net, tolerance<T>(terms), &series)) continue;
-      series_[net] = {terms, series.middle, series.half_width, {series.C.begin(), series.C.end()}};
-      return;
+  if (most >= kPairsPerPanel && is_smooth(nets.activation)) {
+    const Interval interval = interval_of_pairs(embedding, pairs, for_light_work(pairs, parallel));
+    parallel(in_double.nnets(), [&](int64_t net) {
+      const Bounds bounds = {counts[net] / kPairsPerPanel, 0.0};
+      all[net] = fit_net(nets, net, interval, kTolerance<T>, bounds);
+    });
+  }
+  return joined<T>(all, nets.neuron.back());
+}
+
+template <typename T>
+SeriesArrays<T> fit_table(const EmbeddingNets<T>& given, double lower, double upper,
+                          double narrowest, const Parallel& parallel) {
+  const InDouble<T> in_double(given);
+  std::vector<Panels> all(in_double.nnets());
+  const Bounds bounds = {std::numeric_limits<int64_t>::max(), narrowest};
+  parallel(in_double.nnets(), [&](int64_t net) {
+    all[net] = fit_net(in_double.nets(), net, {lower, upper}, kTolerance<T>, bounds);
+  });
+  return joined<T>(all, given.neuron.back());
+}
+
+template <typename T>
+void fit_series_grad(const EmbeddingNets<T>& given, const Series<T>& series, const T* dC,
+                     const std::vector<T*>& dparameters, const Parallel& parallel) {
+  const InDouble<T> in_double(given);
+  const EmbeddingNets<double>& nets = in_double.nets();
+  const SeriesFit fit = DPMASK_CHOOSE(series_fit);
+  const std::vector<int64_t> sizes = nets.sizes();
+  const int64_t of_panel = kTerms * nets.neuron.back();
+  parallel(series.nnets, [&](int64_t net) {
+    std::vector<std::vector<double>> sums;
+    std::vector<double*> arrays;
+    for (int64_t size : sizes) arrays.push_back(sums.emplace_back(size, 0.0).data());
+    const int64_t first = series.first[net], last = series.first[net + 1];
+    const std::vector<double> of_net(dC + first * of_panel, dC + last * of_panel);
+    fit.gradient(nets, net, last - first, series.panels + 2 * first, of_net.data(), arrays.data());
+    for (size_t p = 0; p < sizes.size(); ++p) {
+      std::copy(sums[p].begin(), sums[p].end(), dparameters[net * sizes.size() + p]);
     }
   });
 }
 
-template <typename T>
-void SeriesOfNets<T>::gradient(int64_t net, const std::vector<T>& dC, T* const* dparameters) const {
-  const std::vector<int64_t> sizes = nets_.sizes();
-  std::vector<std::vector<double>> sums;
-  std::vector<double*> arrays;
-  for (int64_t size : sizes) arrays.push_back(sums.emplace_back(size, 0.0).data());
-  const NetSeries<T>& series = series_[net];
-  const NetSeries<double> given = {
-      series.terms, series.middle, series.half_width, {dC.begin(), dC.end()}};
-  fit_.gradient(nets_, net, given, arrays.data());
-  for (size_t p = 0; p < sizes.size(); ++p) {
-    std::copy(sums[p].begin(), sums[p].end(), dparameters[p]);
-  }
-}
-
-template class SeriesOfNets<float>;
-template class SeriesOfNets<double>;
+#define DPMASK_INSTANTIATE(T)                                                            \
+  template SeriesArrays<T> fit_series<T>(const Embedding<T>&, const Parallel&);          \
+  template SeriesArrays<T> fit_table<T>(const EmbeddingNets<T>&, double, double, double, \
+                                        const Parallel&);                                \
+  template void fit_series_grad<T>(const EmbeddingNets<T>&, const Series<T>&, const T*,  \
+                                   const std::vector<T*>&, const Parallel&)
+DPMASK_INSTANTIATE(float);
+DPMASK_INSTANTIATE(double);
 
 }  // namespace dpmask

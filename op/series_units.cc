@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
-// The nets that have a series, in the letters of net_series.h. With P(x) = sum_k T_k(x) P_k for any
-// row of coefficients P, the derivative of P is a series, too, whose coefficients `differentiate`
-// finds. Compiled once for each instruction set, as direct_units.cc says.
+// The nets that have a series, in the letters of kernels.h and embedding_units.h. Compiled once for
+// each instruction set, as direct_units.cc says.
 #include <algorithm>
 #include <cmath>
 
@@ -13,307 +12,339 @@ namespace dpmask {
 namespace DPMASK_ISA {
 namespace {
 
-// T_0 to T_{terms - 1} of the x of one tile, a row each.
+// Rows of kTerms coefficients, or of T_0 to T_{kTerms - 1}.
+template <typename T, int kRows = Eigen::Dynamic>
+using Rows = Eigen::Matrix<T, kRows, kTerms, Eigen::RowMajor>;
 template <typename T>
-using Chebyshev = Eigen::Matrix<T, Eigen::Dynamic, kTile, Eigen::RowMajor>;
-template <typename T>
-using TileRow = Eigen::Array<T, 1, kTile>;
+using Square = Rows<T, kTerms>;
 
-template <typename T>
-void evaluate_chebyshev(const TileRow<T>& x, int64_t terms, Chebyshev<T>* values) {
-  values->resize(terms, kTile);
-  values->row(0).setOnes();
-  values->row(1) = x;
-  const TileRow<T> twice = 2 * x;
-  for (int64_t k = 2; k < terms; ++k) {
-    values->row(k).array() = twice * values->row(k - 1).array() - values->row(k - 2).array();
-  }
-}
+// cos(pi q / (2 kTerms)), which a table of one period gives to the last digit.
+double cosine(int64_t q) { return std::cos(std::acos(-1.0) * (q % (4 * kTerms)) / (2 * kTerms)); }
 
-// The coefficients of dP/ds in place of those of P(x(s)), for each column.
+// Coefficients P of a series by x times this are those of its derivative by x:
+//   P'_j = sum of 2 k P_k over all k > j for which k - j is odd, halved for j = 0.
 template <typename T>
-void differentiate(const NetSeries<T>& series, Matrix<T>* P) {
-  const int64_t terms = P->rows();
-  Matrix<T> dP = Matrix<T>::Zero(terms + 1, P->cols());
-  for (int64_t k = terms - 1; k > 0; --k) {
-    dP.row(k - 1) = dP.row(k + 1) + static_cast<T>(2 * k) * P->row(k);
-  }
-  dP.row(0) /= 2;
-  *P = dP.topRows(terms) / static_cast<T>(series.half_width);
-}
-
-// The transpose of differentiate: sum_k gdP_k (dP/ds)_k = sum_k gP_k P_k.
-template <typename T>
-void differentiate_transposed(const NetSeries<T>& series, Matrix<T>* gdP) {
-  const int64_t terms = gdP->rows();
-  Matrix<T> g = *gdP / static_cast<T>(series.half_width);
-  g.row(0) /= 2;
-  gdP->row(0).setZero();
-  for (int64_t k = 1; k < terms; ++k) {
-    gdP->row(k) = static_cast<T>(2 * k) * g.row(k - 1);
-    if (k + 1 < terms) g.row(k + 1) += g.row(k - 1);
-  }
+const Square<T>& differentiation() {
+  static const Square<T> D = [] {
+    Square<T> matrix = Square<T>::Zero();
+    for (int64_t k = 0; k < kTerms; ++k) {
+      for (int64_t j = k - 1; j >= 0; j -= 2) matrix(k, j) = static_cast<T>(j == 0 ? k : 2 * k);
+    }
+    return matrix;
+  }();
+  return D;
 }
 
 // ---- Fit ---------------------------------------------------------------------------------------
 
-// Calls body(size, net, values) for tiles of the points s(x), x = cos(pi (2 m + odd) / (2 terms)),
-// m < count; net.s and the Chebyshev polynomials of x are set. These are cosines, too, which a
-// table gives to the last digit, as the recurrence would not.
-template <typename Body>
-void for_each_point(const EmbeddingNets<double>& nets, const NetSeries<double>& series,
-                    int64_t count, int64_t odd, Body&& body) {
+// C = interpolation() G, with G at the zeros of T_kTerms, x_m = cos(pi (2 m + 1) / (2 kTerms)).
+const Square<double>& interpolation() {
+  static const Square<double> matrix = [] {
+    Square<double> of_nodes;
+    for (int64_t k = 0; k < kTerms; ++k) {
+      for (int64_t m = 0; m < kTerms; ++m) {
+        of_nodes(k, m) = (k == 0 ? 1.0 : 2.0) / kTerms * cosine(k * (2 * m + 1));
+      }
+    }
+    return of_nodes;
+  }();
+  return matrix;
+}
+
+// Calls body(panel, place, net) for each panel: its nodes are the rows of the tile `net` from place
+// on, which run(size, net) has dealt with.
+template <typename Run, typename Body>
+void for_each_panel(const EmbeddingNets<double>& nets, int64_t npanels, const double* panels,
+                    Run&& run, Body&& body) {
   NetOnTile<double>& net = net_on_tile(nets);
-  const int64_t period = 4 * series.terms;
-  Eigen::ArrayXd cosine(period);
-  for (int64_t q = 0; q < period; ++q) {
-    cosine[q] =
-        std::cos(2 * std::acos(-1.0) * static_cast<double>(q) / static_cast<double>(period));
-  }
-  Chebyshev<double> values(series.terms, kTile);
-  for (int64_t first = 0; first < count; first += kTile) {
-    const int64_t size = std::min(kTile, count - first);
-    for (int64_t p = 0; p < size; ++p) {
-      const int64_t q = 2 * (first + p) + odd;
-      net.s(p, 0) = series.middle + series.half_width * cosine[q];
-      for (int64_t k = 0; k < series.terms; ++k) values(k, p) = cosine[k * q % period];
+  constexpr int64_t kPanels = kTile / kTerms;
+  for (int64_t first = 0; first < npanels; first += kPanels) {
+    const int64_t count = std::min(kPanels, npanels - first);
+    for (int64_t p = 0; p < count; ++p) {
+      const double* panel = panels + 2 * (first + p);
+      for (int64_t m = 0; m < kTerms; ++m) {
+        net.s(p * kTerms + m, 0) = panel[0] + panel[1] * cosine(2 * m + 1);
+      }
     }
-    body(size, net, values.leftCols(size));
+    run(count * kTerms, net, first);
+    for (int64_t p = 0; p < count; ++p) body(first + p, p * kTerms, net);
   }
 }
 
-// Of the derivative by x, relative to the largest G: forces are to be right to 1e-10.
-constexpr double kDerivativeTolerance = 1e-11;
-
-// Interpolation at the zeros of T_terms, and a look at the points midway between them, where the
-// error of interpolation is largest.
-bool fit(const EmbeddingNets<double>& nets, int64_t index, double tolerance,
-         NetSeries<double>* series) {
+void interpolate(const EmbeddingNets<double>& nets, int64_t index, int64_t npanels,
+                 const double* panels, double* C, double* largest) {
   const double* const* parameters = &nets.parameters[index * nets.nparameters()];
-  Eigen::Map<Matrix<double>> C(series->C.data(), series->terms, nets.neuron.back());
-  C.setZero();
-  double largest = 0;
-  const auto add = [&](int64_t size, NetOnTile<double>& net, const auto& values) {
+  const int64_t M1 = nets.neuron.back();
+  const auto run = [&](int64_t size, NetOnTile<double>& net, int64_t) {
     net.forward<false, 0>(size, parameters);
-    C.noalias() += values * net.G().topRows(size);
-    largest = std::max(largest, net.G().topRows(size).cwiseAbs().maxCoeff());
   };
-  for_each_point(nets, *series, series->terms, 1, add);
-  C *= 2 / static_cast<double>(series->terms);
-  C.row(0) /= 2;
-  Matrix<double> dC = C;
-  differentiate(*series, &dC);
-  bool good = true;
-  const auto compare = [&](int64_t size, NetOnTile<double>& net, const auto& values) {
-    net.forward<true, 1>(size, parameters);
-    const Matrix<double> error = values.transpose() * C - net.G().topRows(size);
-    const Matrix<double> derror = values.transpose() * dC - net.dG().topRows(size);
-    const double bound = std::max(kDerivativeTolerance, 100 * tolerance) * largest;
-    good = good && (error.array().abs() <= tolerance * largest).all() &&  // false for NaN
-           (derror.array().abs() * series->half_width <= bound).all();
-  };
-  for_each_point(nets, *series, series->terms + 1, 0, compare);
-  return good;
-}
-
-void gradient(const EmbeddingNets<double>& nets, int64_t index, const NetSeries<double>& dC,
-              double* const* gradient) {
-  const double* const* parameters = &nets.parameters[index * nets.nparameters()];
-  Matrix<double> scaled =
-      Eigen::Map<const Matrix<double>>(dC.C.data(), dC.terms, nets.neuron.back());
-  scaled *= 2 / static_cast<double>(dC.terms);
-  scaled.row(0) /= 2;
-  const auto reverse = [&](int64_t size, NetOnTile<double>& net, const auto& values) {
-    net.forward<false, 1>(size, parameters);
-    net.gG.topRows(size).noalias() = values.transpose() * scaled;
-    net.reverse<false>(size, parameters, gradient);
-  };
-  for_each_point(nets, dC, dC.terms, 1, reverse);
-}
-
-// ---- Units -------------------------------------------------------------------------------------
-
-template <typename T>
-using Four = Eigen::Matrix<T, 1, 4>;
-
-// The four numbers of one centre in row k of an array [terms, 4 * centres].
-template <typename T>
-Eigen::Map<Four<T>> four(Matrix<T>& M, int64_t k, int64_t centre) {
-  return Eigen::Map<Four<T>>(M.data() + k * M.cols() + 4 * centre);
-}
-
-template <typename T>
-Four<T> four(const double* R, double factor) {
-  return (Eigen::Map<const Four<double>>(R) * factor).template cast<T>();
-}
-
-// The unit's centres.
-struct Centres {
-  Centres(const Pairs& pairs, int64_t unit)
-      : first(pairs.unit_first[unit]), count(pairs.unit_first[unit + 1] - first) {}
-  int64_t first, count;
-};
-
-// Calls body(tile, values) for the tiles of one net, with the Chebyshev polynomials of its x.
-template <typename T, typename Body>
-void for_each_series_tile(const Embedding<T>& embedding, const Pairs& pairs,
-                          const NetSeries<T>& series, int64_t unit, int64_t net, Body&& body) {
-  static thread_local Chebyshev<T> values;
-  for_each_tile(embedding, pairs, unit, net, [&](const Tile& tile) {
-    TileRow<T> x = TileRow<T>::Zero();
-    for (int64_t p = 0; p < tile.size; ++p) {
-      x[p] = static_cast<T>((tile.row[p].s - series.middle) / series.half_width);
-    }
-    evaluate_chebyshev(x, series.terms, &values);
-    body(tile, values);
+  for_each_panel(nets, npanels, panels, run, [&](int64_t panel, int64_t place, const auto& net) {
+    const auto G = net.G().middleRows(place, kTerms);
+    Eigen::Map<Matrix<double>>(C + panel * kTerms * M1, kTerms, M1).noalias() = interpolation() * G;
+    largest[panel] = G.cwiseAbs().maxCoeff();
   });
 }
 
-// M_i / n of the unit's centres, [terms, 4 * centres].
-template <typename T>
-Matrix<T> moments(const Embedding<T>& embedding, const Pairs& pairs, const NetSeries<T>& series,
-                  int64_t unit, int64_t net) {
-  const Centres centres(pairs, unit);
-  Matrix<T> M = Matrix<T>::Zero(series.terms, 4 * centres.count);
-  const auto add = [&](const Tile& tile, const Chebyshev<T>& values) {
-    for (int64_t p = 0; p < tile.size; ++p) {
-      const Four<T> R = four<T>(tile.row[p].R, 1 / embedding.n);
-      for (int64_t k = 0; k < series.terms; ++k) {
-        four(M, k, tile.i[p] - centres.first) += values(k, p) * R;
-      }
+void gradient(const EmbeddingNets<double>& nets, int64_t index, int64_t npanels,
+              const double* panels, const double* dC, double* const* gradient) {
+  const double* const* parameters = &nets.parameters[index * nets.nparameters()];
+  const int64_t M1 = nets.neuron.back();
+  const auto run = [&](int64_t size, NetOnTile<double>& net, int64_t first) {
+    net.forward<false, 1>(size, parameters);
+    for (int64_t place = 0; place < size; place += kTerms, ++first) {
+      net.gG.middleRows(place, kTerms).noalias() =
+          interpolation().transpose() *
+          Eigen::Map<const Matrix<double>>(dC + first * kTerms * M1, kTerms, M1);
     }
+    net.reverse<false>(size, parameters, gradient);
   };
-  for_each_series_tile(embedding, pairs, series, unit, net, add);
-  return M;
+  for_each_panel(nets, npanels, panels, run, [](int64_t, int64_t, const auto&) {});
 }
 
-// The derivative of M_i / n along the pairs' cotangents u, dr/dt = u.
+// ---- The pairs of a tile
+// -------------------------------------------------------------------------
+
+int64_t panel_of(const int64_t* first, const double* panels, int64_t net, double s) {
+  int64_t low = first[net], high = first[net + 1] - 1;
+  while (low < high) {
+    const int64_t middle = (low + high) / 2;
+    if (s <= panels[2 * middle] + panels[2 * middle + 1]) {
+      high = middle;
+    } else {
+      low = middle + 1;
+    }
+  }
+  return low;
+}
+
+// The Chebyshev polynomials of the pairs of a tile.
 template <typename T>
-Matrix<T> moments_tangent(const Embedding<T>& embedding, const Pairs& pairs,
-                          const NetSeries<T>& series, const ForceCotangents& cotangents,
-                          int64_t unit, int64_t net) {
-  const Centres centres(pairs, unit);
-  Matrix<T> tM = Matrix<T>::Zero(series.terms, 4 * centres.count);
-  Matrix<T> by_ds = tM;  // what dT/ds is to be multiplied with
-  const auto add = [&](const Tile& tile, const Chebyshev<T>& values) {
+struct Polynomials {
+  int64_t panel[kTile];
+  Rows<T, kTile> within;  // T_k(x), x being moved into [-1, 1]
+  Rows<T, kTile> value;   // the same, gone on beyond [-1, 1] as straight lines
+};
+
+template <typename T>
+void evaluate(const Series<T>& series, const Tile& tile, int64_t net, Polynomials<T>* out) {
+  using OfTile = Eigen::Array<T, 1, kTile>;
+  OfTile x = OfTile::Zero(), within = OfTile::Zero();
+  for (int64_t p = 0; p < tile.size; ++p) {
+    const int64_t panel = panel_of(series.first, series.panels, net, tile.row[p].s);
+    out->panel[p] = panel;
+    x[p] = static_cast<T>((tile.row[p].s - series.middle(panel)) / series.half_width(panel));
+    within[p] = x[p] < -1 ? T(-1) : x[p] > 1 ? T(1) : x[p];
+  }
+  const OfTile twice = 2 * within;
+  Eigen::Array<T, kTerms, kTile, Eigen::RowMajor> T_k;
+  T_k.row(0).setOnes();
+  T_k.row(1) = within;
+  for (int64_t k = 2; k < kTerms; ++k) T_k.row(k) = twice * T_k.row(k - 1) - T_k.row(k - 2);
+  out->within = T_k.matrix().transpose();
+  out->value = out->within;
+  for (int64_t p = 0; p < tile.size; ++p) {
+    const T beyond = x[p] - within[p];
+    if (beyond == 0) continue;
+    for (int64_t k = 0; k < kTerms; ++k) {  // T_k'(1) = k^2, T_k'(-1) = -(-1)^k k^2
+      out->value(p, k) += beyond * static_cast<T>(within[p] < 0 && k % 2 == 0 ? -k * k : k * k);
+    }
+  }
+}
+
+// Calls body(tile, net) for the tiles of all nets with a series.
+template <typename T, typename Body>
+void for_each_series_tile(const Embedding<T>& embedding, const Pairs& pairs, int64_t unit,
+                          Body&& body) {
+  for (int64_t net = 0; net < embedding.series.nnets; ++net) {
+    if (!embedding.series.has(net)) continue;
+    for_each_tile(embedding, pairs, unit, net, [&](const Tile& tile) { body(tile, net); });
+  }
+}
+
+// ---- Moments
+// -------------------------------------------------------------------------------------
+
+template <typename T>
+using OfCentre = Eigen::Map<Rows<T, 4>>;
+
+// All rows of a panel, four for each of its centres.
+template <typename T>
+Eigen::Map<Rows<T>> rows_of(const Moments<T>& moments, T* M, int64_t panel) {
+  return {M + panel * moments.ncentres * 4 * kTerms, 4 * moments.count[panel], kTerms};
+}
+template <typename T>
+T* rows_of_centre(const Moments<T>& moments, T* M, int64_t panel, int64_t place) {
+  return M + (panel * moments.ncentres + place) * 4 * kTerms;
+}
+
+// The place of centre i among those of a panel. Since pairs come centre after centre, it is the
+// last one or a new one; is_new says which.
+template <typename T>
+int64_t place_of(const Moments<T>& moments, int64_t panel, int64_t i, bool* is_new) {
+  int64_t* centres = moments.centre + panel * moments.ncentres;
+  int64_t& count = moments.count[panel];
+  *is_new = count == 0 || centres[count - 1] != i;
+  if (*is_new) centres[count++] = i;
+  return count - 1;
+}
+
+// The four numbers R times factor as a column.
+template <typename T>
+Eigen::Matrix<T, 4, 1> four(const double* R, double factor) {
+  return (Eigen::Map<const Eigen::Matrix<double, 4, 1>>(R) * factor).template cast<T>();
+}
+
+template <typename T>
+void moments(const Embedding<T>& embedding, const Pairs& pairs, int64_t unit,
+             const Moments<T>& out) {
+  static thread_local Polynomials<T> polynomials;
+  for_each_series_tile(embedding, pairs, unit, [&](const Tile& tile, int64_t net) {
+    evaluate(embedding.series, tile, net, &polynomials);
     for (int64_t p = 0; p < tile.size; ++p) {
+      bool is_new;
+      const int64_t panel = polynomials.panel[p];
+      const int64_t place = place_of(out, panel, tile.i[p], &is_new);
+      OfCentre<T> M(rows_of_centre(out, out.M, panel, place));
+      if (is_new) M.setZero();
+      M += four<T>(tile.row[p].R, 1 / embedding.n).lazyProduct(polynomials.value.row(p));
+    }
+  });
+}
+
+template <typename T>
+void moments_tangent(const Embedding<T>& embedding, const Pairs& pairs,
+                     const ForceCotangents& cotangents, int64_t unit, const Moments<T>& out) {
+  static thread_local Polynomials<T> polynomials;
+  const Series<T>& series = embedding.series;
+  // Beside the derivative of R times T_k, what dT_k/ds is to be multiplied with.
+  Eigen::Array<T, Eigen::Dynamic, 1> of_s(series.npanels() * out.ncentres * 4 * kTerms);
+  for_each_series_tile(embedding, pairs, unit, [&](const Tile& tile, int64_t net) {
+    evaluate(series, tile, net, &polynomials);
+    for (int64_t p = 0; p < tile.size; ++p) {
+      bool is_new;
+      const int64_t panel = polynomials.panel[p];
+      const int64_t place = place_of(out, panel, tile.i[p], &is_new);
+      OfCentre<T> tM(rows_of_centre(out, out.M, panel, place));
+      OfCentre<T> by_ds(rows_of_centre(out, of_s.data(), panel, place));
+      if (is_new) {
+        tM.setZero();
+        by_ds.setZero();
+      }
       double u[3], tR[4];
       const EnvironmentRow& row = tile.row[p];
       pair_cotangent(embedding.atoms, pairs, cotangents, tile.i[p], tile.j[p], row.r, u);
       const double ts = environment_tangent(row, u, tR);
-      const Four<T> of_R = four<T>(tR, 1 / embedding.n);
-      const Four<T> of_s = four<T>(row.R, ts / embedding.n);
-      for (int64_t k = 0; k < series.terms; ++k) {
-        four(tM, k, tile.i[p] - centres.first) += values(k, p) * of_R;
-        four(by_ds, k, tile.i[p] - centres.first) += values(k, p) * of_s;
-      }
+      tM += four<T>(tR, 1 / embedding.n).lazyProduct(polynomials.value.row(p));
+      by_ds += four<T>(row.R, ts / embedding.n).lazyProduct(polynomials.within.row(p));
     }
-  };
-  for_each_series_tile(embedding, pairs, series, unit, net, add);
-  differentiate_transposed(series, &by_ds);
-  return tM + by_ds;
-}
-
-// Calls body(net, series, C) for each net of the unit with a series.
-template <typename T, typename Body>
-void for_each_series(const Embedding<T>& embedding, const Pairs& pairs, const NetSeries<T>* series,
-                     int64_t unit, Body&& body) {
-  const EmbeddingNets<T>& nets = embedding.nets;
-  for (int64_t net = 0; net < nets.nnets(); ++net) {
-    if (series[net].terms == 0) continue;
-    if (!unit_has_net(embedding.atoms, pairs, unit, nets.net, net)) continue;
-    body(net, series[net],
-         Eigen::Map<const Matrix<T>>(series[net].C.data(), series[net].terms, nets.neuron.back()));
+  });
+  for (int64_t panel = 0; panel < series.npanels(); ++panel) {
+    if (out.count[panel] == 0) continue;
+    rows_of(out, out.M, panel).noalias() += rows_of(out, of_s.data(), panel) *
+                                            differentiation<T>().transpose() /
+                                            static_cast<T>(series.half_width(panel));
   }
 }
 
 template <typename T>
-auto gradient_by_C(const Embedding<T>& embedding, const NetSeries<T>& series, int64_t net,
-                   T* const* gradient) {
-  return Eigen::Map<Matrix<T>>(gradient[net * embedding.nets.nparameters()], series.terms,
-                               embedding.nets.neuron.back());
-}
-
-template <typename T>
-void embed(const Embedding<T>& embedding, const Pairs& pairs, const NetSeries<T>* all, int64_t unit,
-           T* X) {
-  const Centres centres(pairs, unit);
-  auto X_unit = blocks(X, centres.first, centres.count, embedding.nets.neuron.back());
-  for_each_series(
-      embedding, pairs, all, unit, [&](int64_t net, const NetSeries<T>& series, const auto& C) {
-        X_unit.noalias() += moments(embedding, pairs, series, unit, net).transpose() * C;
-      });
-}
-
-template <typename T>
-void embed_grad(const Embedding<T>& embedding, const Pairs& pairs, const NetSeries<T>* all,
-                int64_t unit, const T* dX, T* const* gradient) {
-  const Centres centres(pairs, unit);
-  const auto dX_unit = blocks(dX, centres.first, centres.count, embedding.nets.neuron.back());
-  for_each_series(embedding, pairs, all, unit,
-                  [&](int64_t net, const NetSeries<T>& series, const auto&) {
-                    gradient_by_C(embedding, series, net, gradient).noalias() +=
-                        moments(embedding, pairs, series, unit, net) * dX_unit;
-                  });
-}
-
-template <typename T>
-void force(const Embedding<T>& embedding, const Pairs& pairs, const NetSeries<T>* all, int64_t unit,
-           const T* A, double* dr) {
-  const Centres centres(pairs, unit);
-  const auto A_unit = blocks(A, centres.first, centres.count, embedding.nets.neuron.back());
-  for_each_series(
-      embedding, pairs, all, unit, [&](int64_t net, const NetSeries<T>& series, const auto& C) {
-        Matrix<T> gM = C * A_unit.transpose();  // dE/dM_i
-        gM /= static_cast<T>(embedding.n);
-        Matrix<T> gM_by_s = gM;  // with dT/ds in the place of T
-        differentiate(series, &gM_by_s);
-        const auto reverse = [&](const Tile& tile, const Chebyshev<T>& values) {
-          for (int64_t p = 0; p < tile.size; ++p) {
-            Four<T> dR = Four<T>::Zero();
-            Four<T> dR_by_s = Four<T>::Zero();
-            for (int64_t k = 0; k < series.terms; ++k) {
-              dR += values(k, p) * four(gM, k, tile.i[p] - centres.first);
-              dR_by_s += values(k, p) * four(gM_by_s, k, tile.i[p] - centres.first);
-            }
-            const EnvironmentRow& row = tile.row[p];
-            const Four<double> wide = dR.template cast<double>();
-            const double ds =
-                Eigen::Map<const Four<double>>(row.R).dot(dR_by_s.template cast<double>());
-            environment_reverse(row, wide.data(), ds, dr + 3 * pairs.number(tile.i[p], tile.j[p]));
-          }
-        };
-        for_each_series_tile(embedding, pairs, series, unit, net, reverse);
-      });
-}
-
-template <typename T>
-void force_grad(const Embedding<T>& embedding, const Pairs& pairs, const NetSeries<T>* all,
-                int64_t unit, const T* A, const ForceCotangents& cotangents, T* dA,
-                T* const* gradient) {
-  const Centres centres(pairs, unit);
+Eigen::Map<const Matrix<T>> C_of(const Embedding<T>& embedding, int64_t panel) {
   const int64_t M1 = embedding.nets.neuron.back();
-  const auto A_unit = blocks(A, centres.first, centres.count, M1);
-  auto dA_unit = blocks(dA, centres.first, centres.count, M1);
-  for_each_series(
-      embedding, pairs, all, unit, [&](int64_t net, const NetSeries<T>& series, const auto& C) {
-        const Matrix<T> tM = moments_tangent(embedding, pairs, series, cotangents, unit, net);
-        dA_unit.noalias() += tM.transpose() * C;
-        gradient_by_C(embedding, series, net, gradient).noalias() += tM * A_unit;
-      });
+  return {embedding.series.C + panel * kTerms * M1, kTerms, M1};
+}
+
+// The blocks [4, M1] that belong to the centres of a panel in an array shaped like X, one after the
+// other.
+template <typename T>
+const Matrix<T>& gathered(const Moments<T>& moments, int64_t panel, const T* X, int64_t M1) {
+  static thread_local Matrix<T> all;
+  const int64_t* centres = moments.centre + panel * moments.ncentres;
+  all.resize(4 * moments.count[panel], M1);
+  for (int64_t k = 0; k < moments.count[panel]; ++k) {
+    all.middleRows(4 * k, 4) = blocks(X, centres[k], 1, M1);
+  }
+  return all;
+}
+
+template <typename T>
+void add_X(const Embedding<T>& embedding, const Moments<T>& moments, T* X) {
+  static thread_local Matrix<T> share;
+  const int64_t M1 = embedding.nets.neuron.back();
+  for (int64_t panel = 0; panel < embedding.series.npanels(); ++panel) {
+    if (moments.count[panel] == 0) continue;
+    share.noalias() = rows_of(moments, moments.M, panel) * C_of(embedding, panel);
+    const int64_t* centres = moments.centre + panel * moments.ncentres;
+    for (int64_t k = 0; k < moments.count[panel]; ++k) {
+      blocks(X, centres[k], 1, M1) += share.middleRows(4 * k, 4);
+    }
+  }
+}
+
+template <typename T>
+void add_gradient(const Embedding<T>& embedding, const Moments<T>& moments, int64_t panel,
+                  const T* dX, T* dC) {
+  if (moments.count[panel] == 0) return;
+  const int64_t M1 = embedding.nets.neuron.back();
+  Eigen::Map<Matrix<T>>(dC + panel * kTerms * M1, kTerms, M1).noalias() +=
+      rows_of(moments, moments.M, panel).transpose() * gathered(moments, panel, dX, M1);
+}
+
+// With gM = dE/dM_i = (1/n) C A_i^T, a pair has dE/dR_ij = T(x_ij) gM and, with T' in the place of
+// T, dE/ds_ij = T'(x_ij) gM R_ij.
+template <typename T>
+void force(const Embedding<T>& embedding, const Pairs& pairs, int64_t unit, const T* A,
+           const Moments<T>& places, double* dr) {
+  static thread_local Polynomials<T> polynomials;
+  const Series<T>& series = embedding.series;
+  for_each_series_tile(embedding, pairs, unit, [&](const Tile& tile, int64_t net) {
+    for (int64_t p = 0; p < tile.size; ++p) {
+      bool is_new;
+      place_of(places, panel_of(series.first, series.panels, net, tile.row[p].s), tile.i[p],
+               &is_new);
+    }
+  });
+  Eigen::Array<T, Eigen::Dynamic, 1> of_s(series.npanels() * places.ncentres * 4 * kTerms);
+  for (int64_t panel = 0; panel < series.npanels(); ++panel) {
+    if (places.count[panel] == 0) continue;
+    auto gM = rows_of(places, places.M, panel);
+    gM.noalias() = gathered(places, panel, A, embedding.nets.neuron.back()) *
+                   C_of(embedding, panel).transpose();
+    gM /= static_cast<T>(embedding.n);
+    rows_of(places, of_s.data(), panel).noalias() =
+        gM * differentiation<T>() / static_cast<T>(series.half_width(panel));
+  }
+  using Places = Eigen::Array<int64_t, Eigen::Dynamic, 1>;
+  Places place = Places::Zero(series.npanels());
+  for_each_series_tile(embedding, pairs, unit, [&](const Tile& tile, int64_t net) {
+    evaluate(series, tile, net, &polynomials);
+    for (int64_t p = 0; p < tile.size; ++p) {
+      const int64_t panel = polynomials.panel[p];
+      while (places.centre[panel * places.ncentres + place[panel]] != tile.i[p]) ++place[panel];
+      const OfCentre<T> gM(rows_of_centre(places, places.M, panel, place[panel]));
+      const OfCentre<T> gM_by_s(rows_of_centre(places, of_s.data(), panel, place[panel]));
+      const EnvironmentRow& row = tile.row[p];
+      const Eigen::Matrix<double, 4, 1> dR =
+          gM.lazyProduct(polynomials.value.row(p).transpose()).template cast<double>();
+      const Eigen::Matrix<double, 4, 1> by_s =
+          gM_by_s.lazyProduct(polynomials.within.row(p).transpose()).template cast<double>();
+      const double ds = by_s.dot(Eigen::Map<const Eigen::Matrix<double, 4, 1>>(row.R));
+      environment_reverse(row, dR.data(), ds, dr + 3 * pairs.number(tile.i[p], tile.j[p]));
+    }
+  });
 }
 
 }  // namespace
 }  // namespace DPMASK_ISA
 
 template <typename T>
-EmbeddingUnits<T> DPMASK_OF_THIS_SET(series_units)() {
-  return {DPMASK_ISA::embed<T>, DPMASK_ISA::embed_grad<T>, DPMASK_ISA::force<T>,
-          DPMASK_ISA::force_grad<T>};
+SeriesUnits<T> DPMASK_OF_THIS_SET(series_units)() {
+  return {DPMASK_ISA::moments<T>, DPMASK_ISA::moments_tangent<T>, DPMASK_ISA::add_X<T>,
+          DPMASK_ISA::add_gradient<T>, DPMASK_ISA::force<T>};
 }
-template EmbeddingUnits<float> DPMASK_OF_THIS_SET(series_units)<float>();
-template EmbeddingUnits<double> DPMASK_OF_THIS_SET(series_units)<double>();
+template SeriesUnits<float> DPMASK_OF_THIS_SET(series_units)<float>();
+template SeriesUnits<double> DPMASK_OF_THIS_SET(series_units)<double>();
 
-SeriesFit DPMASK_OF_THIS_SET(series_fit)() { return {DPMASK_ISA::fit, DPMASK_ISA::gradient}; }
+SeriesFit DPMASK_OF_THIS_SET(series_fit)() {
+  return {DPMASK_ISA::interpolate, DPMASK_ISA::gradient};
+}
 
 }  // namespace dpmask
