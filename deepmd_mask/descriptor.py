@@ -2,6 +2,8 @@
 """The descriptor se_a_mask, D_i = X_i^T X_i[:, :M2]."""
 
 import json
+import logging
+import time
 from typing import Any, NoReturn
 
 import numpy as np
@@ -16,9 +18,11 @@ from deepmd.tf.utils.graph import (
 from deepmd.utils.data_system import DeepmdDataSystem
 
 from . import ops
-from .embedding_net import NetShape, Seed, net_variables
+from .embedding_net import NetShape, Seed, Table, net_variables, tabulate
 from .real_atoms import RealAtoms
 from .systems import auto_sel, scan_systems
+
+log = logging.getLogger("deepmd.mask")  # shown as DeePMD-kit's own messages are
 
 PRECISIONS = (tf.float32, tf.float64)
 
@@ -111,6 +115,7 @@ class DescrptMask(DescrptSe):
         )
         self.seed = Seed(seed, uniform_seed)
         self.embedding_net_variables: dict[str, np.ndarray] | None = None
+        self.table: Table | None = None  # of a compressed model
 
     # ---- What DeePMD-kit asks of a descriptor --------------------------------------------------
 
@@ -218,9 +223,16 @@ class DescrptMask(DescrptSe):
             ntypes=self.ntypes,
         )
         input_dict["real_atoms"] = self.real_atoms
-        self._parameters = self._variables(suffix, reuse)
         atoms = [coord, *self.real_atoms[:3]]
-        series = ops.fit_series(*atoms, self._parameters, **self._attributes())
+        if self.table is None:
+            self._parameters = self._variables(suffix, reuse)
+            series = ops.fit_series(*atoms, self._parameters, **self._attributes())
+        else:
+            self._parameters = []
+            series = [
+                tf.constant(array, name=f"descrpt_attr{suffix}/table_{name}")
+                for name, array in self.table._asdict().items()
+            ]
         self._embed_inputs = [*atoms, *series]
         self.X = ops.embed(*self._embed_inputs, self._parameters, **self._attributes())
         tf.summary.histogram("X", self.X)
@@ -322,6 +334,69 @@ class DescrptMask(DescrptSe):
                 f"descriptor; {self.sel_a} has another sum. Move slots between types, or train anew"
             )
             raise ValueError(msg)
+
+    # ---- Compression -------------------------------------------------------------------------
+
+    def enable_compression(
+        self,
+        min_nbor_dist: float,
+        graph: tf.Graph,
+        graph_def: tf.GraphDef,
+        table_extrapolate: float = 5,
+        table_stride_1: float = 0.01,
+        table_stride_2: float = 0.1,
+        check_frequency: int = -1,
+        suffix: str = "",
+    ) -> None:
+        """Put a table in the place of the embedding nets of a frozen model.
+
+        Parameters
+        ----------
+        min_nbor_dist
+            The shortest distance between two real atoms of the training data, in the length unit.
+        graph, graph_def
+            The frozen model.
+        table_extrapolate
+            The table ends at this times 1/min_nbor_dist.
+        table_stride_1
+            No panel of the table is narrower than this, in 1/(length unit).
+        table_stride_2, check_frequency
+            Without effect: the table has no coarser part, and a defined course beyond its end.
+        suffix
+            End of the scopes' names.
+
+        Raises
+        ------
+        ValueError
+            If min_nbor_dist is not a distance, or the model has no embedding nets.
+        """
+        if not min_nbor_dist > 0 or not np.isfinite(min_nbor_dist):
+            msg = (
+                f"se_a_mask: the model says that the shortest distance between two atoms is "
+                f"{min_nbor_dist}, so its table has no end. Models that the built-in se_a_mask froze "
+                "say so: turn them into one of this package with dp-mask convert --compress"
+            )
+            raise ValueError(msg)
+        self.init_variables(graph, graph_def, suffix)
+        with tf.Graph().as_default():  # for the names, in their order
+            names = [variable.op.name for variable in self._variables(suffix, reuse=None)]
+        missing = [name for name in names if name not in self.embedding_net_variables]
+        if missing:
+            raise ValueError(f"se_a_mask: the model to compress has no {missing[0]}")
+        start = time.perf_counter()
+        upper = table_extrapolate / min_nbor_dist
+        parameters = [self.embedding_net_variables[name] for name in names]
+        self.table = tabulate(self.shape, parameters, upper, table_stride_1)
+        log.info(
+            "se_a_mask: table of %d nets for s = 0 to %.3g: %d to %d panels for each, %.2f MB, "
+            "built in %.1f s",
+            len(self.table.first) - 1,
+            upper,
+            np.diff(self.table.first).min(),
+            np.diff(self.table.first).max(),
+            self.table.megabytes,
+            time.perf_counter() - start,
+        )
 
 
 def _sel_of(graph: tf.Graph, suffix: str) -> list[int] | None:

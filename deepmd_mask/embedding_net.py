@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The variables of the embedding nets, under the names that DeePMD-kit gives them."""
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from deepmd.tf.env import tf
 from deepmd.tf.utils.network import embedding_net_rand_seed_shift, variable_summaries
+
+from . import _kernels
 
 
 @dataclass(frozen=True)
@@ -108,3 +113,59 @@ def net_variables(
                 used.append(timestep)
     seed.next_net(shape.neuron)
     return used
+
+
+class Table(NamedTuple):
+    """The nets as Chebyshev series of s = 1/r, a fixed one for all batches.
+
+    Attributes
+    ----------
+    first
+        [nnets + 1] int64; net k has the panels first[k] to first[k + 1].
+    panels
+        [npanels, 2] float64, middle and half width of each interval of s, in 1/(length unit).
+    C
+        [npanels, 16, M1] the coefficients, in the precision of the nets.
+    """
+
+    first: np.ndarray
+    panels: np.ndarray
+    C: np.ndarray
+
+    @property
+    def megabytes(self) -> float:
+        """The size of all arrays."""
+        return sum(array.nbytes for array in self) / 1e6
+
+
+def tabulate(
+    shape: NetShape, parameters: Sequence[np.ndarray], upper: float, narrowest: float
+) -> Table:
+    """Compute the table of some nets for s from 0 to upper.
+
+    Parameters
+    ----------
+    shape
+        Of the nets.
+    parameters
+        Of all nets, in the order of op/kernels.h.
+    upper
+        End of the table, in 1/(length unit); beyond it nets go on as straight lines.
+    narrowest
+        Panels are halved until the series is right to rounding error, or until they would be
+        narrower than this.
+    """
+    single = shape.precision == tf.float32
+    fit_table = _kernels.fit_table32 if single else _kernels.fit_table64
+    return Table(
+        *fit_table(
+            neuron=shape.neuron,
+            resnet_dt=shape.resnet_dt,
+            activation=shape.activation,
+            parameters=parameters,
+            lower=0.0,
+            upper=upper,
+            narrowest=narrowest,
+            threads=os.cpu_count() or 1,
+        )
+    )

@@ -4,6 +4,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <atomic>
 #include <exception>
 #include <stdexcept>
@@ -168,9 +169,21 @@ class EmbeddingOfArrays {
     embedding_.series = series_.view();
   }
 
-  // The table of the nets for all s from lower to upper, in the place of the batch's series.
-  void tabulate(double lower, double upper, double narrowest) {
-    series_ = fit_table(embedding_.nets, lower, upper, narrowest, parallel_);
+  // Another series, as fit_table returns it, in the place of the batch's own.
+  void use_table(const Array<int64_t>& first, const Array<double>& panels, const Array<T>& C) {
+    const int64_t npanels = panels.size() / 2;
+    const int64_t nnets = series_.view().nnets;
+    require(first.size() == nnets + 1 && first.at(0) == 0 && first.at(nnets) == npanels,
+            "first must have an entry for each net and end with the number of panels");
+    for (int64_t net = 0; net < nnets; ++net) {
+      require(first.at(net) <= first.at(net + 1), "first must not decrease");
+    }
+    require(panels.size() == 2 * npanels, "panels must have the shape [npanels, 2]");
+    require(C.size() == npanels * kTerms * embedding_.nets.neuron.back(),
+            "C must have the shape [npanels, 16, M1]");
+    series_ = {{first.data(), first.data() + first.size()},
+               {panels.data(), panels.data() + panels.size()},
+               {C.data(), C.data() + C.size()}};
     embedding_.series = series_.view();
   }
   std::vector<int64_t> npanels() const {
@@ -265,13 +278,42 @@ void bind_embedding(py::module_& m, const char* name) {
            py::arg("atoms"), py::kw_only(), py::arg("neuron"), py::arg("resnet_dt"),
            py::arg("activation"), py::arg("net"), py::arg("parameters"), py::arg("n"),
            py::arg("threads") = 1, py::keep_alive<1, 2>())
-      .def("tabulate", &E::tabulate, py::arg("lower"), py::arg("upper"), py::arg("narrowest"))
+      .def("use_table", &E::use_table, py::arg("first"), py::arg("panels"), py::arg("C"))
       .def("npanels", &E::npanels)
       .def("embed", &E::embed)
       .def("embed_grad", &E::embed_grad, py::arg("dX"))
       .def("force", &E::force, py::arg("A"))
       .def("force_grad", &E::force_grad, py::arg("A"), py::arg("force"), py::arg("virial"),
            py::arg("atom_virial"));
+}
+
+template <typename T>
+void bind_fit_table(py::module_& m, const char* name) {
+  m.def(
+      name,
+      [](std::vector<int64_t> neuron, bool resnet_dt, const std::string& activation,
+         const std::vector<Array<T>>& parameters, double lower, double upper, double narrowest,
+         int nthreads) {
+        require(!neuron.empty() && *std::min_element(neuron.begin(), neuron.end()) >= 1,
+                "neuron must be positive");
+        require(lower < upper && narrowest > 0, "there must be lower < upper and narrowest > 0");
+        EmbeddingNets<T> nets{std::move(neuron), resnet_dt, {}, 0, {}, {}};
+        std::tie(nets.activation, nets.threshold) = activation_named(activation);
+        require(
+            parameters.size() % nets.nparameters() == 0,
+            "parameters must hold " + std::to_string(nets.nparameters()) + " arrays for each net");
+        require_sizes(parameters, nets.sizes());
+        for (const Array<T>& parameter : parameters) nets.parameters.push_back(parameter.data());
+        const SeriesArrays<T> table = fit_table(nets, lower, upper, narrowest, threads(nthreads));
+        const int64_t npanels = table.first.back();
+        Array<int64_t> first(table.first.size(), table.first.data());
+        Array<double> panels({npanels, int64_t{2}}, table.panels.data());
+        Array<T> C({npanels, kTerms, nets.neuron.back()}, table.C.data());
+        return py::make_tuple(first, panels, C);
+      },
+      "The nets' series for all s from lower to upper: first, panels, C of Series.", py::kw_only(),
+      py::arg("neuron"), py::arg("resnet_dt"), py::arg("activation"), py::arg("parameters"),
+      py::arg("lower"), py::arg("upper"), py::arg("narrowest"), py::arg("threads") = 1);
 }
 
 // Fitting<T> with the arrays that it points to.
@@ -423,6 +465,8 @@ PYBIND11_MODULE(_kernels, m) {
       py::arg("atoms"), py::arg("force"), py::arg("virial"), py::arg("atom_virial"));
   bind_embedding<float>(m, "Embedding32");
   bind_embedding<double>(m, "Embedding64");
+  bind_fit_table<float>(m, "fit_table32");
+  bind_fit_table<double>(m, "fit_table64");
   bind_contraction<float>(m, "32");
   bind_contraction<double>(m, "64");
   bind_fitting<float>(m, "Fitting32");

@@ -18,9 +18,10 @@ namespace {
 template <typename T>
 constexpr double kTolerance = std::is_same_v<T, double> ? 1.4e-14 : 1e-9;
 
-// A panel costs kTerms points of the net, some of them twice where a panel had to be halved; so
-// many pairs of the net must there be for each panel, or they go through the net themselves.
-constexpr int64_t kPairsPerPanel = 2 * kTerms;
+// So many pairs of a net must there be for each of its panels, or they go through the net
+// themselves: a panel costs 2 kTerms points of the net, counting those of the panel that was halved
+// for it, and the pairs three passes in an evaluation, twelve in a training step.
+constexpr int64_t kPairsPerPanel = kTerms;
 
 // The nets in float64.
 template <typename T>
