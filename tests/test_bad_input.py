@@ -11,8 +11,8 @@ import pytest
 from deepmd.tf.env import tf
 from helpers import SLOTS, TYPE_MAP
 
+from deepmd_mask.data.scan import check_training_data, scan_systems
 from deepmd_mask.descriptor import DescrptMask
-from deepmd_mask.systems import check_training_data, scan_systems
 
 NREAL = [[3, 2, 1], [4, 2, 1], [5, 1, 2]]
 NSLOTS = sum(SLOTS)

@@ -1,0 +1,453 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The rules of a masked system, for ``dp train`` beforehand and for ``dp-mask check``.
+
+docs/data.md lists them. An error is what training cannot use; a warning is what it can use and
+what is probably not meant.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from deepmd.utils.data_system import process_systems
+from deepmd.utils.update_sel import BaseUpdateSel
+
+from .._kernels import RealAtoms
+from .findings import Finding, Report, refuse
+from .systems import Chunk, System, open_system
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What training needs to know of its data beforehand.
+
+    Attributes
+    ----------
+    min_distance
+        The shortest distance between two real atoms; infinite if no frame has two.
+    max_count
+        [ntypes] the largest number of real atoms of each type in any frame.
+    """
+
+    min_distance: float
+    max_count: np.ndarray
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a model asks of its data.
+
+    Attributes
+    ----------
+    type_map
+        Of the model; None for the systems' own types as they are.
+    sel
+        Bound on the real atoms of each type; "auto" or "auto:f" for one that the training data
+        set; None for no bound.
+    preference
+        Whether atom_pref.npy must be there.
+    """
+
+    type_map: tuple[str, ...] | None = None
+    sel: tuple[int, ...] | str | None = None
+    preference: bool = False
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """A chunk whose real atoms are in order, frames that are not left out.
+
+    Attributes
+    ----------
+    chunk
+        As read.
+    frames
+        [n] number within its set of each frame.
+    counts
+        [n, ntypes] real atoms of each type, as the model numbers them.
+    min_distance
+        The shortest distance between two real atoms; infinite if no frame has two.
+    """
+
+    chunk: Chunk
+    frames: np.ndarray
+    counts: np.ndarray
+    min_distance: float
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What is left of a system when its frames have been looked through.
+
+    Attributes
+    ----------
+    system
+        The system.
+    min_distance
+        The shortest distance between two real atoms; infinite if no frame has two.
+    counts
+        [nframes, ntypes] real atoms of each type, as the model numbers them.
+    places
+        Set and number within it of each frame.
+    """
+
+    system: System
+    min_distance: float
+    counts: np.ndarray
+    places: list[tuple[str, int]]
+
+
+# ---- For training --------------------------------------------------------------------------------
+
+
+def check_training_data(jdata: dict) -> None:
+    """Look through all data of a training run.
+
+    Parameters
+    ----------
+    jdata
+        The normalised input of ``dp train``.
+
+    Raises
+    ------
+    ValueError
+        Naming system, file, frame and atom, if anything is found that training cannot use.
+    """
+    scan_training_data(wanted_by(jdata), training_systems(jdata))
+
+
+def wanted_by(jdata: dict) -> Wanted:
+    """Return what the model and the loss of an input ask of the data.
+
+    Parameters
+    ----------
+    jdata
+        The normalised input of ``dp train``.
+
+    Raises
+    ------
+    ValueError
+        If the input has no mask.
+    """
+    model = jdata["model"]
+    if model["fitting_net"].get("numb_aparam", 0) != 1:
+        raise ValueError(
+            "se_a_mask takes its mask from aparam.npy; set numb_aparam to 1 and "
+            "use_aparam_as_mask to true in fitting_net"
+        )
+    loss = jdata.get("loss", {})
+    sel = model["descriptor"]["sel"]
+    return Wanted(
+        type_map=tuple(model.get("type_map") or ()) or None,
+        sel=sel if isinstance(sel, str) else tuple(sel),
+        preference=any(loss.get(f"{when}_pref_pf", 0) != 0 for when in ("start", "limit")),
+    )
+
+
+def training_systems(jdata: dict) -> dict[str, list[str]]:
+    """Return the systems that an input names: of its training and of its validation data.
+
+    Parameters
+    ----------
+    jdata
+        The normalised input of ``dp train``.
+    """
+    systems = {}
+    for section in ("training_data", "validation_data"):
+        data = jdata["training"].get(section)
+        if data:
+            systems[section] = process_systems(data["systems"], data.get("rglob_patterns"))
+    return systems
+
+
+def scan_training_data(
+    wanted: Wanted,
+    systems: dict[str, list[str]],
+    report: Report = refuse,
+    visit: Callable[[System, Scanned], None] | None = None,
+) -> list[Scan]:
+    """Look through systems, section by section; the first one sets an automatic sel.
+
+    Parameters
+    ----------
+    wanted
+        What the model asks of the data.
+    systems
+        Their paths, by section of the input.
+    report
+        Is told what is wrong.
+    visit
+        Is shown the frames that are in order.
+
+    Returns
+    -------
+    list of Scan
+        One for each system that could be read.
+    """
+    sel, all_scans = wanted.sel, []
+    for section, paths in systems.items():
+        if not paths:
+            raise ValueError(f"there is no system; name one in training/{section}/systems")
+        scans = [scan_system(path, wanted, report, visit) for path in paths]
+        scans = [scan for scan in scans if scan is not None]
+        if isinstance(sel, str) and scans:
+            sel = auto_sel(sel, summarise(scans).max_count)
+        if sel is not None:
+            for scan in scans:
+                _require_within_sel(scan, sel, wanted.type_map, report)
+        all_scans += scans
+    return all_scans
+
+
+def scan_systems(
+    systems: Sequence[str],
+    type_map: Sequence[str] | None,
+    sel: Sequence[int] | None = None,
+    needs_preference: bool = False,
+) -> Summary:
+    """Look through systems.
+
+    Parameters
+    ----------
+    systems
+        Their paths.
+    type_map
+        Of the model; None for the types' numbers as they are.
+    sel
+        Bound on the real atoms of each type; None for no bound.
+    needs_preference
+        Whether atom_pref.npy must be there.
+
+    Returns
+    -------
+    Summary
+        Of all systems together.
+
+    Raises
+    ------
+    ValueError
+        Naming system, file, frame and atom, if a system is not a masked one or exceeds sel.
+    """
+    wanted = Wanted(
+        tuple(type_map) if type_map else None, None if sel is None else tuple(sel), needs_preference
+    )
+    return summarise(scan_training_data(wanted, {"training_data": list(systems)}))
+
+
+def summarise(scans: Sequence[Scan]) -> Summary:
+    """Put together what training needs to know."""
+    ntypes = max(scan.counts.shape[1] for scan in scans)
+    most = [scan.counts.max(axis=0, initial=0) for scan in scans]
+    most = [np.pad(counts, (0, ntypes - len(counts))) for counts in most]
+    return Summary(min(scan.min_distance for scan in scans), np.max(most, axis=0))
+
+
+class _AutoSel(BaseUpdateSel):
+    neighbor_stat = None  # se_a_mask counts atoms, not neighbours
+
+
+def auto_sel(sel: str, max_count: np.ndarray) -> list[int]:
+    """Turn "auto" or "auto:f" into a list, by DeePMD-kit's rule for other descriptors.
+
+    Parameters
+    ----------
+    sel
+        "auto:f", or "auto" for "auto:1.1".
+    max_count
+        [ntypes] the largest number of real atoms of each type in any frame.
+
+    Returns
+    -------
+    list of int
+        The whole part of f * max_count, rounded up to a multiple of four.
+
+    Raises
+    ------
+    ValueError
+        If sel is something else.
+    """
+    if not re.fullmatch(r"auto(:\d+(\.\d*)?)?", sel):
+        raise ValueError(f'sel is "{sel}"; it must be a list, "auto", or "auto:1.2" and the like')
+    rule = _AutoSel()
+    ratio = rule.parse_auto_sel_ratio(sel)
+    return [rule.wrap_up_4(ratio * count) for count in max_count]
+
+
+def _require_within_sel(
+    scan: Scan, sel: Sequence[int], type_map: Sequence[str] | None, report: Report
+) -> None:
+    bounds = np.zeros(scan.counts.shape[1], dtype=int)
+    bounds[: len(sel)] = sel[: len(bounds)]
+    for frame, t in np.argwhere(scan.counts > bounds).tolist():
+        set_name, number = scan.places[frame]
+        name = f"type {t}" + (f" ({type_map[t]})" if type_map else "")
+        message = (
+            f"{scan.counts[frame, t]} real atoms of {name}, but sel allows {bounds[t]}; "
+            "raise sel or take atoms out of the frame"
+        )
+        file = f"{set_name}/aparam.npy"
+        report(Finding("error", "sel", scan.system.path, message, file, number))
+
+
+# ---- One system ----------------------------------------------------------------------------------
+
+
+def scan_system(
+    path: str,
+    wanted: Wanted,
+    report: Report = refuse,
+    visit: Callable[[System, Scanned], None] | None = None,
+) -> Scan | None:
+    """Look through one system, but for sel.
+
+    Parameters
+    ----------
+    path
+        Of the system.
+    wanted
+        What the model asks of it.
+    report
+        Is told what is wrong.
+    visit
+        Is shown the frames that are in order.
+
+    Returns
+    -------
+    Scan
+        None if the system cannot be read.
+    """
+    required = ("coord", "aparam", *(["atom_pref"] if wanted.preference else []))
+    system = open_system(path, required, report=report)
+    if system is None:
+        return None
+    if system.periodic:
+        message = (
+            "is periodic: it has no file nopbc. se_a_mask knows no periodic images; cut out the "
+            "region with whole molecules and add an empty file nopbc"
+        )
+        report(Finding("error", "periodic", system.path, message))
+    numbers = _numbers_in_model(system, wanted.type_map, report)
+    if numbers is None:
+        return None
+    shortest, counts, places = np.inf, [], []
+    for chunk in system.chunks():
+        for scanned in _in_order(system, chunk, numbers, len(wanted.type_map or numbers), report):
+            _check_labels(system, scanned.chunk, report)
+            shortest = min(shortest, scanned.min_distance)
+            counts.append(scanned.counts)
+            places += [(chunk.set_name, frame) for frame in scanned.frames.tolist()]
+            if visit:
+                visit(system, scanned)
+    if not counts:
+        counts = [np.zeros((0, len(wanted.type_map or numbers)), dtype=int)]
+    return Scan(system, shortest, np.concatenate(counts), places)
+
+
+def _numbers_in_model(
+    system: System, type_map: tuple[str, ...] | None, report: Report
+) -> np.ndarray | None:
+    """Return the number in the model of each type of the system."""
+    if system.names is None:
+        return np.arange(len(type_map) if type_map else int(system.types.max()) + 1)
+    if type_map is None:
+        return np.arange(len(system.names))
+    for name in system.names:
+        if name not in type_map:
+            message = f"{name} is not in the model's type_map {list(type_map)}; " + (
+                "mind capital letters" if name.upper() in map(str.upper, type_map) else
+                "add it there, and to sel"
+            )  # fmt: skip
+            report(Finding("error", "type-map", system.path, message, "type_map.raw"))
+            return None
+    return np.array([type_map.index(name) for name in system.names])
+
+
+def _in_order(
+    system: System, chunk: Chunk, numbers: np.ndarray, ntypes: int, report: Report
+) -> Iterator[Scanned]:
+    """Yield those frames whose mask, types and coordinates the kernels take."""
+    # -1 and what is outside stay as they are: the kernel complains, if need be.
+    outside = (chunk.types < 0) | (chunk.types >= len(numbers))
+    types = np.where(outside, chunk.types, numbers[np.where(outside, 0, chunk.types)])
+    types = types.astype(np.int32)
+
+    def scanned(part: Chunk, atoms: RealAtoms) -> Scanned:
+        counts = np.diff(atoms.first).reshape(ntypes, len(part)).T
+        frames = np.arange(part.first, part.first + len(part))
+        return Scanned(part, frames, counts, atoms.min_distance)
+
+    try:
+        yield scanned(chunk, RealAtoms(chunk.coord, types, chunk.mask, ntypes))
+        return
+    except ValueError:
+        pass  # one frame after the other tells which
+    for frame in range(len(chunk)):
+        part = chunk.take(slice(frame, frame + 1))
+        try:
+            atoms = RealAtoms(part.coord, types[frame : frame + 1], part.mask, ntypes)
+        except ValueError as error:
+            report(_of_kernel(system, part, str(error)))
+        else:
+            yield scanned(part, atoms)
+
+
+# How the messages of op/real_atoms.cc begin, which rule that is, and whose array is wrong.
+_KERNEL_RULES = {
+    "mask value": ("mask", "aparam"),
+    "type": ("types", "real_atom_types"),
+    "coordinate": ("coord", "coord"),
+    "at the same point": ("coincident", "coord"),
+}
+
+
+def _of_kernel(system: System, part: Chunk, text: str) -> Finding:
+    """Make a finding of what the kernel says of a single frame."""
+    atom, message = re.fullmatch(r"frame 0, atom (\d+): (.*)", text).groups()
+    code, key = next(rule for start, rule in _KERNEL_RULES.items() if message.startswith(start))
+    in_set = key in next(s for s in system.sets if s.name == part.set_name).arrays
+    file = f"{part.set_name}/{key}.npy" if in_set else "type.raw"
+    return Finding("error", code, system.path, message, file, part.first, int(atom))
+
+
+# ---- Labels --------------------------------------------------------------------------------------
+
+
+def _check_labels(system: System, chunk: Chunk, report: Report) -> None:
+    """Check energies, forces and preferences; one finding for each rule and frame."""
+    virtual = chunk.mask == 0
+
+    def tell(level: str, code: str, key: str, wrong: np.ndarray, message: Callable) -> None:
+        """Report each frame in which something is wrong, [n] or [n, nslots]."""
+        for frame in np.flatnonzero(wrong.reshape(len(chunk), -1).any(axis=1)).tolist():
+            atom = int(np.argmax(wrong[frame])) if wrong.ndim == 2 else None
+            place = f"{chunk.set_name}/{key}.npy", chunk.first + frame, atom
+            report(Finding(level, code, system.path, message(frame, atom), *place))
+
+    if chunk.energy is not None:
+        bad = ~np.isfinite(chunk.energy)
+        tell("error", "label", "energy", bad, lambda f, _:
+             f"energy is {chunk.energy[f]}, not a finite number; take the frame out")  # fmt: skip
+    if chunk.force is not None:
+        bad = ~np.isfinite(chunk.force).all(axis=2)
+        tell("error", "label", "force", bad, lambda f, a:
+             f"force is {_vector(chunk.force[f, a])}, not finite; take the frame out"
+             + (" or set the force to 0, as the atom is virtual" if virtual[f, a] else "")
+             )  # fmt: skip
+        bad = virtual & chunk.force.any(axis=2) & ~bad
+        tell("warning", "virtual-force", "force", bad, lambda f, a:
+             f"force {_vector(chunk.force[f, a])} on a virtual atom; set it to 0, or the mask to 1 "
+             "if the atom is real")  # fmt: skip
+    if chunk.preference is not None:
+        bad = ~(chunk.preference >= 0) | np.isinf(chunk.preference)
+        tell("error", "preference", "atom_pref", bad, lambda f, a:
+             f"preference is {chunk.preference[f, a]:g}; it must be 0 or a positive number"
+             )  # fmt: skip
+        bad = virtual & (chunk.preference != 0) & ~bad
+        tell("warning", "virtual-preference", "atom_pref", bad, lambda f, a:
+             f"preference {chunk.preference[f, a]:g} of a virtual atom; set it to 0, or the mask "
+             "to 1 if the atom is real")  # fmt: skip
+
+
+def _vector(values: Iterable[float]) -> str:
+    return "(" + ", ".join(f"{value:g}" for value in values) + ")"
