@@ -16,7 +16,7 @@ from deepmd.tf.utils.graph import (
 from deepmd.utils.data_system import DeepmdDataSystem
 
 from . import ops
-from .data.scan import auto_sel, scan_systems
+from .data.training import auto_sel, scan_systems
 from .embedding_net import NetShape, Seed, net_variables
 from .real_atoms import RealAtoms
 

@@ -16,7 +16,7 @@ from deepmd.tf.fit.fitting import Fitting
 from deepmd.tf.model.model import Model
 from deepmd.utils.argcheck import normalize
 
-from .data.scan import check_training_data
+from .data.training import check_training_data
 from .descriptor import PRECISIONS, DescrptMask
 from .fitting import MaskEnerFitting
 from .model import MaskStandardModel

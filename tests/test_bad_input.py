@@ -11,7 +11,7 @@ import pytest
 from deepmd.tf.env import tf
 from helpers import SLOTS, TYPE_MAP
 
-from deepmd_mask.data.scan import check_training_data, scan_systems
+from deepmd_mask.data.training import check_training_data, scan_systems
 from deepmd_mask.descriptor import DescrptMask
 
 NREAL = [[3, 2, 1], [4, 2, 1], [5, 1, 2]]

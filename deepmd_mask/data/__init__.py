@@ -1,8 +1,20 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Masked systems: made, read, checked. Nothing here needs TensorFlow."""
+"""Masked systems: made, read, checked. Nothing here needs TensorFlow, but an input's options."""
 
 from .findings import Finding
-from .scan import Summary, scan_systems
+from .pack import Packed, pack
 from .systems import Chunk, System, open_system
+from .training import Summary, scan_systems
+from .unpack import unpack
 
-__all__ = ["Chunk", "Finding", "Summary", "System", "open_system", "scan_systems"]
+__all__ = [
+    "Chunk",
+    "Finding",
+    "Packed",
+    "Summary",
+    "System",
+    "open_system",
+    "pack",
+    "scan_systems",
+    "unpack",
+]

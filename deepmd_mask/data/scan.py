@@ -6,32 +6,14 @@ what is probably not meant.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from deepmd.utils.data_system import process_systems
-from deepmd.utils.update_sel import BaseUpdateSel
 
 from .._kernels import RealAtoms
 from .findings import Finding, Report, refuse
 from .systems import Chunk, System, open_system
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What training needs to know of its data beforehand.
-
-    Attributes
-    ----------
-    min_distance
-        The shortest distance between two real atoms; infinite if no frame has two.
-    max_count
-        [ntypes] the largest number of real atoms of each type in any frame.
-    """
-
-    min_distance: float
-    max_count: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -98,201 +80,6 @@ class Scan:
     places: list[tuple[str, int]]
 
 
-# ---- For training --------------------------------------------------------------------------------
-
-
-def check_training_data(jdata: dict) -> None:
-    """Look through all data of a training run.
-
-    Parameters
-    ----------
-    jdata
-        The normalised input of ``dp train``.
-
-    Raises
-    ------
-    ValueError
-        Naming system, file, frame and atom, if anything is found that training cannot use.
-    """
-    scan_training_data(wanted_by(jdata), training_systems(jdata))
-
-
-def wanted_by(jdata: dict) -> Wanted:
-    """Return what the model and the loss of an input ask of the data.
-
-    Parameters
-    ----------
-    jdata
-        The normalised input of ``dp train``.
-
-    Raises
-    ------
-    ValueError
-        If the input has no mask.
-    """
-    model = jdata["model"]
-    if model["fitting_net"].get("numb_aparam", 0) != 1:
-        raise ValueError(
-            "se_a_mask takes its mask from aparam.npy; set numb_aparam to 1 and "
-            "use_aparam_as_mask to true in fitting_net"
-        )
-    loss = jdata.get("loss", {})
-    sel = model["descriptor"]["sel"]
-    return Wanted(
-        type_map=tuple(model.get("type_map") or ()) or None,
-        sel=sel if isinstance(sel, str) else tuple(sel),
-        preference=any(loss.get(f"{when}_pref_pf", 0) != 0 for when in ("start", "limit")),
-    )
-
-
-def training_systems(jdata: dict) -> dict[str, list[str]]:
-    """Return the systems that an input names: of its training and of its validation data.
-
-    Parameters
-    ----------
-    jdata
-        The normalised input of ``dp train``.
-    """
-    systems = {}
-    for section in ("training_data", "validation_data"):
-        data = jdata["training"].get(section)
-        if data:
-            systems[section] = process_systems(data["systems"], data.get("rglob_patterns"))
-    return systems
-
-
-def scan_training_data(
-    wanted: Wanted,
-    systems: dict[str, list[str]],
-    report: Report = refuse,
-    visit: Callable[[System, Scanned], None] | None = None,
-) -> list[Scan]:
-    """Look through systems, section by section; the first one sets an automatic sel.
-
-    Parameters
-    ----------
-    wanted
-        What the model asks of the data.
-    systems
-        Their paths, by section of the input.
-    report
-        Is told what is wrong.
-    visit
-        Is shown the frames that are in order.
-
-    Returns
-    -------
-    list of Scan
-        One for each system that could be read.
-    """
-    sel, all_scans = wanted.sel, []
-    for section, paths in systems.items():
-        if not paths:
-            raise ValueError(f"there is no system; name one in training/{section}/systems")
-        scans = [scan_system(path, wanted, report, visit) for path in paths]
-        scans = [scan for scan in scans if scan is not None]
-        if isinstance(sel, str) and scans:
-            sel = auto_sel(sel, summarise(scans).max_count)
-        if sel is not None:
-            for scan in scans:
-                _require_within_sel(scan, sel, wanted.type_map, report)
-        all_scans += scans
-    return all_scans
-
-
-def scan_systems(
-    systems: Sequence[str],
-    type_map: Sequence[str] | None,
-    sel: Sequence[int] | None = None,
-    needs_preference: bool = False,
-) -> Summary:
-    """Look through systems.
-
-    Parameters
-    ----------
-    systems
-        Their paths.
-    type_map
-        Of the model; None for the types' numbers as they are.
-    sel
-        Bound on the real atoms of each type; None for no bound.
-    needs_preference
-        Whether atom_pref.npy must be there.
-
-    Returns
-    -------
-    Summary
-        Of all systems together.
-
-    Raises
-    ------
-    ValueError
-        Naming system, file, frame and atom, if a system is not a masked one or exceeds sel.
-    """
-    wanted = Wanted(
-        tuple(type_map) if type_map else None, None if sel is None else tuple(sel), needs_preference
-    )
-    return summarise(scan_training_data(wanted, {"training_data": list(systems)}))
-
-
-def summarise(scans: Sequence[Scan]) -> Summary:
-    """Put together what training needs to know."""
-    ntypes = max(scan.counts.shape[1] for scan in scans)
-    most = [scan.counts.max(axis=0, initial=0) for scan in scans]
-    most = [np.pad(counts, (0, ntypes - len(counts))) for counts in most]
-    return Summary(min(scan.min_distance for scan in scans), np.max(most, axis=0))
-
-
-class _AutoSel(BaseUpdateSel):
-    neighbor_stat = None  # se_a_mask counts atoms, not neighbours
-
-
-def auto_sel(sel: str, max_count: np.ndarray) -> list[int]:
-    """Turn "auto" or "auto:f" into a list, by DeePMD-kit's rule for other descriptors.
-
-    Parameters
-    ----------
-    sel
-        "auto:f", or "auto" for "auto:1.1".
-    max_count
-        [ntypes] the largest number of real atoms of each type in any frame.
-
-    Returns
-    -------
-    list of int
-        The whole part of f * max_count, rounded up to a multiple of four.
-
-    Raises
-    ------
-    ValueError
-        If sel is something else.
-    """
-    if not re.fullmatch(r"auto(:\d+(\.\d*)?)?", sel):
-        raise ValueError(f'sel is "{sel}"; it must be a list, "auto", or "auto:1.2" and the like')
-    rule = _AutoSel()
-    ratio = rule.parse_auto_sel_ratio(sel)
-    return [rule.wrap_up_4(ratio * count) for count in max_count]
-
-
-def _require_within_sel(
-    scan: Scan, sel: Sequence[int], type_map: Sequence[str] | None, report: Report
-) -> None:
-    bounds = np.zeros(scan.counts.shape[1], dtype=int)
-    bounds[: len(sel)] = sel[: len(bounds)]
-    for frame, t in np.argwhere(scan.counts > bounds).tolist():
-        set_name, number = scan.places[frame]
-        name = f"type {t}" + (f" ({type_map[t]})" if type_map else "")
-        message = (
-            f"{scan.counts[frame, t]} real atoms of {name}, but sel allows {bounds[t]}; "
-            "raise sel or take atoms out of the frame"
-        )
-        file = f"{set_name}/aparam.npy"
-        report(Finding("error", "sel", scan.system.path, message, file, number))
-
-
-# ---- One system ----------------------------------------------------------------------------------
-
-
 def scan_system(
     path: str,
     wanted: Wanted,
@@ -330,9 +117,10 @@ def scan_system(
     numbers = _numbers_in_model(system, wanted.type_map, report)
     if numbers is None:
         return None
+    ntypes = len(wanted.type_map or numbers)
     shortest, counts, places = np.inf, [], []
     for chunk in system.chunks():
-        for scanned in _in_order(system, chunk, numbers, len(wanted.type_map or numbers), report):
+        for scanned in sound_frames(system, chunk, numbers, ntypes, report):
             _check_labels(system, scanned.chunk, report)
             shortest = min(shortest, scanned.min_distance)
             counts.append(scanned.counts)
@@ -340,7 +128,7 @@ def scan_system(
             if visit:
                 visit(system, scanned)
     if not counts:
-        counts = [np.zeros((0, len(wanted.type_map or numbers)), dtype=int)]
+        counts = [np.zeros((0, ntypes), dtype=int)]
     return Scan(system, shortest, np.concatenate(counts), places)
 
 
@@ -363,10 +151,29 @@ def _numbers_in_model(
     return np.array([type_map.index(name) for name in system.names])
 
 
-def _in_order(
-    system: System, chunk: Chunk, numbers: np.ndarray, ntypes: int, report: Report
+def sound_frames(
+    system: System, chunk: Chunk, numbers: np.ndarray, ntypes: int, report: Report = refuse
 ) -> Iterator[Scanned]:
-    """Yield those frames whose mask, types and coordinates the kernels take."""
+    """Yield those frames whose mask, types and coordinates the kernels take.
+
+    Parameters
+    ----------
+    system
+        The system.
+    chunk
+        Frames of it.
+    numbers
+        Number in the model of each type of the system.
+    ntypes
+        Number of types of the model.
+    report
+        Is told what is wrong with the other frames.
+
+    Raises
+    ------
+    ValueError
+        Naming system, set, frame and atom, if something is wrong and report is the default.
+    """
     # -1 and what is outside stay as they are: the kernel complains, if need be.
     outside = (chunk.types < 0) | (chunk.types >= len(numbers))
     types = np.where(outside, chunk.types, numbers[np.where(outside, 0, chunk.types)])

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Packs frames of any composition into masked systems."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from .preferences import Preference
+from .sources import Frame, Keys, read_frames
+from .spool import Spool
+from .training import auto_sel
+from .writer import SystemWriter, put_in_place
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What has been written.
+
+    Attributes
+    ----------
+    systems
+        Path of each system and its number of frames.
+    type_map
+        Names of the types.
+    sel
+        Slots of each type.
+    atoms
+        The smallest and the largest number of real atoms in a frame.
+    without_preference
+        Number of frames in which no atom is preferred.
+    """
+
+    systems: dict[str, int]
+    type_map: list[str]
+    sel: list[int]
+    atoms: tuple[int, int]
+    without_preference: int
+
+
+def pack(
+    sources: Any,
+    output: str | os.PathLike,
+    *,
+    type_map: Sequence[str] | None = None,
+    sel: Sequence[int] | str = "auto",
+    preference: str = "all",
+    validation: float = 0,
+    seed: int = 0,
+    energy_unit: str = "eV",
+    force_unit: str = "eV/Å",
+    energy_key: str = "energy",
+    forces_key: str = "forces",
+    precision: str = "float64",
+    set_size: int = 2000,
+    drop_cell: bool = False,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> Packed:
+    """Write a masked system, or one for training and one for validation.
+
+    Parameters
+    ----------
+    sources
+        One source or several, in any mix; ``read_frames`` says which there are.
+    output
+        Folder of the system, or of the systems ``train`` and ``validation``.
+    type_map
+        Names of the types; capital letters need not agree with the sources. Without it, elements
+        by atomic number, then other names by alphabet, as the sources spell them.
+    sel
+        Slots of each type in the order of the type map, which must be given then. Or "auto" or
+        "auto:f", which has the meaning that it has in an input, of the frames packed here.
+    preference
+        Which atoms have weight 1 in atom_pref.npy: "all", "element:ZN,S", "within:2.8:ZN" (Å; the
+        element itself, too). Or "array:NAME", for weights from a per-atom array of the sources.
+    validation
+        Frames for validation: a fraction below 1 or a number; 0 for no split.
+    seed
+        Of the choice of these frames.
+    energy_unit, force_unit
+        Of the sources, as "hartree" and "hartree/bohr". The system is in eV and eV/Å.
+    energy_key, forces_key
+        Names of the labels in files that ASE reads.
+    precision
+        "float64" or "float32"; energies are always float64.
+    set_size
+        Frames of a set.
+    drop_cell
+        Take periodic sources as if they were not.
+    overwrite
+        Replace an output that exists.
+    progress
+        Show progress bars if the standard error is a terminal.
+
+    Returns
+    -------
+    Packed
+        What was written.
+
+    Raises
+    ------
+    ValueError
+        Naming source, frame and atom, if something cannot be packed.
+    OSError
+        If the output exists or cannot be written. Nothing is left of it then.
+    """
+    if precision not in ("float64", "float32"):
+        raise ValueError(f'precision is "{precision}"; it must be float64 or float32')
+    if set_size < 1:
+        raise ValueError(f"the set size is {set_size}; it must be at least 1")
+    rule = Preference.parse(preference)
+    frames = _labelled(sources, Keys(energy_key, forces_key, rule.array), drop_cell)
+    factors = _factors(energy_unit, force_unit)
+    types = _Types(type_map, sel)
+    hidden = None if progress else True  # None: hidden unless there is a terminal
+    output = Path(output)
+    with put_in_place(output, overwrite) as folder, Spool(output.absolute().parent) as spool:
+        atoms, without = [], 0
+        for frame in tqdm(frames, "reading", unit=" frames", disable=hidden):
+            weights = rule.weights(frame)
+            spool.add(
+                types.numbers(frame),
+                frame.positions,
+                frame.energy * factors[0],
+                frame.forces * factors[1],
+                weights,
+            )
+            without += not weights.any()
+            atoms = [min([*atoms[:1], len(weights)]), max([*atoms[1:], len(weights)])]
+        if rule.missing(types.met):
+            raise ValueError(
+                f'preference "{preference}": no frame has {", ".join(rule.missing(types.met))}'
+            )
+        names, slots, renumber = types.settle()
+        chosen = _choose(spool.nframes, validation, seed)
+        parts = {"train": ~chosen, "validation": chosen} if chosen.any() else {"": ~chosen}
+        for part, wanted in parts.items():
+            nframes = int(wanted.sum())
+            with SystemWriter(folder / part, names, slots, nframes, set_size, precision) as writer:
+                bar = tqdm(spool, f"writing {part}", spool.nframes, unit=" frames", disable=hidden)
+                for (kinds, *rest), take in zip(bar, wanted, strict=True):
+                    if take:
+                        writer.add(renumber[kinds], *rest)
+    systems = {str(output / part): int(wanted.sum()) for part, wanted in parts.items()}
+    return Packed(systems, names, slots, tuple(atoms), without)
+
+
+def _factors(energy_unit: str, force_unit: str) -> tuple[float, float]:
+    if (energy_unit, force_unit) == ("eV", "eV/Å"):
+        return 1.0, 1.0
+    from .units import energy_factor, force_factor  # noqa: PLC0415  ASE takes its time
+
+    return energy_factor(energy_unit), force_factor(force_unit)
+
+
+def _labelled(sources: Any, keys: Keys, drop_cell: bool) -> Iterator[Frame]:
+    """Yield the frames of all sources that can be packed, or raise an error."""
+    is_one = isinstance(sources, (str, os.PathLike)) or not isinstance(sources, Iterable)
+    is_one = is_one or hasattr(sources, "get_chemical_symbols") or hasattr(sources, "get_nframes")
+    found_any = False
+    for source in [sources] if is_one else sources:
+        found = False
+        for frame in read_frames(source, keys):
+            _require_usable(frame, drop_cell)
+            found = found_any = True
+            yield frame
+        if not found:
+            raise ValueError(f"source {source}: there is no frame in it")
+    if not found_any:
+        raise ValueError("there is no source; name a file, a folder or an object with frames")
+
+
+def _require_usable(frame: Frame, drop_cell: bool) -> None:
+    if frame.periodic and not drop_cell:
+        raise ValueError(
+            f"{frame.place}: it is periodic, and se_a_mask knows no periodic images. Cut out the "
+            "region with whole molecules; if the frames are that already, drop the cell "
+            "(--drop-cell)"
+        )
+    if not np.isfinite(frame.energy):
+        raise ValueError(f"{frame.place}: the energy is {frame.energy}; take the frame out")
+    for name, array in {"position": frame.positions, "force": frame.forces}.items():
+        for atom in np.flatnonzero(~np.isfinite(array).all(axis=1))[:1].tolist():
+            raise ValueError(
+                f"{frame.place}, atom {atom}: the {name} is {array[atom].tolist()}, not finite; "
+                "take the frame out"
+            )
+
+
+def _choose(nframes: int, validation: float, seed: int) -> np.ndarray:
+    """Tell which frames are for validation, [nframes]."""
+    count = max(1, round(validation * nframes)) if 0 < validation < 1 else int(validation)
+    if count != validation and not 0 < validation < 1:
+        raise ValueError(f"validation is {validation}; give a fraction below 1, or a whole number")
+    if not 0 <= count < max(nframes, 1):
+        raise ValueError(
+            f"{count} of {nframes} frames are wanted for validation; at least one must be left"
+        )
+    chosen = np.zeros(nframes, dtype=bool)
+    chosen[np.random.default_rng(seed).permutation(nframes)[:count]] = True
+    return chosen
+
+
+class _Types:
+    """Numbers for names, while it is not yet known which names there are."""
+
+    def __init__(self, type_map: Sequence[str] | None, sel: Sequence[int] | str):
+        self.given = None if type_map is None else list(type_map)
+        self.sel = sel
+        self.met: list[str] = []  # spelled as in the type map or where first met
+        self.number: dict[str, int] = {}  # of each spelling, an index into met
+        self.most = np.zeros(0, dtype=int)
+        if isinstance(sel, str):
+            auto_sel(sel, self.most)  # complains early
+        elif self.given is None:
+            raise ValueError("sel is a list; give the type map whose order it has")
+        elif len(sel) != len(self.given) or min(sel, default=0) < 0:
+            raise ValueError(
+                f"sel {list(sel)} must have one number, not negative, for each type of {self.given}"
+            )
+        upper = [name.upper() for name in self.given or ()]
+        for name in self.given or ():
+            if upper.count(name.upper()) > 1 or not name or len(name.split()) != 1:
+                raise ValueError(f'type map: "{name}" is there twice, empty, or has a space')
+
+    def numbers(self, frame: Frame) -> np.ndarray:
+        """Return the numbers of a frame's atoms, and count them."""
+        try:
+            numbers = [self.number[name] for name in frame.names.tolist()]
+        except KeyError:
+            for atom, name in enumerate(frame.names.tolist()):
+                self._meet(name, frame, atom)
+            return self.numbers(frame)
+        counts = np.bincount(np.array(numbers, dtype=int), minlength=len(self.met))
+        self.most = np.maximum(np.pad(self.most, (0, len(counts) - len(self.most))), counts)
+        if not isinstance(self.sel, str):
+            self._require_within_sel(frame, counts)
+        return np.array(numbers, dtype=np.int32)
+
+    def _meet(self, name: str, frame: Frame, atom: int) -> None:
+        spellings = {known.upper(): known for known in (*self.met, *(self.given or ()))}
+        known = spellings.get(name.upper(), name)
+        if self.given is not None and known not in self.given:
+            raise ValueError(
+                f"{frame.place}, atom {atom}: {name} is not in the type map {self.given}; add it "
+                "there, or take the atom out of the source"
+            )
+        if known not in self.met:
+            self.met.append(known)
+        self.number[name] = self.met.index(known)
+
+    def _require_within_sel(self, frame: Frame, counts: np.ndarray) -> None:
+        for name, count in zip(self.met, counts.tolist(), strict=True):
+            bound = self.sel[self.given.index(name)]
+            if count > bound:
+                raise ValueError(
+                    f"{frame.place}: {count} atoms of {name}, but sel allows {bound}; raise sel, "
+                    'or let "auto" choose it'
+                )
+
+    def settle(self) -> tuple[list[str], list[int], np.ndarray]:
+        """Return the type map, the slots of each type, and the place in it of each number."""
+        names = self.given or sorted(self.met, key=_atomic_number)
+        renumber = np.array([names.index(name) for name in self.met], dtype=np.int64)
+        most = np.zeros(len(names), dtype=int)
+        most[renumber] = self.most
+        sel = auto_sel(self.sel, most) if isinstance(self.sel, str) else list(self.sel)
+        return names, sel, renumber
+
+
+def _atomic_number(name: str) -> tuple[int, str]:
+    from ase.data import atomic_numbers  # noqa: PLC0415  ASE takes its time
+
+    return atomic_numbers.get(name.capitalize(), len(atomic_numbers)), name
