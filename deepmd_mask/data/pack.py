@@ -137,6 +137,8 @@ def pack(
                 f'preference "{preference}": no frame has {", ".join(rule.missing(types.met))}'
             )
         names, slots, renumber = types.settle()
+        if not sum(slots):
+            raise ValueError("no frame has an atom; look at the sources")
         chosen = _choose(spool.nframes, validation, seed)
         parts = {"train": ~chosen, "validation": chosen} if chosen.any() else {"": ~chosen}
         for part, wanted in parts.items():
@@ -163,9 +165,9 @@ def _labelled(sources: Any, keys: Keys, drop_cell: bool) -> Iterator[Frame]:
     is_one = isinstance(sources, (str, os.PathLike)) or not isinstance(sources, Iterable)
     is_one = is_one or hasattr(sources, "get_chemical_symbols") or hasattr(sources, "get_nframes")
     found_any = False
-    for source in [sources] if is_one else sources:
+    for number, source in enumerate([sources] if is_one else sources):
         found = False
-        for frame in read_frames(source, keys):
+        for frame in read_frames(source, keys, number):
             _require_usable(frame, drop_cell)
             found = found_any = True
             yield frame

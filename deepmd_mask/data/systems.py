@@ -5,6 +5,7 @@ docs/data.md describes the files.
 """
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -255,7 +256,9 @@ def _read_types(path: str, root: DPPath, report: Report) -> np.ndarray | None:
     if not (root / "type.raw").is_file():
         return bad("missing; it names the type of each slot by a number from 0")
     try:
-        values = (root / "type.raw").load_txt(ndmin=1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # NumPy warns of an empty file
+            values = (root / "type.raw").load_txt(ndmin=1)
     except ValueError as error:
         return bad(f"is not a list of numbers ({error}); write one number for each slot")
     if values.ndim != 1 or not np.array_equal(values, np.rint(values)):

@@ -65,8 +65,8 @@ def remove(path: Path) -> None:
     """Remove a file or a folder that need not exist."""
     if path.is_dir():
         shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    elif os.path.lexists(path):
+        path.unlink()
 
 
 def _refuse_to_lose(output: Path, overwrite: bool) -> None:
