@@ -551,20 +551,16 @@ def test_output_that_cannot_be_made(tmp_path):
 
 @pytest.mark.parametrize("set_size", [50, 10**6])
 def test_memory_does_not_grow_with_frames(tmp_path, set_size):
-    """Three times the frames, in small sets or in one, and little more memory."""
+    """More than twice the frames, in small sets or in one, and little more memory."""
     atoms = molecule(["C"] * 600)
     peaks = []
-    for nframes in (120, 360):
+    for nframes in (300, 700):
         tracemalloc.start()
         pack(itertools.repeat(atoms, nframes), tmp_path / str(nframes), set_size=set_size)
+        pack(tmp_path / str(nframes), tmp_path / f"{nframes} again", set_size=set_size)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] < 1.1 * peaks[0] + 20 * 240  # two numbers and a bit for each frame
-    tracemalloc.start()
-    pack(tmp_path / "360", tmp_path / "again", set_size=set_size)
-    unpack(tmp_path / "360", tmp_path / "again.xyz")
-    assert tracemalloc.get_traced_memory()[1] < 0.6 * 360 * 600 * 64
-    tracemalloc.stop()
+    assert peaks[1] < 1.1 * peaks[0] + 20 * 400  # two numbers and a bit for each frame
 
 
 # ---- Commands ------------------------------------------------------------------------------------
