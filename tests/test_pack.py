@@ -313,7 +313,7 @@ REFUSED = {
     "the energy is nan": {"sources": with_nan("energy")},
     "atom 1: the position is": {"sources": with_nan("positions")},
     "atom 1: the force is": {"sources": with_nan("forces")},
-    "no frame has FE": {"preference": "element:FE"},
+    "the preference names FE, which no frame has": {"preference": "element:FE"},
     'preference "element" is none of': {"preference": "element"},
     'preference "within:x:ZN" is none of': {"preference": "within:x:ZN"},
     "there is no per-atom array w": {"preference": "array:w"},
@@ -500,17 +500,19 @@ def add_or_die(*arguments):
         os.kill(os.getpid(), signal.SIGKILL)
     add(*arguments)
 SystemWriter.add = add_or_die
-pack(*sys.argv[1:], set_size=1)
+pack(*sys.argv[1:3], set_size=1, validation=int(sys.argv[3]))
 """
 
 
-def test_killed_run_leaves_nothing_that_looks_complete(tmp_path):
+@pytest.mark.parametrize("validation", [0, 1])
+def test_killed_run_leaves_nothing_that_looks_complete(tmp_path, validation):
     pack(FRAMES, tmp_path / "source")
     command = [sys.executable, "-c", KILLED, tmp_path / "source", tmp_path / "out/system"]
+    command.append(str(validation))
     assert subprocess.run(command, cwd=tmp_path, check=False).returncode == -signal.SIGKILL
     left = list((tmp_path / "out").iterdir())
     assert [path.name.startswith(".system.") for path in left] == [True]
-    assert (left[0] / "set.001").is_dir(), "it was killed too early to test anything"
+    assert len(list(left[0].rglob("set.*"))) == 2, "it was killed too early to test anything"
     assert reader.systems_in(tmp_path / "out") == [str(tmp_path / "out")]  # none is in it
     pack(FRAMES, tmp_path / "out/system")
     require_frames(tmp_path / "out/system", FRAMES)

@@ -24,7 +24,7 @@ def put_in_place(output: Path, overwrite: bool) -> Iterator[Path]:
     """Give a path beside the output, and rename it to the output when all went well.
 
     Otherwise it is removed. What a killed process leaves has a name that begins with a dot and
-    lacks ``type.raw`` (SystemWriter writes it last), so that nobody takes it for a system.
+    lacks ``type.raw``, which SystemWriter writes when all is there: nobody takes it for a system.
 
     Parameters
     ----------
@@ -142,11 +142,13 @@ class SystemWriter:
         return self
 
     def __exit__(self, error: object, *_: object) -> None:
-        """Write what is left and, if all went well, the files that make it a system."""
+        """Write what is left, if all went well, and close the files."""
         with self.stack:
-            if error is not None:
-                return
-            self._flush()
+            if error is None:
+                self._flush()
+
+    def complete(self) -> None:
+        """Write the files that make it a system; when all others are there."""
         np.savetxt(self.folder / "type_map.raw", self.type_map, fmt="%s", encoding="utf-8")
         (self.folder / "nopbc").touch()
         np.savetxt(self.folder / "type.raw", self.types, fmt="%d")
