@@ -242,6 +242,14 @@ def test_frame_without_atoms(tmp_path):
     assert (finding.level, finding.code, finding.frame) == ("warning", "no-atom", 1)
 
 
+def test_hdf5(tmp_path, system):
+    setting("aparam", {4: 0.9})(system)
+    group = helpers.write_hdf5(tmp_path / "all.hdf5", system)
+    for path in (group, tmp_path / "all.hdf5"):
+        (finding,) = check(path).findings
+        assert (finding.code, finding.system, finding.frame) == ("mask", group, 1)
+
+
 def test_repeated_frames(tmp_path):
     """Also in another system, with other slots, another type map and another order of atoms."""
     first = helpers.write_system(tmp_path / "first", FRAMES.take(slice(0, 20)))

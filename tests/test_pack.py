@@ -258,6 +258,14 @@ def test_sources_in_any_mix(tmp_path):
             np.testing.assert_array_equal(require[key], reference[key])
 
 
+def test_hdf5(tmp_path):
+    packed = pack(FRAMES, tmp_path / "a")
+    group = helpers.write_hdf5(tmp_path / "all.hdf5", tmp_path / "a")
+    pack(group, tmp_path / "b", type_map=packed.type_map)
+    same_files(tmp_path / "a", tmp_path / "b")
+    assert unpack(group, tmp_path / "c.xyz") == 3
+
+
 def test_format_of_dpdata(tmp_path):
     """A format with a slash is dpdata's."""
     pack(FRAMES[:1], tmp_path / "a")
