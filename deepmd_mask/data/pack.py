@@ -119,7 +119,8 @@ def pack(
     types = Types(type_map, sel)
     hidden = None if progress else True  # None: hidden unless there is a terminal
     output = Path(output)
-    with put_in_place(output, overwrite) as folder, Spool(output.absolute().parent) as spool:
+    room = output.absolute().parent
+    with put_in_place(output, overwrite, folder=True) as folder, Spool(room) as spool:
         bar = tqdm(frames, "reading", unit=" frames", disable=hidden)
         atoms, without = _read(bar, rule, types, factors, spool)
         names, slots, renumber = types.settle()

@@ -20,7 +20,7 @@ VIRTUAL_SPACING = 100.0  # Å
 
 
 @contextmanager
-def put_in_place(output: Path, overwrite: bool) -> Iterator[Path]:
+def put_in_place(output: Path, overwrite: bool, folder: bool) -> Iterator[Path]:
     """Give a path beside the output, and rename it to the output when all went well.
 
     Otherwise it is removed. What a killed process leaves has a name that begins with a dot and
@@ -29,9 +29,12 @@ def put_in_place(output: Path, overwrite: bool) -> Iterator[Path]:
     Parameters
     ----------
     output
-        A file or a folder; the one that is made decides.
+        Path of what is to be there in the end.
     overwrite
-        Whether what exists may be replaced. A folder must hold masked systems and nothing else.
+        Whether what exists may be replaced: a file by a file, a folder by a folder, if it holds
+        masked systems and nothing else.
+    folder
+        Whether it is a folder.
 
     Raises
     ------
@@ -40,7 +43,7 @@ def put_in_place(output: Path, overwrite: bool) -> Iterator[Path]:
     OSError
         If something cannot be written, a full disk for example.
     """
-    _refuse_to_lose(output, overwrite)
+    _refuse_to_lose(output, overwrite, folder)
     part = output.with_name(f".{output.name}.{uuid.uuid4().hex[:8]}.partial")
     old = part.with_suffix(".old")
     try:
@@ -69,12 +72,15 @@ def remove(path: Path) -> None:
         path.unlink()
 
 
-def _refuse_to_lose(output: Path, overwrite: bool) -> None:
+def _refuse_to_lose(output: Path, overwrite: bool, folder: bool) -> None:
     if not os.path.lexists(output):
         return
     if not overwrite:
         raise FileExistsError(f"{output} exists; choose another name, or ask to overwrite it")
-    if not output.is_dir():
+    if output.is_dir() != folder:
+        kind = "a file" if folder else "a folder"
+        raise FileExistsError(f"{output} is {kind}; choose another name")
+    if not folder:
         return
     foreign = [
         path
