@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The command ``dp-mask``. Each command parses its options and calls one function."""
 
+import sys
 from pathlib import Path
 
 import click
@@ -20,7 +21,7 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="deepmd-mask")
 def main() -> None:
-    """Data and models for Deep Potentials whose atoms change from frame to frame (se_a_mask)."""
+    """Serve Deep Potentials whose atoms change from frame to frame (se_a_mask)."""
 
 
 @main.command("plugin-path")
@@ -32,3 +33,107 @@ def plugin_path() -> None:
         export DP_PLUGIN_PATH=$(dp-mask plugin-path)
     """
     click.echo(Path(__file__).parent / "libdeepmd_mask.so")
+
+
+def _split(text: str | None) -> list[str] | None:
+    return None if text is None else [part.strip() for part in text.split(",")]
+
+
+def _read_sel(context: click.Context, option: click.Parameter, text: str) -> str | list[int]:
+    if text.startswith("auto"):
+        return text
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise click.BadParameter("write auto, auto:1.2, or numbers with commas") from None
+
+
+@main.command()
+@click.argument("sources", nargs=-1, required=True)
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path))
+@click.option("--type-map", metavar="H,C,…", help="Names of the types; default: by atomic number.")
+@click.option(
+    "--sel",
+    default="auto",
+    callback=_read_sel,
+    show_default=True,
+    metavar="AUTO|N,N,…",
+    help="Slots of each type; auto, or auto:1.2, as in an input.",
+)
+@click.option(
+    "--preference",
+    default="all",
+    show_default=True,
+    help="all, element:ZN,S, within:2.8:ZN (Å), or array:NAME of the sources.",
+)
+@click.option("--validation", type=float, default=0, help="Frames for it: a fraction or a number.")
+@click.option("--seed", default=0, show_default=True, help="Of the choice of these frames.")
+@click.option("--energy-unit", default="eV", show_default=True, help="Of the sources.")
+@click.option(
+    "--force-unit", default="eV/Å", show_default=True, help="Of the sources, as hartree/bohr."
+)
+@click.option("--energy-key", default="energy", show_default=True, help="Name in the sources.")
+@click.option("--forces-key", default="forces", show_default=True, help="Name in the sources.")
+@click.option(
+    "--precision", type=click.Choice(["float64", "float32"]), default="float64", show_default=True
+)
+@click.option(
+    "--set-size", type=click.IntRange(1), default=2000, show_default=True, help="Frames of a set."
+)
+@click.option("--drop-cell", is_flag=True, help="Take periodic sources as if they were not.")
+@click.option("--overwrite", is_flag=True, help="Replace an output that exists.")
+def pack(sources: tuple[str, ...], type_map: str | None, **options: object) -> None:
+    """Pack frames of any composition into a masked system.
+
+    SOURCES are files that ASE reads, systems of DeePMD-kit or folders of such, or FORMAT:PATH
+    with a format of ASE or dpdata, as in vasp/outcar:run1/OUTCAR.
+    """
+    from . import data  # noqa: PLC0415
+
+    packed = data.pack(sources, type_map=_split(type_map), progress=True, **options)
+    for system, nframes in packed.systems.items():
+        click.echo(f"{system}: {nframes} frames")
+    click.echo(f"real atoms in a frame: {packed.atoms[0]} to {packed.atoms[1]}")
+    click.echo(f"type_map: {','.join(packed.type_map)}")
+    click.echo(f"sel: {','.join(map(str, packed.sel))}")
+    if packed.without_preference:
+        click.echo(f"frames in which no atom is preferred: {packed.without_preference}")
+
+
+@main.command()
+@click.argument("systems", nargs=-1, required=True)
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path))
+@click.option("--overwrite", is_flag=True, help="Replace a file that exists.")
+def unpack(systems: tuple[str, ...], output: Path, overwrite: bool) -> None:
+    """Write the real atoms of masked systems to extended XYZ.
+
+    SYSTEMS are masked systems or folders of such.
+    """
+    from . import data  # noqa: PLC0415
+
+    nframes = data.unpack(systems, output, overwrite=overwrite, progress=True)
+    click.echo(f"{output}: {nframes} frames")
+
+
+@main.command()
+@click.argument("systems", nargs=-1)
+@click.option(
+    "--input", "input_file", type=click.Path(), help="Input of dp train; its systems, too."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Print all findings of a kind, not just ten."
+)
+def check(systems: tuple[str, ...], input_file: str, as_json: bool, everything: bool) -> None:
+    """Find in masked systems what will go wrong in training.
+
+    SYSTEMS are masked systems or folders of such. The exit status is 1 if there are errors, 0 if
+    there are only warnings or none.
+    """
+    from . import data  # noqa: PLC0415
+
+    if not systems and input_file is None:
+        raise click.UsageError("name a system, or an input with --input")
+    checked = data.check(systems, input_file, progress=not as_json)
+    click.echo(checked.as_json() if as_json else checked.as_text(None if everything else 10))
+    sys.exit(checked.errors > 0)

@@ -18,9 +18,9 @@ from deepmd.tf.utils.graph import (
 from deepmd.utils.data_system import DeepmdDataSystem
 
 from . import ops
+from .data.training import auto_sel, scan_systems
 from .embedding_net import NetShape, Seed, Table, net_variables, tabulate
 from .real_atoms import RealAtoms
-from .systems import auto_sel, scan_systems
 
 log = logging.getLogger("deepmd.mask")  # shown as DeePMD-kit's own messages are
 
@@ -372,9 +372,9 @@ class DescrptMask(DescrptSe):
         """
         if not min_nbor_dist > 0 or not np.isfinite(min_nbor_dist):
             msg = (
-                f"se_a_mask: the model says that the shortest distance between two atoms is "
-                f"{min_nbor_dist}, so its table has no end. Models that the built-in se_a_mask froze "
-                "say so: turn them into one of this package with dp-mask convert --compress"
+                "se_a_mask: the model says that the shortest distance between two atoms is "
+                f"{min_nbor_dist}, so its table has no end. Models that the built-in se_a_mask "
+                "froze say so: turn them into one of this package with dp-mask convert --compress"
             )
             raise ValueError(msg)
         self.init_variables(graph, graph_def, suffix)

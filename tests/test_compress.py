@@ -64,11 +64,8 @@ def test_dp_test_and_model_devi_run_it(models):
     home, _, _ = models
     output = run_dp(["test", "-m", "one_side/compressed.pb", "-s", "system"], home)
     assert "Force  RMSE" in output
-    run_dp(
-        ["model-devi", "-m", "one_side/compressed.pb", "gelu/compressed.pb", "-s", "system"]
-        + ["-o", "devi.out"],
-        home,
-    )
+    models = ["one_side/compressed.pb", "gelu/compressed.pb"]
+    run_dp(["model-devi", "-m", *models, "-s", "system", "-o", "devi.out"], home)
     assert len(np.loadtxt(home / "devi.out")) == 3
 
 

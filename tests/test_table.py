@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The table that a compressed model has in the place of its embedding nets."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import reference
@@ -49,7 +51,7 @@ def first_X(nets, s, table=None):
 def test_panels_of_each_net_cover_the_interval_without_gaps():
     first, panels, C = tabulate(random_nets("tanh"), 0.0, 2.0)
     assert C.shape == (first[-1], 16, NEURON[-1])
-    for low, high in zip(first, first[1:], strict=False):
+    for low, high in pairwise(first):
         middle, half_width = panels[low:high].T
         assert middle[0] - half_width[0] == pytest.approx(0.0, abs=1e-12)
         assert middle[-1] + half_width[-1] == pytest.approx(2.0)

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Masked systems: made, read, checked. Nothing here needs TensorFlow, but an input's options."""
+
+from .check import Checked, check
+from .findings import Finding
+from .pack import Packed, pack
+from .statistics import Statistics
+from .systems import Chunk, System, open_system
+from .training import Summary, scan_systems
+from .unpack import unpack
+
+__all__ = [
+    "Checked",
+    "Chunk",
+    "Finding",
+    "Packed",
+    "Statistics",
+    "Summary",
+    "System",
+    "check",
+    "open_system",
+    "pack",
+    "scan_systems",
+    "unpack",
+]

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Packs frames of any composition into masked systems."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from .preferences import Preference
+from .sources import Frame, Keys, read_frames
+from .spool import Spool
+from .types import Types
+from .writer import SystemWriter, put_in_place
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What has been written.
+
+    Attributes
+    ----------
+    systems
+        Path of each system and its number of frames.
+    type_map
+        Names of the types.
+    sel
+        Slots of each type.
+    atoms
+        The smallest and the largest number of real atoms in a frame.
+    without_preference
+        Number of frames in which no atom is preferred.
+    """
+
+    systems: dict[str, int]
+    type_map: list[str]
+    sel: list[int]
+    atoms: tuple[int, int]
+    without_preference: int
+
+
+def pack(
+    sources: Any,
+    output: str | os.PathLike,
+    *,
+    type_map: Sequence[str] | None = None,
+    sel: Sequence[int] | str = "auto",
+    preference: str = "all",
+    validation: float = 0,
+    seed: int = 0,
+    energy_unit: str = "eV",
+    force_unit: str = "eV/Å",
+    energy_key: str = "energy",
+    forces_key: str = "forces",
+    precision: str = "float64",
+    set_size: int = 2000,
+    drop_cell: bool = False,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> Packed:
+    """Write a masked system, or one for training and one for validation.
+
+    Parameters
+    ----------
+    sources
+        One source or several, in any mix; ``read_frames`` says which there are.
+    output
+        Folder of the system, or of the systems ``train`` and ``validation``.
+    type_map
+        Names of the types; capital letters need not agree with the sources. Without it, elements
+        by atomic number, then other names by alphabet, as the sources spell them.
+    sel
+        Slots of each type in the order of the type map, which must be given then. Or "auto" or
+        "auto:f", which has the meaning that it has in an input, of the frames packed here.
+    preference
+        Which atoms have weight 1 in atom_pref.npy: "all", "element:ZN,S", "within:2.8:ZN" (Å; the
+        element itself, too). Or "array:NAME", for weights from a per-atom array of the sources.
+    validation
+        Frames for validation: a fraction below 1 or a number; 0 for no split.
+    seed
+        Of the choice of these frames.
+    energy_unit, force_unit
+        Of the sources, as "hartree" and "hartree/bohr". The system is in eV and eV/Å.
+    energy_key, forces_key
+        Names of the labels in files that ASE reads.
+    precision
+        "float64" or "float32"; energies are always float64.
+    set_size
+        Frames of a set.
+    drop_cell
+        Take periodic sources as if they were not.
+    overwrite
+        Replace an output that exists.
+    progress
+        Show progress bars if the standard error is a terminal.
+
+    Returns
+    -------
+    Packed
+        What was written.
+
+    Raises
+    ------
+    ValueError
+        Naming source, frame and atom, if something cannot be packed.
+    OSError
+        If the output exists or cannot be written. Nothing is left of it then.
+    """
+    if precision not in ("float64", "float32"):
+        raise ValueError(f'precision is "{precision}"; it must be float64 or float32')
+    if set_size < 1:
+        raise ValueError(f"the set size is {set_size}; it must be at least 1")
+    rule = Preference.parse(preference)
+    frames = _labelled(sources, Keys(energy_key, forces_key, rule.array), drop_cell)
+    factors = _factors(energy_unit, force_unit)
+    types = Types(type_map, sel)
+    hidden = None if progress else True  # None: hidden unless there is a terminal
+    output = Path(output)
+    room = output.absolute().parent
+    with put_in_place(output, overwrite, folder=True) as folder, Spool(room) as spool:
+        bar = tqdm(frames, "reading", unit=" frames", disable=hidden)
+        atoms, without = _read(bar, rule, types, factors, spool)
+        names, slots, renumber = types.settle()
+        parts = _split(spool.nframes, validation, seed)
+        writers = []
+        for part, wanted in parts.items():
+            nframes = int(wanted.sum())
+            writers.append(SystemWriter(folder / part, names, slots, nframes, set_size, precision))
+            bar = tqdm(spool, f"writing {part}", spool.nframes, unit=" frames", disable=hidden)
+            with writers[-1] as writer:
+                for (kinds, *rest), take in zip(bar, wanted, strict=True):
+                    if take:
+                        writer.add(renumber[kinds], *rest)
+        for writer in writers:
+            writer.complete()
+    systems = {str(output / part): int(wanted.sum()) for part, wanted in parts.items()}
+    return Packed(systems, names, slots, atoms, without)
+
+
+def _read(
+    frames: Iterable[Frame],
+    rule: Preference,
+    types: Types,
+    factors: tuple[float, float],
+    spool: Spool,
+) -> tuple[tuple[int, int], int]:
+    """Read all frames.
+
+    Returns
+    -------
+    tuple of int
+        The smallest and the largest number of atoms in a frame.
+    int
+        Number of frames without a preferred atom.
+    """
+    least, most, without = np.inf, 0, 0
+    for frame in frames:
+        weights = rule.weights(frame)
+        spool.add(
+            types.numbers(frame),
+            frame.positions,
+            frame.energy * factors[0],
+            frame.forces * factors[1],
+            weights,
+        )
+        least, most = min(least, len(weights)), max(most, len(weights))
+        without += not weights.any()
+    missing = rule.missing(types.met)
+    if missing:
+        raise ValueError(f"the preference names {', '.join(missing)}, which no frame has")
+    if most == 0:
+        raise ValueError("no frame has an atom; look at the sources")
+    return (int(least), most), without
+
+
+def _factors(energy_unit: str, force_unit: str) -> tuple[float, float]:
+    if (energy_unit, force_unit) == ("eV", "eV/Å"):
+        return 1.0, 1.0
+    from .units import energy_factor, force_factor  # noqa: PLC0415  ASE takes its time
+
+    return energy_factor(energy_unit), force_factor(force_unit)
+
+
+def _labelled(sources: Any, keys: Keys, drop_cell: bool) -> Iterator[Frame]:
+    """Yield the frames of all sources that can be packed, or raise an error."""
+    is_one = isinstance(sources, (str, os.PathLike)) or not isinstance(sources, Iterable)
+    is_one = is_one or hasattr(sources, "get_chemical_symbols") or hasattr(sources, "get_nframes")
+    found_any = False
+    for number, source in enumerate([sources] if is_one else sources):
+        found = False
+        for frame in read_frames(source, keys, number):
+            _require_usable(frame, drop_cell)
+            found = found_any = True
+            yield frame
+        if not found:
+            raise ValueError(f"source {source}: there is no frame in it")
+    if not found_any:
+        raise ValueError("there is no source; name a file, a folder or an object with frames")
+
+
+def _require_usable(frame: Frame, drop_cell: bool) -> None:
+    if frame.periodic and not drop_cell:
+        raise ValueError(
+            f"{frame.place}: it is periodic, and se_a_mask knows no periodic images. Cut out the "
+            "region with whole molecules; if the frames are that already, drop the cell "
+            "(--drop-cell)"
+        )
+    if not np.isfinite(frame.energy):
+        raise ValueError(f"{frame.place}: the energy is {frame.energy}; take the frame out")
+    for name, array in {"position": frame.positions, "force": frame.forces}.items():
+        for atom in np.flatnonzero(~np.isfinite(array).all(axis=1))[:1].tolist():
+            raise ValueError(
+                f"{frame.place}, atom {atom}: the {name} is {array[atom].tolist()}, not finite; "
+                "take the frame out"
+            )
+
+
+def _split(nframes: int, validation: float, seed: int) -> dict[str, np.ndarray]:
+    """Tell for each system, by name, which frames are in it, [nframes]."""
+    count = max(1, round(validation * nframes)) if 0 < validation < 1 else int(validation)
+    if count != validation and not 0 < validation < 1:
+        raise ValueError(f"validation is {validation}; give a fraction below 1, or a whole number")
+    if not 0 <= count < nframes:
+        raise ValueError(
+            f"{count} of {nframes} frames are wanted for validation; at least one must be left"
+        )
+    chosen = np.zeros(nframes, dtype=bool)
+    chosen[np.random.default_rng(seed).permutation(nframes)[:count]] = True
+    return {"train": ~chosen, "validation": chosen} if count else {"": ~chosen}

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Which atoms' forces count: the weights in atom_pref.npy."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .sources import Frame
+
+_FORMS = "all, element:ZN,S (elements), within:2.8:ZN (Å, elements), array:NAME"
+
+
+@dataclass(frozen=True)
+class Preference:
+    """A rule for weights.
+
+    Attributes
+    ----------
+    kind
+        "all", "element", "within" or "array".
+    elements
+        In capital letters, of "element" and "within".
+    distance
+        In Å, of "within".
+    array
+        Name of the per-atom array of the sources.
+    """
+
+    kind: str
+    elements: tuple[str, ...] = ()
+    distance: float = 0.0
+    array: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Preference":
+        """Read "all", "element:ZN,S", "within:2.8:ZN" or "array:NAME".
+
+        Raises
+        ------
+        ValueError
+            If the text is none of these.
+        """
+        kind, _, rest = text.partition(":")
+        if text == "all":
+            return cls("all")
+        if kind == "array" and rest:
+            return cls("array", array=rest)
+        distance, _, elements = rest.rpartition(":")
+        names = tuple(name.strip().upper() for name in elements.split(",") if name.strip())
+        if kind == "element" and names and not distance:
+            return cls("element", names)
+        try:
+            if kind == "within" and names and float(distance) >= 0:
+                return cls("within", names, float(distance))
+        except ValueError:
+            pass
+        raise ValueError(f'preference "{text}" is none of: {_FORMS}')
+
+    def weights(self, frame: Frame) -> np.ndarray:
+        """Return the weights of a frame's atoms, [natoms].
+
+        Raises
+        ------
+        ValueError
+            If the frame's array is missing, or holds other than numbers that are not negative.
+        """
+        if self.kind == "all":
+            return np.ones(len(frame.names))
+        if self.kind == "array":
+            return _of_array(frame, self.array)
+        chosen = np.isin(np.char.upper(frame.names.astype(str)), self.elements)
+        if self.kind == "within":
+            chosen = _near(frame.positions, chosen, self.distance)
+        return chosen.astype(np.float64)
+
+    def missing(self, names: Sequence[str]) -> list[str]:
+        """Return the elements of the rule that are not among the names."""
+        there = {name.upper() for name in names}
+        return [element for element in self.elements if element not in there]
+
+
+def _near(positions: np.ndarray, centres: np.ndarray, distance: float) -> np.ndarray:
+    """Tell which atoms are at most so far from a centre; centres are, too."""
+    near = centres.copy()
+    for centre in positions[centres]:
+        near |= np.linalg.norm(positions - centre, axis=1) <= distance
+    return near
+
+
+def _of_array(frame: Frame, name: str) -> np.ndarray:
+    values = frame.arrays.get(name)
+    if values is None:
+        raise ValueError(f"{frame.place}: there is no per-atom array {name} for the preference")
+    values = np.asarray(values)
+    if values.shape != (len(frame.names),) or values.dtype.kind not in "fiub":
+        raise ValueError(
+            f"{frame.place}: array {name} has the shape {values.shape} and the dtype "
+            f"{values.dtype}; a preference is one number for each of the {len(frame.names)} atoms"
+        )
+    values = values.astype(np.float64)
+    for atom in np.flatnonzero(~((values >= 0) & np.isfinite(values)))[:1].tolist():
+        raise ValueError(
+            f"{frame.place}, atom {atom}: preference {values[atom]:g} in array {name}; it must be "
+            "0 or a positive number"
+        )
+    return values

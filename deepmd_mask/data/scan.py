@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The rules of a masked system, for ``dp train`` beforehand and for ``dp-mask check``.
+
+docs/data.md lists them. An error is what training cannot use; a warning is what it can use and
+what is probably not meant.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._kernels import RealAtoms
+from .findings import Finding, Report, refuse
+from .systems import Chunk, System, open_system
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a model and its loss ask of their data.
+
+    Attributes
+    ----------
+    type_map
+        Of the model; None for the systems' own types as they are.
+    sel
+        Bound on the real atoms of each type; "auto" or "auto:f" for one that the training data
+        set; None for no bound.
+    required
+        Keys of arrays without which training stops.
+    used
+        Keys of arrays without which a part of the loss is left out.
+    by_input
+        Whether an input says so. If not, the model may still have any type map.
+    """
+
+    type_map: tuple[str, ...] | None = None
+    sel: tuple[int, ...] | str | None = None
+    required: tuple[str, ...] = ("coord", "aparam")
+    used: tuple[str, ...] = ("energy", "force", "atom_pref")
+    by_input: bool = False
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """A chunk whose real atoms are in order, frames that are not left out.
+
+    Attributes
+    ----------
+    chunk
+        As read.
+    frames
+        [n] number within its set of each frame.
+    counts
+        [n, ntypes] real atoms of each type, as the model numbers them.
+    min_distance
+        The shortest distance between two real atoms; infinite if no frame has two.
+    """
+
+    chunk: Chunk
+    frames: np.ndarray
+    counts: np.ndarray
+    min_distance: float
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What is left of a system when its frames have been looked through.
+
+    Attributes
+    ----------
+    system
+        The system.
+    min_distance
+        The shortest distance between two real atoms; infinite if no frame has two.
+    counts
+        [nframes, ntypes] real atoms of each type, as the model numbers them.
+    places
+        Set and number within it of each frame.
+    """
+
+    system: System
+    min_distance: float
+    counts: np.ndarray
+    places: list[tuple[str, int]]
+
+
+def scan_system(
+    path: str,
+    wanted: Wanted,
+    report: Report = refuse,
+    visit: Callable[[System, Scanned], None] | None = None,
+) -> Scan | None:
+    """Look through one system, but for sel.
+
+    Parameters
+    ----------
+    path
+        Of the system.
+    wanted
+        What the model asks of it.
+    report
+        Is told what is wrong.
+    visit
+        Is shown the frames that are in order.
+
+    Returns
+    -------
+    Scan
+        None if the system cannot be read.
+    """
+    system = open_system(path, wanted.required, report=report)
+    if system is None:
+        return None
+    _check_labels_there(system, wanted, report)
+    _check_order(system, report)
+    if system.periodic:
+        message = (
+            "is periodic: it has no file nopbc. se_a_mask knows no periodic images; cut out the "
+            "region with whole molecules and add an empty file nopbc"
+        )
+        report(Finding("error", "periodic", system.path, message))
+    numbers = _numbers_in_model(system, wanted.type_map, report)
+    if numbers is None:
+        return None
+    ntypes = len(wanted.type_map or numbers)
+    shortest, counts, places = np.inf, [], []
+    for chunk in system.chunks():
+        for scanned in sound_frames(system, chunk, numbers, ntypes, report):
+            _check_labels(system, scanned.chunk, report)
+            shortest = min(shortest, scanned.min_distance)
+            counts.append(scanned.counts)
+            places += [(chunk.set_name, frame) for frame in scanned.frames.tolist()]
+            if visit:
+                visit(system, scanned)
+    if not counts:
+        counts = [np.zeros((0, ntypes), dtype=int)]
+    return Scan(system, shortest, np.concatenate(counts), places)
+
+
+def _numbers_in_model(
+    system: System, type_map: tuple[str, ...] | None, report: Report
+) -> np.ndarray | None:
+    """Return the number in the model of each type of the system."""
+    if system.names is None:
+        message = "is missing; types are taken as the model's own numbers, whatever they mean there"
+        report(Finding("warning", "type-map", system.path, message, "type_map.raw"))
+        return np.arange(len(type_map) if type_map else int(system.types.max()) + 1)
+    if type_map is None:
+        return np.arange(len(system.names))
+    for name in system.names:
+        if name not in type_map:
+            message = f"{name} is not in the model's type_map {list(type_map)}; " + (
+                "mind capital letters" if name.upper() in map(str.upper, type_map) else
+                "add it there, and to sel"
+            )  # fmt: skip
+            report(Finding("error", "type-map", system.path, message, "type_map.raw"))
+            return None
+    return np.array([type_map.index(name) for name in system.names])
+
+
+def sound_frames(
+    system: System, chunk: Chunk, numbers: np.ndarray, ntypes: int, report: Report = refuse
+) -> Iterator[Scanned]:
+    """Yield those frames whose mask, types and coordinates the kernels take.
+
+    Parameters
+    ----------
+    system
+        The system.
+    chunk
+        Frames of it.
+    numbers
+        Number in the model of each type of the system.
+    ntypes
+        Number of types of the model.
+    report
+        Is told what is wrong with the other frames.
+
+    Raises
+    ------
+    ValueError
+        Naming system, set, frame and atom, if something is wrong and report is the default.
+    """
+    # -1 and what is outside stay as they are: the kernel complains, if need be.
+    outside = (chunk.types < 0) | (chunk.types >= len(numbers))
+    types = np.where(outside, chunk.types, numbers[np.where(outside, 0, chunk.types)])
+    types = types.astype(np.int32)
+
+    def scanned(part: Chunk, atoms: RealAtoms) -> Scanned:
+        counts = np.diff(atoms.first).reshape(ntypes, len(part)).T
+        frames = np.arange(part.first, part.first + len(part))
+        return Scanned(part, frames, counts, atoms.min_distance)
+
+    try:
+        yield scanned(chunk, RealAtoms(chunk.coord, types, chunk.mask, ntypes))
+        return
+    except ValueError:
+        pass  # one frame after the other tells which
+    for frame in range(len(chunk)):
+        part = chunk.take(slice(frame, frame + 1))
+        try:
+            atoms = RealAtoms(part.coord, types[frame : frame + 1], part.mask, ntypes)
+        except ValueError as error:
+            report(_of_kernel(system, part, str(error)))
+        else:
+            yield scanned(part, atoms)
+
+
+# How the messages of op/real_atoms.cc begin, which rule that is, and whose array is wrong.
+_KERNEL_RULES = {
+    "mask value": ("mask", "aparam"),
+    "type": ("types", "real_atom_types"),
+    "coordinate": ("coord", "coord"),
+    "at the same point": ("coincident", "coord"),
+}
+
+
+def _of_kernel(system: System, part: Chunk, text: str) -> Finding:
+    """Make a finding of what the kernel says of a single frame."""
+    atom, message = re.fullmatch(r"frame 0, atom (\d+): (.*)", text).groups()
+    code, key = next(rule for start, rule in _KERNEL_RULES.items() if message.startswith(start))
+    in_set = key in next(s for s in system.sets if s.name == part.set_name).arrays
+    file = f"{part.set_name}/{key}.npy" if in_set else "type.raw"
+    return Finding("error", code, system.path, message, file, part.first, int(atom))
+
+
+# ---- What training can do without ----------------------------------------------------------------
+
+
+def _check_order(system: System, report: Report) -> None:
+    for atom in (np.flatnonzero(np.diff(system.types) < 0)[:1] + 1).tolist():
+        message = (
+            f"type {system.types[atom]} comes after type {system.types[atom - 1]}; by convention "
+            "the slots are sorted by type, and programs that cut them into types rely on it"
+        )
+        report(Finding("warning", "type-order", system.path, message, "type.raw", atom=atom))
+
+
+def _check_labels_there(system: System, wanted: Wanted, report: Report) -> None:
+    for part in system.sets:
+        for key in wanted.used:
+            if not (part.folder / f"{key}.npy").is_file():
+                message = "is missing; without it a loss on it is left out for these frames"
+                file = f"{part.name}/{key}.npy"
+                report(Finding("warning", "missing-file", system.path, message, file))
+
+
+# ---- Labels --------------------------------------------------------------------------------------
+
+
+def _check_labels(system: System, chunk: Chunk, report: Report) -> None:
+    """Check energies, forces and preferences; one finding for each rule and frame."""
+    virtual = chunk.mask == 0
+
+    def tell(level: str, code: str, key: str, wrong: np.ndarray, message: Callable) -> None:
+        """Report each frame in which something is wrong, [n] or [n, nslots]."""
+        for frame in np.flatnonzero(wrong.reshape(len(chunk), -1).any(axis=1)).tolist():
+            atom = int(np.argmax(wrong[frame])) if wrong.ndim == 2 else None
+            place = f"{chunk.set_name}/{key}.npy", chunk.first + frame, atom
+            report(Finding(level, code, system.path, message(frame, atom), *place))
+
+    if chunk.energy is not None:
+        bad = ~np.isfinite(chunk.energy)
+        tell("error", "label", "energy", bad, lambda f, _:
+             f"energy is {chunk.energy[f]}, not a finite number; take the frame out")  # fmt: skip
+    if chunk.force is not None:
+        bad = ~np.isfinite(chunk.force).all(axis=2)
+        tell("error", "label", "force", bad, lambda f, a:
+             f"force is {_vector(chunk.force[f, a])}, not finite; take the frame out"
+             + (" or set the force to 0, as the atom is virtual" if virtual[f, a] else "")
+             )  # fmt: skip
+        bad = virtual & chunk.force.any(axis=2) & ~bad
+        tell("warning", "virtual-force", "force", bad, lambda f, a:
+             f"force {_vector(chunk.force[f, a])} on a virtual atom; set it to 0, or the mask to 1 "
+             "if the atom is real")  # fmt: skip
+    if chunk.preference is not None:
+        bad = ~(chunk.preference >= 0) | np.isinf(chunk.preference)
+        tell("error", "preference", "atom_pref", bad, lambda f, a:
+             f"preference is {chunk.preference[f, a]:g}; it must be 0 or a positive number"
+             )  # fmt: skip
+        bad = virtual & (chunk.preference != 0) & ~bad
+        tell("warning", "virtual-preference", "atom_pref", bad, lambda f, a:
+             f"preference {chunk.preference[f, a]:g} of a virtual atom; set it to 0, or the mask "
+             "to 1 if the atom is real")  # fmt: skip
+
+
+def _vector(values: Iterable[float]) -> str:
+    return "(" + ", ".join(f"{value:g}" for value in values) + ")"

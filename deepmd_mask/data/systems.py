@@ -1,0 +1,359 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Reads systems of DeePMD-kit, some frames at a time: masked, plain and mixed ones.
+
+docs/data.md describes the files.
+"""
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from deepmd.common import expand_sys_str
+from deepmd.utils.path import DPH5Path, DPPath
+
+from .findings import Finding, Report, refuse
+
+SLOTS_AT_ONCE = 1 << 16  # some 8 MB for all arrays of a chunk
+
+# Numbers of each slot, or of each frame, in the files of a set; and what to say if one is missing.
+_PER_SLOT = {"coord": 3, "force": 3, "aparam": 1, "atom_pref": 1, "real_atom_types": 1}
+_PER_FRAME = {"energy": 1}
+_MEANING = {"aparam": "1 for real atoms, 0 for virtual ones", "atom_pref": "weights of forces"}
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some frames of a set. What the system has no file of is None.
+
+    Attributes
+    ----------
+    set_name
+        Name of the set, as ``set.000``.
+    first
+        Number of the first frame within its set.
+    types
+        [nframes, nslots] index into the system's names; -1 for no type, which mixed systems have.
+    mask
+        [nframes, nslots] 1 for a real atom, 0 for a virtual one; in a system without mask
+        whatever has a type is real.
+    coord
+        [nframes, nslots, 3]
+    energy
+        [nframes]
+    force
+        [nframes, nslots, 3]
+    preference
+        [nframes, nslots]
+    others
+        Further arrays [nframes, nslots], by name.
+    """
+
+    set_name: str
+    first: int
+    types: np.ndarray
+    mask: np.ndarray
+    coord: np.ndarray
+    energy: np.ndarray | None = None
+    force: np.ndarray | None = None
+    preference: np.ndarray | None = None
+    others: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return len(self.mask)
+
+    def take(self, frames: slice) -> "Chunk":
+        """Return some of the frames; the first one's number counts from this chunk's."""
+        parts = {
+            name: None if array is None else array[frames]
+            for name, array in self.__dict__.items()
+            if name not in ("set_name", "first", "others")
+        }
+        others = {name: array[frames] for name, array in self.others.items()}
+        first = self.first + frames.indices(len(self))[0]
+        return Chunk(self.set_name, first, **parts, others=others)
+
+
+@dataclass(frozen=True)
+class ArrayFile:
+    """One array of a set, of which only the frames asked for are read.
+
+    Attributes
+    ----------
+    path
+        Of the file or of the HDF5 data set.
+    shape
+        Number of frames, numbers of each frame.
+    dtype
+        As in the file.
+    """
+
+    path: DPPath
+    shape: tuple[int, int]
+    dtype: np.dtype
+
+    def read(self, frames: slice) -> np.ndarray:
+        """Return frames in float64, [nframes, numbers of each frame]."""
+        # Opened each time: the pages of a map that stays open would add up to the whole file.
+        array = _open_array(self.path)
+        if array.shape != self.shape:
+            array = np.asarray(array).reshape(self.shape)
+        return np.array(array[frames], dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class FrameSet:
+    """A folder ``set.*``: where it is, its number of frames, and its sound arrays, by key."""
+
+    folder: DPPath
+    name: str
+    nframes: int
+    arrays: dict[str, ArrayFile]
+
+
+@dataclass(frozen=True)
+class System:
+    """A system whose files are there and have the right shapes.
+
+    Attributes
+    ----------
+    path
+        As the user gave it.
+    types
+        [nslots] of type.raw.
+    names
+        Of the types; None if there is no type_map.raw.
+    periodic
+        Whether the file nopbc is missing.
+    sets
+        In the order of their names.
+    others
+        Keys of further arrays that chunks shall have.
+    """
+
+    path: str
+    types: np.ndarray
+    names: tuple[str, ...] | None
+    periodic: bool
+    sets: tuple[FrameSet, ...]
+    others: tuple[str, ...] = ()
+
+    @property
+    def nslots(self) -> int:
+        """Return the number of slots."""
+        return len(self.types)
+
+    @property
+    def nframes(self) -> int:
+        """Return the number of frames of all sets."""
+        return sum(part.nframes for part in self.sets)
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Read all frames, a bounded number of atoms at a time."""
+        step = max(1, SLOTS_AT_ONCE // max(1, self.nslots))
+        for part in self.sets:
+            for first in range(0, part.nframes, step):
+                yield self._read(part, slice(first, min(first + step, part.nframes)))
+
+    def _read(self, part: FrameSet, frames: slice) -> Chunk:
+        def read(key: str, *shape: int) -> np.ndarray | None:
+            array = part.arrays.get(key)
+            return None if array is None else array.read(frames).reshape(-1, *shape)
+
+        n, nslots = frames.stop - frames.start, self.nslots
+        # deepmd/npy/mixed keeps types frame by frame.
+        types = read("real_atom_types", nslots)
+        types = np.broadcast_to(self.types, (n, nslots)) if types is None else types
+        mask = read("aparam", nslots)
+        energy = read("energy", 1)
+        return Chunk(
+            part.name,
+            frames.start,
+            types=types.astype(np.int32),
+            mask=(types >= 0).astype(np.float64) if mask is None else mask,
+            coord=read("coord", nslots, 3),
+            energy=None if energy is None else energy[:, 0],
+            force=read("force", nslots, 3),
+            preference=read("atom_pref", nslots),
+            others={key: read(key, nslots) for key in self.others},
+        )
+
+
+def open_system(
+    path: str,
+    required: Sequence[str] = ("coord", "aparam"),
+    others: Sequence[str] = (),
+    report: Report = refuse,
+) -> System | None:
+    """Look at a system's files and at the shapes of its arrays, without reading the frames.
+
+    Parameters
+    ----------
+    path
+        A folder, or FILE#/GROUP in HDF5.
+    required
+        Keys of the arrays that each set must have. A plain system, all of whose atoms are real,
+        has no "aparam".
+    others
+        Keys of further arrays with one number for each slot, which must be there, too.
+    report
+        Is told what is wrong.
+
+    Returns
+    -------
+    System
+        Without the sets that cannot be read; None if nothing can.
+
+    Raises
+    ------
+    ValueError
+        Naming the file, if something is wrong and report is the default.
+    """
+    path = str(path)
+    try:
+        root = DPPath(path)
+        sets = sorted(root.glob("set.*"))
+        types = _read_types(path, root, report)
+        names = _read_names(root)
+    except FileNotFoundError:
+        report(Finding("error", "no-system", path, "not found; check the path"))
+        return None
+    except OSError as error:
+        message = f"cannot be read ({error}); a system is a folder, or FILE#/GROUP in HDF5"
+        report(Finding("error", "no-system", path, message))
+        return None
+    if types is None or (names is not None and not _within(path, types, names, report)):
+        return None
+    if not sets:
+        report(Finding("error", "no-set", path, "there is no set.*; its frames belong there"))
+        return None
+    required = (*required, *others)
+    opened = [_open_set(path, folder, len(types), required, report) for folder in sets]
+    periodic = not (root / "nopbc").is_file()
+    good = tuple(part for part in opened if part is not None)
+    return System(path, types, names, periodic, good, tuple(others)) if good else None
+
+
+def systems_in(path: str | os.PathLike) -> list[str]:
+    """Return the systems in a folder and its folders, in order; a system's path as it is.
+
+    A path that leads to none is returned, too: opening it says what is wrong.
+    """
+    path = os.fspath(path)
+    try:
+        return sorted(expand_sys_str(path)) or [path]
+    except OSError:
+        return [path]
+
+
+def _read_types(path: str, root: DPPath, report: Report) -> np.ndarray | None:
+    def bad(message: str) -> None:
+        report(Finding("error", "types", path, message, "type.raw"))
+
+    if not (root / "type.raw").is_file():
+        return bad("missing; it names the type of each slot by a number from 0")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # NumPy warns of an empty file
+            values = (root / "type.raw").load_txt(ndmin=1)
+    except ValueError as error:
+        return bad(f"is not a list of numbers ({error}); write one number for each slot")
+    if values.ndim != 1 or not np.array_equal(values, np.rint(values)):
+        return bad("holds other things than whole numbers; write one for each slot")
+    if len(values) == 0:
+        return bad("is empty; write one number for each slot")
+    return values.astype(np.int32)
+
+
+def _read_names(root: DPPath) -> tuple[str, ...] | None:
+    if not (root / "type_map.raw").is_file():
+        return None
+    return tuple((root / "type_map.raw").load_txt(dtype=str, ndmin=1).tolist())
+
+
+def _within(path: str, types: np.ndarray, names: Sequence[str], report: Report) -> bool:
+    """Tell whether each type has a name, and each name is there once."""
+    for name in names:
+        if names.count(name) > 1:
+            message = f"{name} is there twice; give each type a name of its own"
+            report(Finding("error", "type-map", path, message, "type_map.raw"))
+            return False
+    outside = np.flatnonzero((types < 0) | (types >= len(names)))
+    for atom in outside[:1].tolist():
+        message = (
+            f"type {types[atom]} is outside the type map, which has {len(names)} types in "
+            "type_map.raw; number them from 0"
+        )
+        report(Finding("error", "types", path, message, "type.raw", atom=atom))
+    return len(outside) == 0
+
+
+def _open_set(
+    path: str, folder: DPPath, nslots: int, required: Sequence[str], report: Report
+) -> FrameSet | None:
+    """Return the set; None if something is wrong that leaves no frames to look at."""
+    coord = _require_array(path, folder, "coord", None, 3 * nslots, report)
+    if coord is None:
+        return None
+    nframes = coord.shape[0]
+    if nframes == 0:
+        report(Finding("error", "no-frame", path, "has no frame; remove it", f"{folder.name}"))
+        return None
+    arrays = {"coord": coord}
+    for key in dict.fromkeys((*required, *_PER_SLOT, *_PER_FRAME)):
+        if key in arrays or (key not in required and not (folder / f"{key}.npy").is_file()):
+            continue
+        width = _PER_FRAME.get(key) or nslots * _PER_SLOT.get(key, 1)
+        array = _require_array(path, folder, key, nframes, width, report)
+        if array is not None:
+            arrays[key] = array
+    return FrameSet(folder, folder.name, nframes, arrays) if set(required) <= set(arrays) else None
+
+
+def _require_array(
+    path: str, folder: DPPath, key: str, nframes: int | None, width: int, report: Report
+) -> ArrayFile | None:
+    """Open an array that must be there; without nframes it tells their number itself."""
+    file = f"{folder.name}/{key}.npy"
+
+    def bad(code: str, message: str, level: str = "error") -> None:
+        report(Finding(level, code, path, message, file))
+
+    if not (folder / f"{key}.npy").is_file():
+        shape = f"(nframes, {width})" if nframes is None else f"({nframes}, {width})"
+        meaning = f", {_MEANING[key]}" if key in _MEANING else ""
+        return bad("missing-file", f"is missing; its shape must be {shape}{meaning}")
+    try:
+        array = _open_array(folder / f"{key}.npy")
+    except (ValueError, OSError, EOFError) as error:
+        return bad("unreadable", f"cannot be read ({_reason(error)}); write it anew")
+    if array.dtype.kind not in "fiub":
+        return bad("dtype", f"has the dtype {array.dtype}; save it as float64 or float32")
+    if array.dtype not in (np.float64, np.float32) and key in ("coord", "energy", "force"):
+        message = f"has the dtype {array.dtype}, which rounds; save it as float64 or float32"
+        bad("dtype", message, "warning")
+    if nframes is None:
+        nframes = 1 if array.ndim == 1 else array.shape[0]
+    # DeePMD-kit takes any shape of as many numbers that begins with the frames.
+    wanted = (nframes, width)
+    if array.size != nframes * width or (array.ndim > 1 and array.shape[0] != nframes):
+        return bad("shape", f"found shape {array.shape}, expected {wanted}")
+    return ArrayFile(folder / f"{key}.npy", wanted, array.dtype)
+
+
+def _open_array(path: DPPath) -> np.ndarray:
+    """Return an array, or what can be sliced like one, of which nothing has been read yet."""
+    if isinstance(path, DPH5Path):
+        return path.root[str(path).split("#", 1)[1]]
+    return np.load(str(path), mmap_mode="r", allow_pickle=False)
+
+
+def _reason(error: Exception) -> str:
+    """Say why an array cannot be read, without NumPy's advice to trust pickled objects."""
+    if "pickle" in str(error) or "Python objects" in str(error):
+        return "it holds pickled objects or text, not numbers"
+    if "mmap length" in str(error):
+        return "the file ends before its last frame"
+    return str(error) or type(error).__name__

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""All the data of a training run, looked through before it begins."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from deepmd.utils.data_system import process_systems
+from deepmd.utils.update_sel import BaseUpdateSel
+
+from .findings import Finding, Report, refuse
+from .scan import Scan, Scanned, Wanted, scan_system
+from .systems import System, systems_in
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What training needs to know of its data beforehand.
+
+    Attributes
+    ----------
+    min_distance
+        The shortest distance between two real atoms; infinite if no frame has two.
+    max_count
+        [ntypes] the largest number of real atoms of each type in any frame.
+    """
+
+    min_distance: float
+    max_count: np.ndarray
+
+
+def check_training_data(jdata: dict) -> None:
+    """Look through all data of a training run.
+
+    Parameters
+    ----------
+    jdata
+        The normalised input of ``dp train``.
+
+    Raises
+    ------
+    ValueError
+        Naming system, file, frame and atom, if anything is found that training cannot use.
+    """
+    scan_training_data(wanted_by(jdata), training_systems(jdata))
+
+
+def wanted_by(jdata: dict) -> Wanted:
+    """Return what the model and the loss of an input ask of the data.
+
+    Parameters
+    ----------
+    jdata
+        The normalised input of ``dp train``.
+
+    Raises
+    ------
+    ValueError
+        If the input has no mask.
+    """
+    model = jdata["model"]
+    if model["fitting_net"].get("numb_aparam", 0) != 1:
+        raise ValueError(
+            "se_a_mask takes its mask from aparam.npy; set numb_aparam to 1 and "
+            "use_aparam_as_mask to true in fitting_net"
+        )
+    loss = jdata.get("loss", {})
+
+    def has(term: str) -> bool:
+        return any(loss.get(f"{when}_pref_{term}", 0) != 0 for when in ("start", "limit"))
+
+    sel = model["descriptor"]["sel"]
+    return Wanted(
+        type_map=tuple(model.get("type_map") or ()) or None,
+        sel=sel if isinstance(sel, str) else tuple(sel),
+        required=("coord", "aparam", *(["atom_pref"] if has("pf") else [])),
+        used=(*(["energy"] if has("e") else []), *(["force"] if has("f") or has("pf") else [])),
+        by_input=True,
+    )
+
+
+def training_systems(jdata: dict) -> dict[str, list[str]]:
+    """Return the systems that an input names: of its training and of its validation data.
+
+    Parameters
+    ----------
+    jdata
+        The normalised input of ``dp train``.
+    """
+    systems = {}
+    for section in ("training_data", "validation_data"):
+        data = jdata["training"].get(section)
+        if not data:
+            continue
+        given, patterns = data["systems"], data.get("rglob_patterns")
+        given = [given] if isinstance(given, str) else given
+        systems[section] = [
+            system
+            for path in given
+            for system in (process_systems([path], patterns) if patterns else systems_in(path))
+        ]
+    return systems
+
+
+def scan_training_data(
+    wanted: Wanted,
+    systems: dict[str, list[str]],
+    report: Report = refuse,
+    visit: Callable[[System, Scanned], None] | None = None,
+) -> list[Scan]:
+    """Look through systems, section by section; the first one sets an automatic sel.
+
+    Parameters
+    ----------
+    wanted
+        What the model asks of the data.
+    systems
+        Their paths, by section of the input.
+    report
+        Is told what is wrong.
+    visit
+        Is shown the frames that are in order.
+
+    Returns
+    -------
+    list of Scan
+        One for each system that could be read.
+    """
+    sel, all_scans = wanted.sel, []
+    for section, paths in systems.items():
+        if not paths:
+            raise ValueError(f"there is no system; name one in training/{section}/systems")
+        scans = [scan_system(path, wanted, report, visit) for path in paths]
+        scans = [scan for scan in scans if scan is not None]
+        if isinstance(sel, str) and scans:
+            sel = auto_sel(sel, summarise(scans).max_count)
+        if sel is not None:
+            for scan in scans:
+                _require_within_sel(scan, sel, wanted.type_map, report)
+        all_scans += scans
+    if wanted.type_map is None:
+        _require_same_types(all_scans, "error" if wanted.by_input else "warning", report)
+    return all_scans
+
+
+def scan_systems(
+    systems: Sequence[str],
+    type_map: Sequence[str] | None,
+    sel: Sequence[int] | None = None,
+    needs_preference: bool = False,
+) -> Summary:
+    """Look through systems.
+
+    Parameters
+    ----------
+    systems
+        Their paths.
+    type_map
+        Of the model; None for the types' numbers as they are.
+    sel
+        Bound on the real atoms of each type; None for no bound.
+    needs_preference
+        Whether atom_pref.npy must be there.
+
+    Returns
+    -------
+    Summary
+        Of all systems together.
+
+    Raises
+    ------
+    ValueError
+        Naming system, file, frame and atom, if a system is not a masked one or exceeds sel.
+    """
+    wanted = Wanted(
+        tuple(type_map) if type_map else None,
+        None if sel is None else tuple(sel),
+        ("coord", "aparam", *(["atom_pref"] if needs_preference else [])),
+    )
+    return summarise(scan_training_data(wanted, {"training_data": list(systems)}))
+
+
+def summarise(scans: Sequence[Scan]) -> Summary:
+    """Put together what training needs to know."""
+    ntypes = max(scan.counts.shape[1] for scan in scans)
+    most = [scan.counts.max(axis=0, initial=0) for scan in scans]
+    most = [np.pad(counts, (0, ntypes - len(counts))) for counts in most]
+    return Summary(min(scan.min_distance for scan in scans), np.max(most, axis=0))
+
+
+class _AutoSel(BaseUpdateSel):
+    neighbor_stat = None  # se_a_mask counts atoms, not neighbours
+
+
+def auto_sel(sel: str, max_count: np.ndarray) -> list[int]:
+    """Turn "auto" or "auto:f" into a list, by DeePMD-kit's rule for other descriptors.
+
+    Parameters
+    ----------
+    sel
+        "auto:f", or "auto" for "auto:1.1".
+    max_count
+        [ntypes] the largest number of real atoms of each type in any frame.
+
+    Returns
+    -------
+    list of int
+        The whole part of f * max_count, rounded up to a multiple of four.
+
+    Raises
+    ------
+    ValueError
+        If sel is something else.
+    """
+    if not re.fullmatch(r"auto(:\d+(\.\d*)?)?", sel):
+        raise ValueError(f'sel is "{sel}"; it must be a list, "auto", or "auto:1.2" and the like')
+    rule = _AutoSel()
+    ratio = rule.parse_auto_sel_ratio(sel)
+    return [rule.wrap_up_4(ratio * count) for count in max_count]
+
+
+def _require_same_types(scans: Sequence[Scan], level: str, report: Report) -> None:
+    """Require that a number means the same type everywhere; some may have more types."""
+    named = [scan.system for scan in scans if scan.system.names is not None]
+    for system in named[1:]:
+        if any(a != b for a, b in zip(named[0].names, system.names, strict=False)):
+            message = (
+                f"has the types {','.join(system.names)}, but {named[0].path} has "
+                f"{','.join(named[0].names)}; set type_map in the model, with the names of both"
+            )
+            report(Finding(level, "type-map", system.path, message, "type_map.raw"))
+
+
+def _require_within_sel(
+    scan: Scan, sel: Sequence[int], type_map: Sequence[str] | None, report: Report
+) -> None:
+    bounds = np.zeros(scan.counts.shape[1], dtype=int)
+    bounds[: len(sel)] = sel[: len(bounds)]
+    for frame, t in np.argwhere(scan.counts > bounds).tolist():
+        set_name, number = scan.places[frame]
+        name = f"type {t}" + (f" ({type_map[t]})" if type_map else "")
+        message = (
+            f"{scan.counts[frame, t]} real atoms of {name}, but sel allows {bounds[t]}; "
+            "raise sel or take atoms out of the frame"
+        )
+        file = f"{set_name}/aparam.npy"
+        report(Finding("error", "sel", scan.system.path, message, file, number))
