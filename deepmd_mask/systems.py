@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from deepmd.tf.utils.update_sel import UpdateSel
 from deepmd.utils.data_system import process_systems
 from deepmd.utils.path import DPPath
 
@@ -79,6 +78,9 @@ def auto_sel(sel: str, max_count: np.ndarray) -> list[int]:
     list of int
         The whole part of f * max_count, rounded up to a multiple of four.
     """
+    # Not above: deepmd.tf loads this package's plugin, which imports this module.
+    from deepmd.tf.utils.update_sel import UpdateSel  # noqa: PLC0415
+
     rule = UpdateSel()
     ratio = rule.parse_auto_sel_ratio(sel)
     return [rule.wrap_up_4(ratio * count) for count in max_count]

@@ -57,9 +57,7 @@ def test_numbers_of_python(program, trained, padded):
     slots = np.arange(len(frames.types)) if padded else np.flatnonzero(frames.mask[frame])
     slots = np.random.default_rng(0).permutation(slots)
     names = [TYPE_MAP[t] for t in frames.types[slots]]
-    done = run(
-        program, trained.model, names, frames.mask[frame, slots], frames.coord[frame, slots]
-    )
+    done = run(program, trained.model, names, frames.mask[frame, slots], frames.coord[frame, slots])
     assert done.returncode == 0, done.stderr
     first, *rest = [line.split() for line in done.stdout.splitlines()]
     wanted = trained.evaluate(frames.take([frame]))

@@ -61,6 +61,11 @@ static int type_of(const char* name, const char* type_map) {
   return -1;
 }
 
+static void fail(const char* path, int atom, const char* what, const char* more) {
+  fprintf(stderr, "%s, atom %d: %s%s\n", path, atom, what, more);
+  exit(EXIT_FAILURE);
+}
+
 static void read_atoms(const char* path, const char* type_map, Atoms* atoms) {
   FILE* file = fopen(path, "r");
   if (!file) {
@@ -70,23 +75,16 @@ static void read_atoms(const char* path, const char* type_map, Atoms* atoms) {
   char name[32];
   double mask, x, y, z;
   while (fscanf(file, "%31s %lf %lf %lf %lf", name, &mask, &x, &y, &z) == 5) {
-    const int type = type_of(name, type_map);
-    if (type < 0 || atoms->count == MOST_ATOMS) {
-      fprintf(stderr, "%s, atom %d: the model knows %s, not %s; at most %d atoms\n", path,
-              atoms->count, type_map, name, MOST_ATOMS);
-      exit(EXIT_FAILURE);
-    }
     const int atom = atoms->count++;
-    atoms->type[atom] = type;
+    if (atom == MOST_ATOMS) fail(path, atom, "too many atoms; raise MOST_ATOMS", "");
+    atoms->type[atom] = type_of(name, type_map);
+    if (atoms->type[atom] < 0) fail(path, atom, name, " is not among the model's types");
     atoms->mask[atom] = mask;
     atoms->coord[atom][0] = x;
     atoms->coord[atom][1] = y;
     atoms->coord[atom][2] = z;
   }
-  if (!feof(file)) {
-    fprintf(stderr, "%s, atom %d: expected NAME MASK X Y Z\n", path, atoms->count);
-    exit(EXIT_FAILURE);
-  }
+  if (!feof(file)) fail(path, atoms->count, "expected NAME MASK X Y Z", "");
   fclose(file);
 }
 
