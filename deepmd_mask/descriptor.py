@@ -190,7 +190,8 @@ class DescrptMask(DescrptSe):
         atype_
             Types; any shape of nframes * nslots.
         natoms
-            Its first two entries are the slots of this process and all slots.
+            Its first two entries are the slots of this process and all slots, which the operator
+            requires to be the same.
         box_, mesh
             Without effect: there are no periodic images.
         input_dict
@@ -205,7 +206,9 @@ class DescrptMask(DescrptSe):
         tf.Tensor
             D [real atoms, M1 * M2], in the precision of the embedding nets.
         """
-        tf.constant(True, name=f"fitting_attr{suffix}/aparam_nall")
+        # MD engines know the mask of their own atoms, not that of ghosts. So they are told that it
+        # needs no more, and ops.real_atoms can say what is wrong with ghosts.
+        tf.constant(False, name=f"fitting_attr{suffix}/aparam_nall")
         with tf.variable_scope(f"descrpt_attr{suffix}", reuse=reuse):
             tf.constant(self.get_rcut(), name="rcut", dtype=GLOBAL_TF_FLOAT_PRECISION)
             tf.constant(self.ntypes, name="ntypes", dtype=tf.int32)
@@ -215,7 +218,7 @@ class DescrptMask(DescrptSe):
             coord = tf.reshape(coord_, [-1, natoms[1] * 3])
         coord = tf.cast(coord, tf.float64)
         types = tf.reshape(atype_, [-1, natoms[1]])
-        mask = tf.cast(tf.reshape(input_dict["aparam"], [-1, natoms[1]]), tf.float64)
+        mask = tf.cast(tf.reshape(input_dict["aparam"], [-1, natoms[0]]), tf.float64)
         self.real_atoms = RealAtoms(
             *ops.real_atoms(coord, types, mask, natoms[0], sel=self.sel_a),
             nframes=tf.shape(types)[0],

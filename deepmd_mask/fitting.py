@@ -32,7 +32,7 @@ class MaskEnerFitting(EnerFitting):
         inputs
             D [real atoms, M1 * M2], sorted by type.
         natoms
-            Its first entry is the number of slots with energies, nloc.
+            Without effect where there is a mask.
         input_dict
             "real_atoms" as DescrptMask sets it; "fparam" and "aparam" if the net takes them.
         reuse
@@ -43,7 +43,7 @@ class MaskEnerFitting(EnerFitting):
         Returns
         -------
         tf.Tensor
-            e [nframes * nloc]; 0 for virtual atoms.
+            e [nframes * nslots]; 0 for virtual atoms.
 
         Raises
         ------
@@ -74,7 +74,7 @@ class MaskEnerFitting(EnerFitting):
             e -= tf.gather(tf.math.unsorted_segment_mean(e, frame, atoms.nframes), frame)
         tf.summary.histogram("fitting_net_output", e)
         weighted = e * tf.cast(atoms.weight, e.dtype)
-        return tf.reshape(atoms.to_slots(weighted)[:, : natoms[0]], [-1])
+        return tf.reshape(atoms.to_slots(weighted), [-1])
 
     def _energies(
         self,

@@ -83,7 +83,7 @@ class MaskEnerModel(EnerModel):
         )
         atoms = self.descrpt.real_atoms
         e = self.fitting.build(D, natoms, input_dict, reuse=reuse, suffix=suffix)
-        e = self._with_out_bias(tf.reshape(e, [-1, natoms[0]]))
+        e = self._with_out_bias(tf.reshape(e, [-1, natoms[1]]))
         self.atom_ener = e
         energy = atoms.sum_of_frames(global_cvt_2_ener_float(atoms.from_slots(e)))
         force, virial, atom_virial = self.descrpt.prod_force_virial(e, natoms)
@@ -98,12 +98,11 @@ class MaskEnerModel(EnerModel):
         }
 
     def _with_out_bias(self, e: tf.Tensor) -> tf.Tensor:
-        """Scale and shift the energies [nframes, nloc] by the model's variables for that."""
+        """Scale and shift the energies [nframes, nslots] by the model's variables for that."""
         atoms = self.descrpt.real_atoms
         std = tf.gather(self.t_out_std[0, :, 0], atoms.type())
         bias = tf.gather(self.t_out_bias[0, :, 0], atoms.type()) * tf.cast(atoms.weight, e.dtype)
-        nloc = tf.shape(e)[1]
-        return e * atoms.to_slots(std)[:, :nloc] + atoms.to_slots(bias)[:, :nloc]
+        return e * atoms.to_slots(std) + atoms.to_slots(bias)
 
     def change_energy_bias(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Refuse: DeePMD-kit would count virtual atoms."""

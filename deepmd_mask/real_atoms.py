@@ -50,10 +50,8 @@ class RealAtoms(NamedTuple):
         return tf.reshape(spread, [self.nframes, self.nslots])
 
     def from_slots(self, values: tf.Tensor) -> tf.Tensor:
-        """Pick values [size] of the real atoms out of [nframes, nloc]."""
-        nloc = tf.shape(values, out_type=tf.int64)[1]
-        beyond = tf.cast(self.nslots, tf.int64) - nloc  # slots of a frame that values lack
-        return tf.gather(tf.reshape(values, [-1]), self.slot - self.frame() * beyond)
+        """Pick values [size] of the real atoms out of [nframes, nslots]."""
+        return tf.gather(tf.reshape(values, [-1]), self.slot)
 
     def sum_of_frames(self, values: tf.Tensor) -> tf.Tensor:
         """Add up values [size] to [nframes], in an order that padding does not change."""

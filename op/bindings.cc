@@ -91,8 +91,7 @@ class Atoms {
     require(coord_.size() == 3 * nframes_ * nslots_,
             "coord must have the shape [nframes, nslots, 3]");
     require(mask.size() == nframes_ * nslots_, "mask must have the shape [nframes, nslots]");
-    list_ = find_real_atoms(
-        {nframes_, nslots_, nslots_, ntypes, coord_.data(), type.data(), mask.data()});
+    list_ = find_real_atoms({nframes_, nslots_, ntypes, coord_.data(), type.data(), mask.data()});
   }
 
   RealAtoms view() const {

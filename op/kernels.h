@@ -21,7 +21,6 @@ using Parallel = std::function<void(int64_t n, const std::function<void(int64_t)
 struct PaddedBatch {
   int64_t nframes;
   int64_t nslots;  // slots per frame, real and virtual atoms together
-  int64_t nloc;    // only the first nloc slots of a frame can hold real atoms
   int64_t ntypes;
   const double* coord;  // [nframes, nslots, 3]; never read where mask is 0
   const int32_t* type;  // [nframes, nslots]
@@ -46,8 +45,7 @@ struct RealAtomList {
   double min_distance;  // between real atoms of a frame; infinity where no frame has two
 };
 
-// Finds the real atoms of a batch. Beyond the first nloc slots nothing is read: an MD engine keeps
-// there what belongs to other processes or periodic images, of which se_a_mask knows none.
+// Finds the real atoms of a batch.
 // Throws std::invalid_argument, naming frame, atom and value, if a mask is neither 0 nor 1, a type
 // is not in [0, ntypes), a coordinate of a real atom is not finite, or two real atoms coincide
 // (r < 1e-6). Virtual atoms may also have type -1.

@@ -46,7 +46,7 @@ void check_atom(const PaddedBatch& batch, int64_t frame, int64_t atom) {
 
 double shortest_distance(const PaddedBatch& batch, int64_t frame) {
   std::vector<int64_t> real;
-  for (int64_t atom = 0; atom < batch.nloc; ++atom) {
+  for (int64_t atom = 0; atom < batch.nslots; ++atom) {
     if (batch.mask[frame * batch.nslots + atom] != 0) real.push_back(atom);
   }
   const double* coord = batch.coord + 3 * frame * batch.nslots;
@@ -74,7 +74,7 @@ RealAtomList find_real_atoms(const PaddedBatch& batch) {
   list.min_distance = std::numeric_limits<double>::infinity();
   std::vector<int64_t> count(batch.ntypes * batch.nframes, 0);
   for (int64_t frame = 0; frame < batch.nframes; ++frame) {
-    for (int64_t atom = 0; atom < batch.nloc; ++atom) {
+    for (int64_t atom = 0; atom < batch.nslots; ++atom) {
       check_atom(batch, frame, atom);
       if (batch.mask[frame * batch.nslots + atom] == 0) continue;
       ++count[batch.type[frame * batch.nslots + atom] * batch.nframes + frame];
@@ -88,7 +88,7 @@ RealAtomList find_real_atoms(const PaddedBatch& batch) {
   list.weight.resize(list.first.back());
   std::vector<int64_t> next(list.first.begin(), list.first.end() - 1);
   for (int64_t frame = 0; frame < batch.nframes; ++frame) {
-    for (int64_t atom = 0; atom < batch.nloc; ++atom) {
+    for (int64_t atom = 0; atom < batch.nslots; ++atom) {
       const double mask = batch.mask[frame * batch.nslots + atom];
       if (mask == 0) continue;
       const int64_t slot = frame * batch.nslots + atom;

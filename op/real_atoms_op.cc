@@ -42,18 +42,21 @@ class RealAtomsOp : public tf::OpKernel {
     OP_REQUIRES(ctx, coord.shape() == tf::TensorShape({nframes, 3 * nslots}),
                 invalid("coord must have the shape [", nframes, ", ", 3 * nslots, "], not ",
                         coord.shape().DebugString()));
+    OP_REQUIRES(ctx, nloc.NumElements() == 1, invalid("nloc must be one number"));
+    const int64_t nghosts = nslots - data<int32_t>(nloc)[0];
+    OP_REQUIRES(
+        ctx, nghosts == 0,
+        invalid(nghosts, " of ", nslots,
+                " atoms are ghosts: they belong to another process "
+                "or are periodic images. se_a_mask needs all atoms in one process and knows "
+                "no images; in LAMMPS run one MPI rank with \"boundary m m m\""));
     OP_REQUIRES(ctx, mask.shape() == type.shape(),
                 invalid("aparam must have one mask value for each of ", nframes, " x ", nslots,
                         " slots, but its shape is ", mask.shape().DebugString()));
-    OP_REQUIRES(
-        ctx,
-        nloc.NumElements() == 1 && data<int32_t>(nloc)[0] >= 0 && data<int32_t>(nloc)[0] <= nslots,
-        invalid("nloc must be one number from 0 to ", nslots));
     RealAtomList list;
     guarded(ctx, [&] {
-      list = find_real_atoms({nframes, nslots, data<int32_t>(nloc)[0],
-                              static_cast<int64_t>(sel_.size()), data<double>(coord),
-                              data<int32_t>(type), data<double>(mask)});
+      list = find_real_atoms({nframes, nslots, static_cast<int64_t>(sel_.size()),
+                              data<double>(coord), data<int32_t>(type), data<double>(mask)});
     });
     if (!ctx->status().ok()) return;
     warn_of_sel(list, nframes);

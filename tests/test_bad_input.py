@@ -7,6 +7,8 @@ import helpers
 import jobs
 import numpy as np
 import pytest
+from ase.neighborlist import NewPrimitiveNeighborList
+from deepmd.infer import DeepPot
 from deepmd.tf.env import tf
 from helpers import SLOTS, TYPE_MAP
 
@@ -285,6 +287,18 @@ def test_frames_of_no_and_one_real_atom(trained):
     assert np.all(found["energy"][1:] != 0)
     moved = trained.evaluate(frames._replace(coord=frames.coord - 7))
     np.testing.assert_array_equal(moved["energy"], found["energy"])
+
+
+def test_inference_with_ghosts_of_a_neighbour_list(trained):
+    """Periodic images, as an MD engine's other processes, would be left out in silence."""
+    frames = trained.frames
+    box = np.eye(3) * np.ptp(frames.coord[0], axis=0).max()
+    neighbours = NewPrimitiveNeighborList([2.0] * NSLOTS)
+    potential = DeepPot(str(trained.model), neighbor_list=neighbours)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"\d+ of \d+ atoms are ghosts"):
+        potential.eval(
+            frames.coord[:1].reshape(1, -1), box[None], frames.types, aparam=frames.mask[:1]
+        )
 
 
 WITHOUT_PLUGIN = """

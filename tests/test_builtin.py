@@ -12,6 +12,8 @@ import jobs
 import numpy as np
 import pytest
 
+from deepmd_mask.evaluator import Evaluator
+
 SEL = (4, 3)
 TYPE_MAP = helpers.TYPE_MAP[:2]
 STEPS = 10
@@ -222,6 +224,23 @@ def test_init_frz_model_from_a_frozen_model_of_the_builtin(grid):
     start = "--init-frz-model", grid.frozen(DETAILED, "builtin")
     wanted = grid.parameters(DETAILED, "builtin")
     assert_parameters_agree(grid.parameters_after("init-frz-model", *start), wanted)
+
+
+def test_evaluator_pads_for_a_frozen_model_of_the_builtin(grid):
+    """Its slots are fixed; what virtual atoms add to the energy is left out."""
+    frames, frame = grid.frames, 1
+    real = np.random.default_rng(0).permutation(np.flatnonzero(frames.mask[frame]))
+    molecule = frames.types[real], frames.coord[frame, real]
+    assert len(real) < sum(SEL)
+    wanted = grid.evaluated_by_builtin(DETAILED)
+    evaluator = Evaluator(grid.frozen(DETAILED, "builtin"))
+    found = evaluator.evaluate(*molecule)
+    assert_agree(found.forces, wanted["force"][frame, real], 1e-12)
+    assert_agree(found.energies, wanted["atom_energy"][frame, real, 0], 1e-12)
+    plugin = Evaluator(grid.frozen(DETAILED, "plugin")).evaluate(*molecule)
+    assert found.energy == pytest.approx(plugin.energy, rel=1e-10)
+    with pytest.raises(ValueError, match=r"5 atoms of type 0 \(C\), .* has 4 slots"):
+        evaluator.evaluate(np.zeros(5, int), np.eye(5)[:, :3])
 
 
 @pytest.mark.parametrize("choice", GRID)

