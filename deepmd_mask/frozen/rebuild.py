@@ -2,6 +2,7 @@
 """Builds a frozen model from a description and variables, on either kind of operators."""
 
 import json
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 
@@ -109,7 +110,9 @@ def _new_model(model: Description, ntypes: int) -> EnerModel:
     except RuntimeError as error:  # DeePMD-kit's for names that it does not know
         msg = f"the model cannot be converted: {error}"
         raise ValueError(msg) from error
-    return new_model(descriptor=descriptor, fitting_net=fitting, type_map=model.type_map)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The cutoff radius is not used")
+        return new_model(descriptor=descriptor, fitting_net=fitting, type_map=model.type_map)
 
 
 def _arguments(options: dict) -> dict:
