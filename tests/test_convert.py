@@ -124,16 +124,16 @@ def test_there_and_back_gives_the_same_variables(builtin, tmp_path):
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_graph_alone_tells_what_to_build(trained, tmp_path, activation):
+def test_graph_alone_tells_what_to_build(builtin, tmp_path, activation):
     """For a model of the built-in that carries no training input."""
-    source = FrozenModel(trained.model)
+    source = FrozenModel(builtin.model("two"))
     known = describe(source)
     nets = {
         name: replace(getattr(known, name), activation=activation)
         for name in ("embedding", "fitting")
     }
-    known = replace(known, operators="built-in", exclude_types=[[0, 2], [1, 1]], **nets)
-    excluded = re.compile(r"filter_type_(0/.*_2|2/.*_0|1/.*_1)")
+    known = replace(known, exclude_types=[[0, 1]], **nets)
+    excluded = re.compile(r"filter_type_(0/.*_1|1/.*_0)")
     variables = {n: v for n, v in source.variables().items() if not excluded.fullmatch(n)}
     build_frozen(known, variables, tmp_path / "full.pb")
     bare = edited(tmp_path / "full.pb", tmp_path / "bare.pb", drop=["train_attr/training_script"])
@@ -143,7 +143,7 @@ def test_graph_alone_tells_what_to_build(trained, tmp_path, activation):
         1e-8 if activation == "gelu_tf" else 1e-10
     )
     script = FrozenModel(tmp_path / "fast.pb").training_input()
-    assert script["model"]["descriptor"]["sel"] == list(helpers.SLOTS)
+    assert script["model"]["descriptor"]["sel"] == list(SEL)
 
 
 def test_training_input_tells_what_the_graph_does_not(builtin, tmp_path):
