@@ -21,7 +21,7 @@ absl::Status require_ops_version(Context* ctx) {
 
 REGISTER_OP(DPMASK_OP("RealAtoms"))
     .Attr("sel: list(int) >= 1")
-    .Attr(absl::StrCat("ops_version: int = ", kOpsVersion))
+    .Attr("ops_version: int = 1")  // of models that do not say; Python gives kOpsVersion
     .Input("coord: double")
     .Input("type: int32")
     .Input("mask: double")

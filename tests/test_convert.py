@@ -28,7 +28,7 @@ OPTIONS = {
     },
     "two": {
         "descriptor": {"type_one_side": False, "activation_function": "softplus"},
-        "fitting_net": {"activation_function": "gelu", "resnet_dt": False},
+        "fitting_net": {"activation_function": "gelu", "use_aparam_as_mask": False},
     },
     "float32": {
         "descriptor": {"type_one_side": True, "precision": "float32"},
