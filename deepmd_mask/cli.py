@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The command ``dp-mask``. Each command parses its options and calls one function."""
 
+import json
+import os
 import sys
 from pathlib import Path
 
 import click
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # what TensorFlow says of itself
 
 
 class Commands(click.Group):
@@ -137,3 +141,60 @@ def check(systems: tuple[str, ...], input_file: str, as_json: bool, everything: 
     checked = data.check(systems, input_file, progress=not as_json)
     click.echo(checked.as_json() if as_json else checked.as_text(None if everything else 10))
     sys.exit(checked.errors > 0)
+
+
+@main.command()
+@click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="A .pb file.")
+@click.option("--builtin", is_flag=True, help="The other way: for DeePMD-kit alone.")
+@click.option(
+    "--precision", type=click.Choice(["float64", "float32"]), help="Of the nets of the result."
+)
+@click.option(
+    "--input",
+    "input_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="What the model was trained with, if it does not carry that itself.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
+def convert(
+    model: Path,
+    output: Path,
+    builtin: bool,
+    precision: str | None,
+    input_file: Path | None,
+    overwrite: bool,
+) -> None:
+    """Put a frozen model of the built-in se_a_mask on the operators of deepmd-mask.
+
+    The result is compared with MODEL before it appears. Nothing is trained anew.
+    """
+    from .frozen.convert import convert as convert_model  # noqa: PLC0415
+
+    difference = convert_model(
+        model,
+        output,
+        operators="built-in" if builtin else "deepmd-mask",
+        precision=precision,
+        training_input=json.loads(input_file.read_text()) if input_file else None,
+        overwrite=overwrite,
+    )
+    click.echo(
+        f"{output} agrees with {model} on a frame of a few atoms: forces to "
+        f"{difference.force:.0e} of the largest, atomic energies to {difference.atom_energy:.0e}"
+    )
+
+
+@main.command()
+@click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="All of it as JSON.")
+@click.option("--training-input", is_flag=True, help="Only the training input, as JSON.")
+def info(model: Path, as_json: bool, training_input: bool) -> None:
+    """Tell what a frozen model with se_a_mask is and what it needs."""
+    from . import frozen  # noqa: PLC0415
+
+    if as_json or training_input:
+        found = frozen.info(model)
+        click.echo(json.dumps(found["training_input"] if training_input else found, indent=2))
+    else:
+        click.echo(frozen.info_text(model))

@@ -7,6 +7,7 @@ import time
 from typing import Any, NoReturn
 
 import numpy as np
+from deepmd.tf import __version__ as deepmd_version
 from deepmd.tf.common import get_activation_func, get_precision
 from deepmd.tf.descriptor.se import DescrptSe
 from deepmd.tf.env import GLOBAL_TF_FLOAT_PRECISION, tf
@@ -17,7 +18,7 @@ from deepmd.tf.utils.graph import (
 )
 from deepmd.utils.data_system import DeepmdDataSystem
 
-from . import ops
+from . import __version__, ops
 from .data.training import auto_sel, scan_systems
 from .embedding_net import NetShape, Seed, Table, net_variables, tabulate
 from .real_atoms import RealAtoms
@@ -25,6 +26,7 @@ from .real_atoms import RealAtoms
 log = logging.getLogger("deepmd.mask")  # shown as DeePMD-kit's own messages are
 
 PRECISIONS = (tf.float32, tf.float64)
+VERSIONS = {"deepmd-mask": __version__, "DeePMD-kit": deepmd_version}
 
 
 class DescrptMask(DescrptSe):
@@ -213,8 +215,9 @@ class DescrptMask(DescrptSe):
             tf.constant(self.get_rcut(), name="rcut", dtype=GLOBAL_TF_FLOAT_PRECISION)
             tf.constant(self.ntypes, name="ntypes", dtype=tf.int32)
             sel = tf.constant(self.sel_a, name="sel", dtype=tf.int32)
-        # Freezing keeps what others depend on; t_box and sel are read by name.
-        with tf.control_dependencies([sel, box_]):
+            made_by = tf.constant(json.dumps(VERSIONS), name="made_by", dtype=tf.string)
+        # Freezing keeps what others depend on; t_box, sel and made_by are read by name.
+        with tf.control_dependencies([sel, made_by, box_]):
             coord = tf.reshape(coord_, [-1, natoms[1] * 3])
         coord = tf.cast(coord, tf.float64)
         types = tf.reshape(atype_, [-1, natoms[1]])

@@ -58,7 +58,7 @@ class MaskEnerFitting(EnerFitting):
             raise ValueError(msg)
         self._attribute_variables(suffix, reuse)
         per_atom = self._frame_and_atom_parameters(atoms, input_dict, suffix, reuse)
-        width = self.dim_descrpt + sum(values.shape[1] for values in per_atom)
+        width = self.dim_descrpt + sum(int(values.shape[1]) for values in per_atom)
         parameters = self._parameters(width, suffix, reuse)
         e = self._energies(atoms, parameters, inputs, per_atom)
         if self.atom_ener:  # the energy bias is then that of the atom in vacuum

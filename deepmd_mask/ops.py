@@ -6,11 +6,14 @@ them): forces come from the operator of that name, and TensorFlow's optimizers w
 gradient by coordinates in each step, wanted or not.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 from tensorflow.python.framework import ops as tf_ops
+
+from ._kernels import OPS_VERSION
 
 LIBRARY = Path(__file__).parent / "libdeepmd_mask.so"
 BUILT_FOR = "2.21.0"
@@ -41,7 +44,7 @@ def _function(name: str) -> Any:
     return getattr(_library, f"pip_install_deepmd_mask_{name}")
 
 
-real_atoms = _function("real_atoms")
+real_atoms = partial(_function("real_atoms"), ops_version=OPS_VERSION)
 fit_series = _function("fit_series")
 fit_series_grad = _function("fit_series_grad")
 embed = _function("embed")

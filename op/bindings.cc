@@ -14,6 +14,7 @@
 #include "activation_names.h"
 #include "first_exception.h"
 #include "kernels.h"
+#include "ops_version.h"
 
 namespace py = pybind11;
 
@@ -421,6 +422,7 @@ void bind_contraction(py::module_& m, const std::string& bits) {
 PYBIND11_MODULE(_kernels, m) {
   using namespace dpmask;
   m.doc() = "The kernels of deepmd-mask on NumPy arrays; op/kernels.h documents them.";
+  m.attr("OPS_VERSION") = kOpsVersion;
   m.def("instruction_set", &instruction_set,
         "The instruction set in use: \"avx512\", \"avx2\" or \"baseline\".");
   py::class_<Atoms>(m, "RealAtoms",

@@ -2,12 +2,26 @@
 #include <atomic>
 
 #include "operator.h"
+#include "ops_version.h"
 
 namespace dpmask {
 namespace {
 
+// Python makes this check when it imports a graph, C++ when it makes the kernel. Each model has
+// this operator once, before all others of this library, so it speaks for all of them.
+template <typename Context>
+absl::Status require_ops_version(Context* ctx) {
+  int needed;
+  TF_RETURN_IF_ERROR(ctx->GetAttr("ops_version", &needed));
+  if (needed <= kOpsVersion) return absl::OkStatus();
+  return invalid("deepmd-mask: this model needs operators of version ", needed,
+                 ", and those installed have version ", kOpsVersion,
+                 "; run pip install -U deepmd-mask");
+}
+
 REGISTER_OP(DPMASK_OP("RealAtoms"))
     .Attr("sel: list(int) >= 1")
+    .Attr("ops_version: int = 1")  // of models that do not say; Python gives kOpsVersion
     .Input("coord: double")
     .Input("type: int32")
     .Input("mask: double")
@@ -16,6 +30,7 @@ REGISTER_OP(DPMASK_OP("RealAtoms"))
     .Output("weight: double")
     .Output("first: int64")
     .SetShapeFn([](InferenceContext* c) {
+      TF_RETURN_IF_ERROR(require_ops_version(c));
       const DimensionHandle size = c->UnknownDim();
       c->set_output(0, c->Vector(size));
       c->set_output(1, c->Vector(size));
@@ -26,6 +41,7 @@ REGISTER_OP(DPMASK_OP("RealAtoms"))
 class RealAtomsOp : public tf::OpKernel {
  public:
   explicit RealAtomsOp(tf::OpKernelConstruction* ctx) : OpKernel(ctx) {
+    OP_REQUIRES_OK(ctx, require_ops_version(ctx));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("sel", &sel_));
   }
 

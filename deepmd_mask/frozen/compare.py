@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Compares two frozen models of one potential on a frame."""
+
+from dataclasses import dataclass
+
+import deepmd.tf  # noqa: F401  first, since it loads this package as its plugin, and the operators
+import numpy as np
+from deepmd.tf.env import tf
+
+from .graph import FrozenModel
+
+ATOMS = 4  # of each type, in the frame
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far two models are apart.
+
+    Attributes
+    ----------
+    force
+        Largest difference of forces, relative to the largest force.
+    atom_energy
+        Largest difference of atomic energies of real atoms, relative to the largest.
+    """
+
+    force: float
+    atom_energy: float
+
+
+def compare(first: FrozenModel, second: FrozenModel, sel: list[int]) -> Difference:
+    """Evaluate two models on a frame of a few real atoms in as many slots as sel has.
+
+    Parameters
+    ----------
+    first, second
+        The models, on whatever operators.
+    sel
+        Largest number of real atoms of each type.
+
+    Returns
+    -------
+    Difference
+        Relative to the first model.
+    """
+    frame = _frame(sel)
+    real = frame["t_aparam"] != 0
+    wanted, found = (_evaluate(model, frame) for model in (first, second))
+    force = _relative(found[0].reshape(-1, 3), wanted[0].reshape(-1, 3))
+    return Difference(force, _relative(found[1].ravel()[real], wanted[1].ravel()[real]))
+
+
+def _frame(sel: list[int]) -> dict[str, np.ndarray]:
+    """Return what to feed to the placeholders of that name.
+
+    Real atoms lie on a shaken lattice, at distances from 1 on; virtual ones in a line far away.
+    """
+    rng = np.random.default_rng(1)
+    counts = np.minimum(sel, ATOMS)
+    real = np.concatenate(
+        [np.arange(slots) < count for slots, count in zip(sel, counts, strict=True)]
+    )
+    side = int(np.ceil(counts.sum() ** (1 / 3)))
+    lattice = 2.0 * np.stack(np.unravel_index(np.arange(side**3), (side,) * 3), axis=1)
+    coord = np.zeros((sum(sel), 3))
+    coord[:, 0] = 1000 + 10 * np.arange(sum(sel))
+    coord[real] = rng.permutation(lattice)[: counts.sum()]
+    coord[real] += rng.uniform(-0.25, 0.25, size=(counts.sum(), 3))
+    return {
+        "t_coord": coord.ravel(),
+        "t_type": np.repeat(np.arange(len(sel)), sel),
+        "t_natoms": np.array([sum(sel), sum(sel), *sel]),
+        "t_box": np.zeros(9),
+        "t_mesh": np.zeros(0),
+        "t_aparam": real.astype(float),
+    }
+
+
+def _evaluate(model: FrozenModel, frame: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """Return forces and atomic energies."""
+    with tf.Graph().as_default() as graph, tf.Session(graph=graph) as session:
+        tf.import_graph_def(model.graph_def, name="")
+        feed = {graph.get_tensor_by_name(f"{name}:0"): value for name, value in frame.items()}
+        if "t_fparam" in model.nodes:
+            feed[graph.get_tensor_by_name("t_fparam:0")] = np.linspace(
+                -1, 1, model.number("fitting_attr/dfparam")
+            )
+        return session.run(["o_force:0", "o_atom_energy:0"], feed)
+
+
+def _relative(found: np.ndarray, wanted: np.ndarray) -> float:
+    """Return the largest difference by the largest number; NaN if a number is not finite."""
+    largest = np.abs(wanted).max(initial=np.finfo(float).tiny)
+    return float(np.abs(found - wanted).max(initial=0.0) / largest)

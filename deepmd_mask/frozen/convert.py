@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Moves a frozen model from the operators of the built-in se_a_mask to this package's, or back."""
+
+import os
+import tempfile
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+
+from .compare import Difference, compare
+from .description import Description, describe
+from .graph import FrozenModel
+from .rebuild import build_frozen, model_options
+
+# Largest difference, relative to the largest number, that is rounding and not another model.
+TOLERANCE = {"float64": 1e-8, "float32": 1e-2}
+
+
+def convert(
+    source: Path,
+    output: Path,
+    operators: str = "deepmd-mask",
+    precision: str | None = None,
+    training_input: dict | None = None,
+    overwrite: bool = False,
+) -> Difference:
+    """Convert a frozen model.
+
+    Parameters
+    ----------
+    source
+        The frozen model; never changed.
+    output
+        Where to write the result. It appears when it is complete and has been compared.
+    operators
+        Those of the result, "deepmd-mask" or "built-in".
+    precision
+        Of the nets of the result, "float64" or "float32"; by default as they are.
+    training_input
+        What the model was trained with, for a model that does not carry it itself.
+    overwrite
+        Whether an output that exists may be replaced.
+
+    Returns
+    -------
+    Difference
+        Between the two, on one frame.
+
+    Raises
+    ------
+    ValueError
+        If the model is not one that can be converted, or the result does not agree with it.
+    OSError
+        If the output cannot be written, or exists and may not be replaced.
+    """
+    _require_output(source, output, overwrite)
+    model = FrozenModel(source)
+    old = describe(model, training_input)
+    _require_convertible(model, old)
+    new = _target(old, operators, precision)
+    if (new.operators, new.embedding, new.fitting) == (old.operators, old.embedding, old.fitting):
+        msg = f"{source} is a model on the operators of {operators} already; nothing is to be done"
+        raise ValueError(msg)
+    # A folder of its own, so that the file gets the permissions of any new file.
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as directory:
+        draft = Path(directory) / "frozen.pb"
+        build_frozen(new, model.variables(), draft)
+        difference = compare(model, FrozenModel(draft), new.sel)
+        _require_agreement(model, difference, new)
+        os.replace(draft, output)
+    return difference
+
+
+def _require_output(source: Path, output: Path, overwrite: bool) -> None:
+    if output.suffix != ".pb":
+        msg = f"{output}: the name must end in .pb, by which DeePMD-kit knows the backend"
+        raise ValueError(msg)
+    if not output.parent.is_dir():
+        msg = f"there is no folder {output.parent} to write {output.name} to"
+        raise FileNotFoundError(msg)
+    if output.exists():
+        if output.samefile(source):
+            msg = f"{output} is the model to convert, which is never changed; name another output"
+            raise ValueError(msg)
+        if not overwrite:
+            msg = f"{output} exists; name another output or add --overwrite"
+            raise FileExistsError(msg)
+
+
+def _require_convertible(model: FrozenModel, found: Description) -> None:
+    """Refuse what cannot be converted, with the reason."""
+    reason = next((reason for reason, holds in _reasons(model, found).items() if holds), None)
+    if reason:
+        msg = f"{model.path} cannot be converted: {reason}"
+        raise ValueError(msg)
+
+
+def _reasons(model: FrozenModel, found: Description) -> dict[str, bool]:
+    """Return reasons against a conversion, and whether each holds."""
+    script = found.training_input
+    options = script.get("model", {})
+    descriptors = {node.op for node in model.graph_def.node if node.op.startswith("Descrpt")}
+    precisions = {found.embedding.precision, found.fitting.precision}
+    unknown = {
+        "sel": found.sel,
+        "the activation function of the embedding nets": found.embedding.activation,
+        "the activation function of the fitting nets": found.fitting.activation,
+    }
+    return {
+        "it is compressed; convert the model that was compressed": found.compressed,
+        "it is not an energy model": model.text("model_attr/model_type") != "ener"
+        or "o_energy" not in model.nodes,
+        "it has a hybrid descriptor": len(descriptors) > 1
+        or options.get("descriptor", {}).get("type") == "hybrid",
+        "it has spins": "spin_attr/ntypes_spin" in model.nodes or bool(options.get("spin")),
+        "it has a data modifier": "modifier_attr/type" in model.nodes,
+        "it has a type embedding": bool(options.get("type_embedding")),
+        "it has a tabulated potential (use_srtab)": bool(options.get("use_srtab")),
+        "it computes in mixed precision": bool(script.get("training", {}).get("mixed_precision")),
+        "its numb_aparam is not 1, so it takes no mask": found.fitting_options["numb_aparam"] != 1,
+        f"its nets have the precision {found.embedding.precision} and {found.fitting.precision}": (
+            not precisions <= set(TOLERANCE)
+        ),
+        **{
+            f"it does not tell {what}; give its training input with --input": value is None
+            for what, value in unknown.items()
+        },
+        f"sel is {found.sel}, but the sum of sel is {found.n}": bool(found.sel and found.n)
+        and sum(found.sel) != found.n,
+    }
+
+
+def _target(old: Description, operators: str, precision: str | None) -> Description:
+    """Describe the model to make; its training input follows the precision."""
+    script = deepcopy(old.training_input) or {"model": model_options(old)}
+    if precision:
+        for section in ("descriptor", "fitting_net"):
+            script["model"][section]["precision"] = precision
+    return replace(
+        old,
+        operators=operators,
+        embedding=replace(old.embedding, precision=precision or old.embedding.precision),
+        fitting=replace(old.fitting, precision=precision or old.fitting.precision),
+        training_input=script,
+    )
+
+
+def _require_agreement(model: FrozenModel, difference: Difference, new: Description) -> None:
+    tolerance = max(TOLERANCE[net.precision] for net in (new.embedding, new.fitting))
+    if not max(difference.force, difference.atom_energy) <= tolerance:
+        msg = (
+            f"{model.path} cannot be converted: it computes something else than its variables and "
+            f"options tell; the result differs by {difference.force:.1e} of the largest force and "
+            f"{difference.atom_energy:.1e} of the largest atomic energy"
+        )
+        if not model.training_input():
+            msg += ". Give its training input with --input"
+        raise ValueError(msg)

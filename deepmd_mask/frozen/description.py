@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What a frozen model says of itself: by its operators and variables, and by its training input.
+
+Operators and variables come first, since they are what runs. The training input adds what they do
+not show; a model without one is described as far as its graph goes.
+"""
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import accumulate, combinations_with_replacement, count, takewhile
+from typing import Any
+
+import numpy as np
+
+from .graph import MARKS, FrozenModel
+
+PLUGIN = "PipInstallDeepmdMask>"
+# What uses the sum of a layer tells its activation function; the first of these that is among it.
+ACTIVATION_OF_USER = {
+    "Less": "silut",
+    "Pow": "gelu_tf",
+    "Mul": "silu",
+    "Sigmoid": "sigmoid",
+    "Tanh": "tanh",
+    "Relu": "relu",
+    "Relu6": "relu6",
+    "Softplus": "softplus",
+    "GeluCustom": "gelu",
+    "Reshape": "none",
+}
+
+
+@dataclass(frozen=True)
+class Net:
+    """What the embedding nets, or the fitting nets, have in common.
+
+    Attributes
+    ----------
+    neuron
+        Width of each hidden layer.
+    activation
+        DeePMD-kit's name of the activation function; None if it cannot be told.
+    resnet_dt
+        Whether a skip connection has a timestep.
+    precision
+        "float64" or "float32", in a model that can be converted; None if it cannot be told.
+    """
+
+    neuron: list[int]
+    activation: str | None
+    resnet_dt: bool
+    precision: str | None
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is known of a frozen model; None or empty for what is not.
+
+    Attributes
+    ----------
+    operators
+        Whose operators the model runs on, "deepmd-mask" or "built-in".
+    ops_version
+        The version of this package's operators that it needs; None for the built-in.
+    compressed
+        Whether tables stand in for the embedding nets.
+    made_by
+        Versions of the packages that made it, by name.
+    type_map
+        Names of the types.
+    sel
+        Largest number of real atoms of each type.
+    n
+        The normalisation, by which X is divided.
+    type_one_side
+        Whether the embedding nets depend on the neighbour's type only.
+    axis_neuron
+        M2.
+    exclude_types
+        Pairs of types that do not see each other.
+    embedding, fitting
+        The nets.
+    fitting_options
+        Other options of the fitting net.
+    min_distance
+        The shortest distance between real atoms in the training data.
+    training_input
+        The input that the model was trained with.
+    """
+
+    operators: str
+    ops_version: int | None
+    compressed: bool
+    made_by: dict[str, str]
+    type_map: list[str]
+    sel: list[int] | None
+    n: int | None
+    type_one_side: bool | None
+    axis_neuron: int | None
+    exclude_types: list[list[int]]
+    embedding: Net
+    fitting: Net
+    fitting_options: dict[str, Any]
+    min_distance: float | None
+    training_input: dict
+
+
+def describe(model: FrozenModel, training_input: dict | None = None) -> Description:
+    """Describe a frozen model.
+
+    Parameters
+    ----------
+    model
+        The model.
+    training_input
+        The input that it was trained with, for a model that does not carry it itself.
+
+    Returns
+    -------
+    Description
+        Of the model.
+
+    Raises
+    ------
+    ValueError
+        If it is not a model with se_a_mask.
+    """
+    operators = model.operators()
+    if operators is None:
+        kind = model.training_input().get("model", {}).get("descriptor", {}).get("type")
+        msg = f"{model.path} is not a model with se_a_mask" + (f" but with {kind}" if kind else "")
+        raise ValueError(msg)
+    script = training_input or model.training_input()
+    reader = _Reader(model, script)
+    return Description(
+        operators=operators,
+        ops_version=reader.ops_version() if operators == "deepmd-mask" else None,
+        compressed=model.is_compressed(),
+        made_by=model.json("descrpt_attr/made_by"),
+        type_map=(model.text("model_attr/tmap") or "").split(),
+        sel=reader.sel(),
+        n=reader.n(),
+        type_one_side=reader.type_one_side(),
+        axis_neuron=reader.axis_neuron(),
+        exclude_types=reader.exclude_types(),
+        embedding=reader.embedding(),
+        fitting=reader.fitting(),
+        fitting_options=reader.fitting_options(),
+        min_distance=model.number("train_attr/min_nbor_dist"),
+        training_input=script,
+    )
+
+
+class _Reader:
+    """Finds the fields of a Description in a model and its training input."""
+
+    def __init__(self, model: FrozenModel, script: dict) -> None:
+        self.model = model
+        self.variables = model.variables()
+        self.descriptor = script.get("model", {}).get("descriptor", {})
+        self.fitting_net = script.get("model", {}).get("fitting_net", {})
+        names = (re.fullmatch(r"filter_type_(all|\d+)/matrix_1_(\d+)", n) for n in self.variables)
+        self.nets = [name.groups() for name in names if name]  # types (i, j) of each net
+
+    def ops_version(self) -> int:
+        """Models older than versions need version 1."""
+        return self.model.attributes(MARKS["deepmd-mask"]).get("ops_version", 1)
+
+    def sel(self) -> list[int] | None:
+        found = self.model.attributes(MARKS["deepmd-mask"]).get("sel")
+        if found is None and isinstance(self.descriptor.get("sel"), list):
+            found = self.descriptor["sel"]
+        return self._sel_of_slices() if found is None else [int(bound) for bound in found]
+
+    def _sel_of_slices(self) -> list[int] | None:
+        """Return sel as the built-in cuts pairs, 4 numbers each, into types; None if unclear."""
+        width = {}
+        for node in self.model.graph_def.node:
+            if node.op == "Slice" and node.name.startswith("filter_type_"):
+                begin, size = (self.model.constant(name) for name in node.input[1:])
+                if begin is not None and begin.shape == (2,) and size[1] > 0 and size[1] % 4 == 0:
+                    width[int(begin[1])] = int(size[1])
+        first = sorted(width)
+        widths = [width[start] for start in first]
+        complete = widths and first == [0, *accumulate(widths)][:-1]
+        return [w // 4 for w in widths] if complete else None
+
+    def n(self) -> int | None:
+        n = self.model.attributes("ProdForceSeAMask").get("total_atom_num")
+        n = self.model.attributes(f"{PLUGIN}Embed").get("n", n)
+        return None if n is None else int(n)
+
+    def type_one_side(self) -> bool | None:
+        if self.nets:
+            return any(i == "all" for i, _ in self.nets)
+        return self.descriptor.get("type_one_side")
+
+    def axis_neuron(self) -> int | None:
+        found = self.model.attributes(f"{PLUGIN}Contract").get("M2")
+        found = found or self.descriptor.get("axis_neuron")
+        inputs = self.variables.get("layer_0_type_0/matrix")
+        if found is None and inputs is not None and self.nets:
+            return len(inputs) // self.embedding().neuron[-1]  # inputs beside D are fewer than M1
+        return found
+
+    def exclude_types(self) -> list[list[int]]:
+        """Return pairs (i, j), i <= j."""
+        table = self.model.attributes(f"{PLUGIN}Embed").get("net")
+        if table is not None:
+            table = np.reshape(table, (math.isqrt(len(table)), -1))
+            return np.argwhere(np.triu(table < 0)).tolist()
+        if "exclude_types" in self.descriptor:
+            return sorted(sorted(pair) for pair in self.descriptor["exclude_types"])
+        if self.type_one_side() is not False:
+            return []
+        ntypes = range(self.model.number("descrpt_attr/ntypes") or 0)
+        pairs = combinations_with_replacement(ntypes, 2)
+        return [[i, j] for i, j in pairs if (str(i), str(j)) not in self.nets]
+
+    def embedding(self) -> Net:
+        i, j = self.nets[0] if self.nets else ("", "")
+        hidden = (f"filter_type_{i}/matrix_{k}_{j}" for k in count(1))
+        scopes = r"filter_type_(all|\d+)/"
+        return self._net(scopes, hidden, self.descriptor, f"{PLUGIN}Embed", f"filter_type_{i}/")
+
+    def fitting(self) -> Net:
+        hidden = (f"layer_{k}_type_0/matrix" for k in count())
+        scopes = r"(layer_\d+|final_layer|share_.+)_type_\d+/"
+        return self._net(scopes, hidden, self.fitting_net, f"{PLUGIN}Energies", "layer_0_type_0/")
+
+    def _net(self, scopes: str, hidden: Iterable[str], options: dict, op: str, scope: str) -> Net:
+        """Describe nets.
+
+        Parameters
+        ----------
+        scopes
+            Pattern of the scopes of all their variables.
+        hidden
+            The names that the matrices of one net have if it has enough layers.
+        options
+            Of the training input.
+        op
+            This package's operator for them.
+        scope
+            Where the graph of the built-in has their first layer.
+        """
+        own = {name: v for name, v in self.variables.items() if re.match(scopes, name)}
+        matrices = [own[name] for name in takewhile(own.__contains__, hidden)]
+        activation = self.model.attributes(op).get("activation")
+        activation = activation or options.get("activation_function") or self._activation(scope)
+        precisions = {str(value.dtype) for value in own.values()}
+        return Net(
+            neuron=[matrix.shape[1] for matrix in matrices] or list(options.get("neuron", [])),
+            activation=activation,
+            resnet_dt=any("/idt" in name for name in own),
+            precision=" and ".join(sorted(precisions)) or options.get("precision"),
+        )
+
+    def _activation(self, scope: str) -> str | None:
+        """Return the activation function behind the first sum of a scope; None if unclear."""
+        inside = [node for node in self.model.graph_def.node if node.name.startswith(scope)]
+        total = next((node.name for node in inside if node.op == "BiasAdd"), None)
+        users = {node.op: node for node in inside if total in node.input}
+        name = next((name for op, name in ACTIVATION_OF_USER.items() if op in users), None)
+        if name == "silut":
+            return f"silut:{self.model.number(users['Less'].input[1])}"
+        return name
+
+    def fitting_options(self) -> dict[str, Any]:
+        """Return the options of the fitting net that are not those of a Net."""
+        return {
+            "numb_fparam": self.model.number("fitting_attr/dfparam") or 0,
+            "numb_aparam": self.model.number("fitting_attr/daparam") or 0,
+            "use_aparam_as_mask": "fitting_attr/t_aparam_avg" not in self.variables,
+            "atom_ener": self.fitting_net.get("atom_ener") or [],
+            "layer_name": self.fitting_net.get("layer_name"),
+        }

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Frozen models with something changed, and what they give for frames, real and virtual atoms."""
+
+import json
+
+import jobs
+import numpy as np
+import tensorflow as tf
+
+from deepmd_mask.frozen.graph import FrozenModel
+
+
+def edited(source, target, drop=(), change=None, **constants):
+    """Write a model to target, without some nodes or with other constants, and return target.
+
+    Parameters
+    ----------
+    source, target
+        Paths.
+    drop
+        Names of nodes.
+    change
+        Called with each node.
+    constants
+        New values by name, "__" for "/"; a node that is not there is added.
+    """
+    model = FrozenModel(source)
+    graph = tf.compat.v1.GraphDef()
+    graph.versions.CopyFrom(model.graph_def.versions)
+    values = {name.replace("__", "/"): np.array(value) for name, value in constants.items()}
+    graph.node.extend(n for n in model.graph_def.node if n.name not in {*drop, *values})
+    for name, value in values.items():
+        node = graph.node.add(name=name, op="Const")
+        node.attr["dtype"].type = tf.as_dtype(value.dtype).as_datatype_enum
+        node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
+    for node in graph.node:
+        if change:
+            change(node)
+    target.write_bytes(graph.SerializeToString())
+    return target
+
+
+def with_input(source, target, change):
+    """Write a model to target whose training input a function has changed, and return target."""
+    script = FrozenModel(source).training_input()
+    change(script)
+    return edited(source, target, train_attr__training_script=json.dumps(script).encode())
+
+
+def evaluate(model, frames, batch=1):
+    """Evaluate a model, one frame at a time, as the built-in needs it."""
+    return jobs.evaluate(model, frames.coord, frames.types, frames.mask, batch=batch)
+
+
+def assert_same_potential(found, wanted, mask, tolerance=1e-10):
+    """Compare forces and atomic energies of real atoms, relative to the largest."""
+    real = mask[..., None]
+    assert np.abs(wanted["force"]).max() > 1e-4
+    for name in ("force", "atom_energy"):
+        limit = tolerance * np.abs(wanted[name] * real).max()
+        np.testing.assert_allclose(found[name] * real, wanted[name] * real, rtol=0, atol=limit)

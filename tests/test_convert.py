@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Frozen models on other operators: the same forces, and refusals that leave files alone."""
+
+import gzip
+import json
+import re
+from dataclasses import replace
+
+import helpers
+import jobs
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from frozen_models import assert_same_potential, edited, evaluate, with_input
+
+from deepmd_mask.cli import main
+from deepmd_mask.frozen import info
+from deepmd_mask.frozen.convert import convert
+from deepmd_mask.frozen.description import describe
+from deepmd_mask.frozen.graph import FrozenModel
+from deepmd_mask.frozen.rebuild import build_frozen
+
+SEL = (4, 3)
+OPTIONS = {
+    "one": {
+        "descriptor": {"type_one_side": True, "resnet_dt": True, "exclude_types": [[0, 1]]},
+        "fitting_net": {"resnet_dt": True, "atom_ener": [None, -3.0]},
+    },
+    "two": {
+        "descriptor": {"type_one_side": False, "activation_function": "softplus"},
+        "fitting_net": {"activation_function": "gelu", "use_aparam_as_mask": False},
+    },
+    "float32": {
+        "descriptor": {"type_one_side": True, "precision": "float32"},
+        "fitting_net": {"precision": "float32"},
+    },
+}
+TOLERANCE = {"float32": 1e-5}
+ACTIVATIONS = [
+    *("tanh", "relu", "relu6", "softplus", "sigmoid"),
+    *("gelu", "gelu_tf", "silu", "silut:3.5", "none"),
+]
+
+
+class Builtin:
+    """Models that the built-in has trained and frozen, and what it says of its frames."""
+
+    def __init__(self, root):
+        self.root = root
+        self.frames = helpers.random_frames(slots=SEL, nframes=3)
+        system = helpers.write_system(root / "system", self.frames, helpers.TYPE_MAP[:2])
+        common = {"steps": 2, "sel": SEL, "model": {"type_map": helpers.TYPE_MAP[:2]}}
+        steps = []
+        for choice, options in OPTIONS.items():
+            directory = helpers.write_input(
+                root / choice, helpers.make_input([system], **common, **options)
+            )
+            steps += [
+                [directory, "train", "input.json"],
+                [directory, "freeze", "-o", "frozen.pb"],
+                [directory, "eval", "frozen.pb", system],
+            ]
+        helpers.run_jobs(steps, root, builtin=True)
+
+    def model(self, choice):
+        return self.root / choice / "frozen.pb"
+
+    def evaluated(self, choice):
+        with np.load(f"{self.model(choice)}.npz") as found:
+            return dict(found)
+
+
+@pytest.fixture(scope="module")
+def builtin(tmp_path_factory):
+    return Builtin(tmp_path_factory.mktemp("of_builtin"))
+
+
+def operators(model):
+    return FrozenModel(model).operators()
+
+
+@pytest.mark.parametrize("choice", OPTIONS)
+def test_model_of_the_builtin_keeps_its_forces(builtin, tmp_path, choice):
+    before = builtin.model(choice).read_bytes()
+    convert(builtin.model(choice), tmp_path / "fast.pb")
+    assert operators(tmp_path / "fast.pb") == "deepmd-mask"
+    found = evaluate(tmp_path / "fast.pb", builtin.frames, batch=None)
+    mask = builtin.frames.mask
+    assert_same_potential(found, builtin.evaluated(choice), mask, TOLERANCE.get(choice, 1e-10))
+    np.testing.assert_array_equal(found["atom_energy"][mask == 0], 0)
+    assert builtin.model(choice).read_bytes() == before
+
+
+def test_energy_no_longer_depends_on_padding(builtin, tmp_path):
+    convert(builtin.model("two"), tmp_path / "fast.pb")
+    frames = builtin.frames
+    padded = frames._replace(
+        types=np.append(frames.types, [0, 1, 1]),
+        coord=np.pad(frames.coord, ((0, 0), (0, 3), (0, 0))),
+        mask=np.pad(frames.mask, ((0, 0), (0, 3))),
+    )
+    found, wanted = (evaluate(tmp_path / "fast.pb", f, batch=None) for f in (padded, frames))
+    np.testing.assert_allclose(found["energy"], wanted["energy"], rtol=1e-13)
+    np.testing.assert_allclose(wanted["energy"], wanted["atom_energy"].sum(axis=1), rtol=1e-13)
+
+
+def test_model_of_the_plugin_runs_without_it(trained, tmp_path):
+    convert(trained.model, tmp_path / "plain.pb", operators="built-in")
+    model = FrozenModel(tmp_path / "plain.pb")
+    assert not [node.op for node in model.graph_def.node if "DeepmdMask" in node.op]
+    found = evaluate(tmp_path / "plain.pb", trained.frames)
+    assert_same_potential(found, trained.evaluate(), trained.frames.mask)
+
+
+def test_there_and_back_gives_the_same_variables(builtin, tmp_path):
+    convert(builtin.model("one"), tmp_path / "there.pb")
+    convert(tmp_path / "there.pb", tmp_path / "back.pb", operators="built-in")
+    wanted, found = (
+        FrozenModel(m).variables() for m in (builtin.model("one"), tmp_path / "back.pb")
+    )
+    assert set(found) == set(wanted)
+    for name, value in wanted.items():
+        np.testing.assert_array_equal(found[name], value)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_graph_alone_tells_what_to_build(builtin, tmp_path, activation):
+    """For a model of the built-in that carries no training input."""
+    source = FrozenModel(builtin.model("two"))
+    known = describe(source)
+    nets = {
+        name: replace(getattr(known, name), activation=activation)
+        for name in ("embedding", "fitting")
+    }
+    known = replace(known, exclude_types=[[0, 1]], **nets)
+    excluded = re.compile(r"filter_type_(0/.*_1|1/.*_0)")
+    variables = {n: v for n, v in source.variables().items() if not excluded.fullmatch(n)}
+    build_frozen(known, variables, tmp_path / "full.pb")
+    bare = edited(tmp_path / "full.pb", tmp_path / "bare.pb", drop=["train_attr/training_script"])
+    difference = convert(bare, tmp_path / "fast.pb")
+    # TensorFlow rounds a coefficient of gelu_tf to float32.
+    assert max(difference.force, difference.atom_energy) < (
+        1e-8 if activation == "gelu_tf" else 1e-10
+    )
+    script = FrozenModel(tmp_path / "fast.pb").training_input()
+    assert script["model"]["descriptor"]["sel"] == list(SEL)
+
+
+def test_training_input_tells_what_the_graph_does_not(builtin, tmp_path):
+    """Which pairs of types one-sided nets exclude, for instance."""
+    script = FrozenModel(builtin.model("one")).training_input()
+    bare = edited(builtin.model("one"), tmp_path / "bare.pb", drop=["train_attr/training_script"])
+    with pytest.raises(ValueError, match=r"computes something else .* --input"):
+        convert(bare, tmp_path / "fast.pb")
+    convert(bare, tmp_path / "fast.pb", training_input=script)
+    found = evaluate(tmp_path / "fast.pb", builtin.frames)
+    assert_same_potential(found, builtin.evaluated("one"), builtin.frames.mask)
+
+
+@pytest.mark.parametrize("operators", ["deepmd-mask", "built-in"])
+def test_other_precision(trained, tmp_path, operators):
+    convert(trained.model, tmp_path / "single.pb", operators=operators, precision="float32")
+    found = info(tmp_path / "single.pb")
+    assert found["operators"] == operators
+    assert found["embedding"]["precision"] == found["fitting"]["precision"] == "float32"
+    assert found["training_input"]["model"]["descriptor"]["precision"] == "float32"
+    single = evaluate(tmp_path / "single.pb", trained.frames)
+    assert_same_potential(single, trained.evaluate(), trained.frames.mask, 1e-5)
+
+
+def test_model_of_deepmd_kit_2_through_pbtxt(tmp_path):
+    """Frozen by DeePMD-kit 2.2.11, brought here by dp convert-from."""
+    packed = helpers.TESTS / "models" / "deepmd-kit-2.2.11.pbtxt.gz"
+    (tmp_path / "old.pbtxt").write_bytes(gzip.decompress(packed.read_bytes()))
+    jobs.run([[tmp_path, "convert-from", "pbtxt", "-i", "old.pbtxt", "-o", "old.pb"]])
+    convert(tmp_path / "old.pb", tmp_path / "fast.pb")
+    frames = helpers.random_frames(slots=SEL, nframes=3)
+    wanted, found = (evaluate(tmp_path / name, frames) for name in ("old.pb", "fast.pb"))
+    assert_same_potential(found, wanted, frames.mask)
+
+
+def test_training_goes_on_from_a_converted_model(builtin, tmp_path):
+    convert(builtin.model("one"), tmp_path / "fast.pb")
+    jdata = json.loads((builtin.root / "one" / "input.json").read_text())
+    jdata["training"]["numb_steps"] = 0
+    helpers.write_input(tmp_path, jdata)
+    start = "--init-frz-model", "fast.pb"
+    jobs.run([[tmp_path, "train", "input.json", *start], [tmp_path, "freeze", "-o", "again.pb"]])
+    wanted, found = (helpers.parameters(tmp_path / m) for m in ("fast.pb", "again.pb"))
+    for name, value in wanted.items():
+        np.testing.assert_array_equal(found[name], value)
+
+
+# ---- Refusals ----------------------------------------------------------------------------------
+
+
+def other_descriptor(node):
+    if node.op == "DescrptSeAMask":
+        node.op = "DescrptSeA"
+
+
+def change_model(**options):
+    """Return a function that changes the section "model" of a training input."""
+    return lambda script: script["model"].update(options)
+
+
+def change_descriptor(**options):
+    return lambda script: script["model"]["descriptor"].update(options)
+
+
+EDITS = {
+    "is not a model with se_a_mask but with se_a_mask": {"change": other_descriptor},
+    "it is compressed": {"model_type": b"compressed_model"},
+    "it is not an energy model": {"model_attr__model_type": b"dos"},
+    "it has spins": {"spin_attr__ntypes_spin": 1},
+    "it has a data modifier": {"modifier_attr__type": b"dipole_charge"},
+    "its numb_aparam is not 1": {"fitting_attr__daparam": 2},
+    r"it lacks the variables \['layer_1_type_0/bias'\]": {"drop": ["layer_1_type_0/bias/read"]},
+}
+INPUTS = {
+    "it has a hybrid descriptor": change_descriptor(type="hybrid"),
+    "it has a type embedding": change_model(type_embedding={"neuron": [2]}),
+    "it has a tabulated potential": change_model(use_srtab="table.txt"),
+    "mixed precision": lambda script: script["training"].update(mixed_precision={"a": 1}),
+    r"sel is \[9, 3\], but the sum of sel is 7": change_descriptor(sel=[9, 3]),
+    "foo is not a valid activation": change_descriptor(activation_function="foo"),
+    "computes something else": change_descriptor(activation_function="relu"),
+}
+
+
+def assert_refused(message, model, directory, **options):
+    """And nothing is left behind."""
+    before = {path: path.read_bytes() for path in directory.iterdir()}
+    with pytest.raises((ValueError, OSError), match=message):
+        convert(model, **{"output": directory / "fast.pb", **options})
+    assert {path: path.read_bytes() for path in directory.iterdir()} == before
+
+
+@pytest.mark.parametrize("message", EDITS)
+def test_model_is_refused(builtin, tmp_path, message):
+    model = edited(builtin.model("two"), tmp_path / "model.pb", **EDITS[message])
+    assert_refused(message, model, tmp_path)
+
+
+@pytest.mark.parametrize("message", INPUTS)
+def test_training_input_is_refused(builtin, tmp_path, message):
+    model = with_input(builtin.model("two"), tmp_path / "model.pb", INPUTS[message])
+    assert_refused(message, model, tmp_path)
+
+
+def test_variable_that_se_a_mask_does_not_know_is_refused(builtin, tmp_path):
+    model = FrozenModel(builtin.model("two"))
+    graph = model.graph_def
+    graph.node.add(name="more/read", op="Identity", input=["more"])
+    (tmp_path / "more.pb").write_bytes(graph.SerializeToString())
+    model = edited(tmp_path / "more.pb", tmp_path / "model.pb", more=1.0)
+    assert_refused(r"beyond what se_a_mask knows, the variables \['more'\]", model, tmp_path)
+
+
+def test_file_that_is_no_model_is_refused(tmp_path):
+    for content in (b"", b"node { name: 'a' }", b"\x00" * 100):
+        (tmp_path / "model.pb").write_bytes(content)
+        assert_refused("is not a frozen model", tmp_path / "model.pb", tmp_path)
+
+
+def test_nothing_to_convert(trained, tmp_path):
+    assert_refused("already; nothing is to be done", trained.model, tmp_path)
+    assert_refused("already", trained.model, tmp_path, precision="float64")
+
+
+def test_output_is_not_replaced_unasked(builtin, tmp_path):
+    (tmp_path / "fast.pb").write_text("precious")
+    model = builtin.model("two")
+    assert_refused("exists; name another output or add --overwrite", model, tmp_path)
+    assert_refused("must end in .pb", model, tmp_path, output=tmp_path / "fast")
+    assert_refused("there is no folder", model, tmp_path, output=tmp_path / "a" / "fast.pb")
+    convert(model, tmp_path / "fast.pb", overwrite=True)
+    assert operators(tmp_path / "fast.pb") == "deepmd-mask"
+
+
+def test_input_is_never_replaced(builtin, tmp_path):
+    model = edited(builtin.model("two"), tmp_path / "model.pb")
+    (tmp_path / "link.pb").hardlink_to(model)
+    for output in (model, tmp_path / "link.pb"):
+        assert_refused("never changed", model, tmp_path, output=output, overwrite=True)
+
+
+def test_command(builtin, tmp_path):
+    output = tmp_path / "fast.pb"
+    arguments = ["convert", str(builtin.model("two")), "-o", str(output)]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 0, done.output
+    assert f"{output} agrees with {builtin.model('two')}" in done.output
+    again = CliRunner().invoke(main, arguments)
+    assert again.exit_code == 1
+    assert again.output.startswith("Error: ")
+    back = CliRunner().invoke(
+        main, ["convert", str(output), "-o", str(tmp_path / "back.pb"), "--builtin"]
+    )
+    assert back.exit_code == 0, back.output
+    assert operators(tmp_path / "back.pb") == "built-in"
