@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The command ``dp-mask``. Each command parses its options and calls one function."""
 
+import sys
 from pathlib import Path
 
 import click
@@ -112,6 +113,30 @@ def unpack(systems: tuple[str, ...], output: Path, overwrite: bool) -> None:
 
     nframes = data.unpack(systems, output, overwrite=overwrite, progress=True)
     click.echo(f"{output}: {nframes} frames")
+
+
+@main.command()
+@click.argument("systems", nargs=-1)
+@click.option(
+    "--input", "input_file", type=click.Path(), help="Input of dp train; its systems, too."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Print all findings of a kind, not just ten."
+)
+def check(systems: tuple[str, ...], input_file: str, as_json: bool, everything: bool) -> None:
+    """Find in masked systems what will go wrong in training.
+
+    SYSTEMS are masked systems or folders of such. The exit status is 1 if there are errors, 0 if
+    there are only warnings or none.
+    """
+    from . import data  # noqa: PLC0415
+
+    if not systems and input_file is None:
+        raise click.UsageError("name a system, or an input with --input")
+    checked = data.check(systems, input_file, progress=not as_json)
+    click.echo(checked.as_json() if as_json else checked.as_text(None if everything else 10))
+    sys.exit(checked.errors > 0)
 
 
 @main.command("test")

@@ -51,12 +51,34 @@ def check(jdata: dict) -> None:
     ValueError
         If training could not go on.
     """
+    if check_options(jdata):
+        check_training_data(jdata)
+
+
+def check_options(jdata: dict) -> bool:
+    """Check the options of a training.
+
+    Parameters
+    ----------
+    jdata
+        The normalised input of ``dp train``.
+
+    Returns
+    -------
+    bool
+        Whether it has se_a_mask and is not a compression, so that its data matter, too.
+
+    Raises
+    ------
+    ValueError
+        If training could not go on.
+    """
     model = jdata["model"]
     options = dict(model.get("descriptor") or {})
     if any(part.get("type") == "se_a_mask" for part in options.get("list", ())):
         raise ValueError("se_a_mask cannot be part of a hybrid descriptor")
     if options.pop("type", None) != "se_a_mask" or model.get("compress"):
-        return
+        return False
     ntypes = len(model.get("type_map") or ())
     if isinstance(options["sel"], str):
         options["sel"] = [1] * max(ntypes, 1)  # the data will tell; the other options count here
@@ -68,7 +90,7 @@ def check(jdata: dict) -> None:
     for option in ("use_srtab", "type_embedding"):
         if model.get(option):
             raise ValueError(f"se_a_mask does not go with {option}; take it out of the model")
-    check_training_data(jdata)
+    return True
 
 
 mode = os.environ.get("DP_MASK", "")

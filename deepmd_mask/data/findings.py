@@ -17,7 +17,7 @@ class Finding:
     code
         Short name of the rule, as docs/data.md lists them.
     system
-        Path of the system.
+        Path of the system; empty if it is the input that is wrong.
     message
         What was found, with the value, and the remedy.
     file
@@ -38,16 +38,19 @@ class Finding:
 
     def __str__(self) -> str:
         """Return place and message in one line; of a frame's file the set's name is enough."""
-        place = [f"system {self.system}"]
-        if self.file and self.frame is not None:
-            place.append(self.file.split("/")[0])
-        elif self.file:
-            place.append(self.file)
-        if self.frame is not None:
-            place.append(f"frame {self.frame}")
-        if self.atom is not None:
-            place.append(f"atom {self.atom}")
-        return ", ".join(place) + f": {self.message}"
+        short = self.file and self.frame is not None
+        return self._line(self.file.split("/")[0] if short else self.file)
+
+    def in_full(self) -> str:
+        """Return level, code, place with the whole name of the file, and message, in one line."""
+        return f"{self.level} [{self.code}] {self._line(self.file)}"
+
+    def _line(self, file: str | None) -> str:
+        place = [f"system {self.system}"] if self.system else []
+        place += [file] if file else []
+        place += [f"frame {self.frame}"] if self.frame is not None else []
+        place += [f"atom {self.atom}"] if self.atom is not None else []
+        return f"{', '.join(place)}: {self.message}"
 
 
 Report = Callable[[Finding], None]

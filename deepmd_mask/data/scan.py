@@ -18,7 +18,7 @@ from .systems import Chunk, System, open_system
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a model asks of its data.
+    """What a model and its loss ask of their data.
 
     Attributes
     ----------
@@ -27,13 +27,19 @@ class Wanted:
     sel
         Bound on the real atoms of each type; "auto" or "auto:f" for one that the training data
         set; None for no bound.
-    preference
-        Whether atom_pref.npy must be there.
+    required
+        Keys of arrays without which training stops.
+    used
+        Keys of arrays without which a part of the loss is left out.
+    by_input
+        Whether an input says so. If not, the model may still have any type map.
     """
 
     type_map: tuple[str, ...] | None = None
     sel: tuple[int, ...] | str | None = None
-    preference: bool = False
+    required: tuple[str, ...] = ("coord", "aparam")
+    used: tuple[str, ...] = ("energy", "force", "atom_pref")
+    by_input: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,10 +110,11 @@ def scan_system(
     Scan
         None if the system cannot be read.
     """
-    required = ("coord", "aparam", *(["atom_pref"] if wanted.preference else []))
-    system = open_system(path, required, report=report)
+    system = open_system(path, wanted.required, report=report)
     if system is None:
         return None
+    _check_labels_there(system, wanted, report)
+    _check_order(system, report)
     if system.periodic:
         message = (
             "is periodic: it has no file nopbc. se_a_mask knows no periodic images; cut out the "
@@ -137,6 +144,8 @@ def _numbers_in_model(
 ) -> np.ndarray | None:
     """Return the number in the model of each type of the system."""
     if system.names is None:
+        message = "is missing; types are taken as the model's own numbers, whatever they mean there"
+        report(Finding("warning", "type-map", system.path, message, "type_map.raw"))
         return np.arange(len(type_map) if type_map else int(system.types.max()) + 1)
     if type_map is None:
         return np.arange(len(system.names))
@@ -215,6 +224,27 @@ def _of_kernel(system: System, part: Chunk, text: str) -> Finding:
     in_set = key in next(s for s in system.sets if s.name == part.set_name).arrays
     file = f"{part.set_name}/{key}.npy" if in_set else "type.raw"
     return Finding("error", code, system.path, message, file, part.first, int(atom))
+
+
+# ---- What training can do without ----------------------------------------------------------------
+
+
+def _check_order(system: System, report: Report) -> None:
+    for atom in (np.flatnonzero(np.diff(system.types) < 0)[:1] + 1).tolist():
+        message = (
+            f"type {system.types[atom]} comes after type {system.types[atom - 1]}; by convention "
+            "the slots are sorted by type, and programs that cut them into types rely on it"
+        )
+        report(Finding("warning", "type-order", system.path, message, "type.raw", atom=atom))
+
+
+def _check_labels_there(system: System, wanted: Wanted, report: Report) -> None:
+    for part in system.sets:
+        for key in wanted.used:
+            if key not in part.arrays:
+                message = "is missing; without it a loss on it is left out for these frames"
+                file = f"{part.name}/{key}.npy"
+                report(Finding("warning", "missing-file", system.path, message, file))
 
 
 # ---- Labels --------------------------------------------------------------------------------------

@@ -9,12 +9,11 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import StringIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
-from .systems import open_system
+from .systems import open_system, systems_in
 
 if TYPE_CHECKING:
     import ase
@@ -119,8 +118,8 @@ def _read_path(path: str, keys: Keys) -> Iterator[Frame]:
     elif "#" in path and os.path.isfile(path.split("#")[0]):
         yield from _read_system(path, keys)
     elif os.path.isdir(path):
-        folders = sorted(str(file.parent) for file in Path(path).rglob("type.raw"))
-        if not folders:
+        folders = systems_in(path)
+        if folders == [path] and not os.path.exists(os.path.join(path, "type.raw")):
             raise ValueError(
                 f"source {path}: no system (with a file type.raw) is in this folder; if it is in "
                 "another format, name it, as in vasp/outcar:PATH"

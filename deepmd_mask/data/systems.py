@@ -4,10 +4,12 @@
 docs/data.md describes the files.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from deepmd.common import expand_sys_str
 from deepmd.utils.path import DPH5Path, DPPath
 
 from .findings import Finding, Report, refuse
@@ -232,6 +234,18 @@ def open_system(
     periodic = not (root / "nopbc").is_file()
     good = tuple(part for part in opened if part is not None)
     return System(path, types, names, periodic, good, tuple(others)) if good else None
+
+
+def systems_in(path: str | os.PathLike) -> list[str]:
+    """Return the systems in a folder and its folders, in order; a system's path as it is.
+
+    A path that leads to none is returned, too: opening it says what is wrong.
+    """
+    path = os.fspath(path)
+    try:
+        return sorted(expand_sys_str(path)) or [path]
+    except OSError:
+        return [path]
 
 
 def _read_types(path: str, root: DPPath, report: Report) -> np.ndarray | None:

@@ -11,7 +11,7 @@ from deepmd.utils.update_sel import BaseUpdateSel
 
 from .findings import Finding, Report, refuse
 from .scan import Scan, Scanned, Wanted, scan_system
-from .systems import System
+from .systems import System, systems_in
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,17 @@ def wanted_by(jdata: dict) -> Wanted:
             "use_aparam_as_mask to true in fitting_net"
         )
     loss = jdata.get("loss", {})
+
+    def has(term: str) -> bool:
+        return any(loss.get(f"{when}_pref_{term}", 0) != 0 for when in ("start", "limit"))
+
     sel = model["descriptor"]["sel"]
     return Wanted(
         type_map=tuple(model.get("type_map") or ()) or None,
         sel=sel if isinstance(sel, str) else tuple(sel),
-        preference=any(loss.get(f"{when}_pref_pf", 0) != 0 for when in ("start", "limit")),
+        required=("coord", "aparam", *(["atom_pref"] if has("pf") else [])),
+        used=(*(["energy"] if has("e") else []), *(["force"] if has("f") or has("pf") else [])),
+        by_input=True,
     )
 
 
@@ -85,8 +91,15 @@ def training_systems(jdata: dict) -> dict[str, list[str]]:
     systems = {}
     for section in ("training_data", "validation_data"):
         data = jdata["training"].get(section)
-        if data:
-            systems[section] = process_systems(data["systems"], data.get("rglob_patterns"))
+        if not data:
+            continue
+        given, patterns = data["systems"], data.get("rglob_patterns")
+        given = [given] if isinstance(given, str) else given
+        systems[section] = [
+            system
+            for path in given
+            for system in (process_systems([path], patterns) if patterns else systems_in(path))
+        ]
     return systems
 
 
@@ -126,6 +139,8 @@ def scan_training_data(
             for scan in scans:
                 _require_within_sel(scan, sel, wanted.type_map, report)
         all_scans += scans
+    if wanted.type_map is None:
+        _require_same_types(all_scans, "error" if wanted.by_input else "warning", report)
     return all_scans
 
 
@@ -159,7 +174,9 @@ def scan_systems(
         Naming system, file, frame and atom, if a system is not a masked one or exceeds sel.
     """
     wanted = Wanted(
-        tuple(type_map) if type_map else None, None if sel is None else tuple(sel), needs_preference
+        tuple(type_map) if type_map else None,
+        None if sel is None else tuple(sel),
+        ("coord", "aparam", *(["atom_pref"] if needs_preference else [])),
     )
     return summarise(scan_training_data(wanted, {"training_data": list(systems)}))
 
@@ -201,6 +218,18 @@ def auto_sel(sel: str, max_count: np.ndarray) -> list[int]:
     rule = _AutoSel()
     ratio = rule.parse_auto_sel_ratio(sel)
     return [rule.wrap_up_4(ratio * count) for count in max_count]
+
+
+def _require_same_types(scans: Sequence[Scan], level: str, report: Report) -> None:
+    """Require that a number means the same type everywhere; some may have more types."""
+    named = [scan.system for scan in scans if scan.system.names is not None]
+    for system in named[1:]:
+        if any(a != b for a, b in zip(named[0].names, system.names, strict=False)):
+            message = (
+                f"has the types {','.join(system.names)}, but {named[0].path} has "
+                f"{','.join(named[0].names)}; set type_map in the model, with the names of both"
+            )
+            report(Finding(level, "type-map", system.path, message, "type_map.raw"))
 
 
 def _require_within_sel(

@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from .scan import sound_frames
-from .systems import Chunk, System, open_system
+from .systems import Chunk, System, open_system, systems_in
 from .writer import put_in_place
 
 
@@ -50,7 +50,7 @@ def unpack(
         If the output exists or cannot be written. Nothing is left of it then.
     """
     paths = [systems] if isinstance(systems, (str, os.PathLike)) else list(systems)
-    opened = [_open(path) for given in paths for path in _systems_in(str(os.fspath(given)))]
+    opened = [_open(path) for given in paths for path in systems_in(given)]
     if not opened:
         raise ValueError("there is no system; name one")
     total = sum(system.nframes for system in opened)
@@ -65,14 +65,6 @@ def unpack(
                 _write(file, system.names, chunk)
                 bar.update(len(chunk))
     return total
-
-
-def _systems_in(path: str) -> list[str]:
-    """Return the path of a system as it is, those of the systems in a folder otherwise."""
-    folder = Path(path)
-    if not folder.is_dir() or (folder / "type.raw").exists():
-        return [path]
-    return sorted(str(file.parent) for file in folder.rglob("type.raw")) or [path]
 
 
 def _open(path: str) -> System:
