@@ -29,7 +29,7 @@ from sites import Ligand, build, donors, template
 from steps import for_each, options, write_frames
 from tblite.ase import TBLite
 
-TRAJECTORIES = {"test": 27, "train": 118, "validation": 30}
+TRAJECTORIES = {"test": 27, "train": 104, "validation": 26}
 TEST_SITES = [  # of zinc fingers, carbonic anhydrase and thermolysin
     ("Cys", "Cys", "His", "His"),
     ("His", "His", "His", "Wat"),
