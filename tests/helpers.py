@@ -103,6 +103,24 @@ def write_system(path, frames, type_map=TYPE_MAP, nsets=1):
     return path
 
 
+def write_hdf5(path, system):
+    """Copy a system into a group of an HDF5 file and return the group's path."""
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        for part in system.rglob("*"):
+            name = f"water/{part.relative_to(system)}"
+            if part.suffix == ".npy":
+                file[name] = np.load(part)
+            elif part.name == "type.raw":
+                file[name] = np.loadtxt(part, dtype=int)
+            elif part.name == "type_map.raw":
+                file[name] = np.array(part.read_text().split(), dtype="S")
+            elif part.name == "nopbc":
+                file[name] = True
+    return f"{path}#/water"
+
+
 def make_input(systems, validation=None, steps=10, sel=SLOTS, **sections):
     """Return an input for ``dp train``.
 

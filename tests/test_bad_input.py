@@ -3,7 +3,6 @@
 
 import shutil
 
-import h5py
 import helpers
 import jobs
 import numpy as np
@@ -181,18 +180,7 @@ def test_type_map_of_mixed_systems(tmp_path, frames):
 
 def test_hdf5(tmp_path, system):
     """DeePMD-kit reads FILE#/GROUP as well as directories."""
-    with h5py.File(tmp_path / "all.hdf5", "w") as file:
-        for path in system.rglob("*"):
-            name = f"water/{path.relative_to(system)}"
-            if path.suffix == ".npy":
-                file[name] = np.load(path)
-            elif path.name == "type.raw":
-                file[name] = np.loadtxt(path, dtype=int)
-            elif path.name == "type_map.raw":
-                file[name] = np.array(TYPE_MAP, dtype="S")
-            elif path.name == "nopbc":
-                file[name] = True
-    summary = scan_systems([f"{tmp_path}/all.hdf5#/water"], TYPE_MAP)
+    summary = scan_systems([helpers.write_hdf5(tmp_path / "all.hdf5", system)], TYPE_MAP)
     np.testing.assert_array_equal(summary.max_count, np.max(NREAL, axis=0))
 
 

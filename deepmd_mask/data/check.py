@@ -108,11 +108,28 @@ def check(
     wanted, sections = Wanted(), {}
     if input_file is not None:
         wanted, sections = _read_input(os.fspath(input_file), findings.append)
-    known = {path for paths in sections.values() for path in paths}
+    known = _once(sections, findings.append)
     more = [path for each in given for path in systems_in(each) if path not in known]
     if more:
         sections["systems"] = list(dict.fromkeys(more))
     return Checked(findings, _check_systems(wanted, sections, findings.append, progress))
+
+
+def _once(sections: dict[str, list[str]], report: Report) -> set[str]:
+    """Leave each system of an input where it comes first; return all of them."""
+    first: dict[str, str] = {}
+    for section, paths in list(sections.items()):
+        sections[section] = []
+        for path in paths:
+            if path in first:
+                message = f"is in {section} and was in {first[path]} before; take it out of one"
+                report(Finding("warning", "repeated", path, message))
+            else:
+                first[path] = section
+                sections[section].append(path)
+        if not sections[section]:
+            del sections[section]
+    return set(first)
 
 
 def _read_input(path: str, report: Report) -> tuple[Wanted, dict[str, list[str]]]:

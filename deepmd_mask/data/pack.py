@@ -13,7 +13,7 @@ from tqdm import tqdm
 from .preferences import Preference
 from .sources import Frame, Keys, read_frames
 from .spool import Spool
-from .training import auto_sel
+from .types import Types
 from .writer import SystemWriter, put_in_place
 
 
@@ -116,38 +116,64 @@ def pack(
     rule = Preference.parse(preference)
     frames = _labelled(sources, Keys(energy_key, forces_key, rule.array), drop_cell)
     factors = _factors(energy_unit, force_unit)
-    types = _Types(type_map, sel)
+    types = Types(type_map, sel)
     hidden = None if progress else True  # None: hidden unless there is a terminal
     output = Path(output)
-    with put_in_place(output, overwrite) as folder, Spool(output.absolute().parent) as spool:
-        atoms, without = [], 0
-        for frame in tqdm(frames, "reading", unit=" frames", disable=hidden):
-            weights = rule.weights(frame)
-            spool.add(
-                types.numbers(frame),
-                frame.positions,
-                frame.energy * factors[0],
-                frame.forces * factors[1],
-                weights,
-            )
-            without += not weights.any()
-            atoms = [min([*atoms[:1], len(weights)]), max([*atoms[1:], len(weights)])]
-        if rule.missing(types.met):
-            raise ValueError(
-                f'preference "{preference}": no frame has {", ".join(rule.missing(types.met))}'
-            )
+    room = output.absolute().parent
+    with put_in_place(output, overwrite, folder=True) as folder, Spool(room) as spool:
+        bar = tqdm(frames, "reading", unit=" frames", disable=hidden)
+        atoms, without = _read(bar, rule, types, factors, spool)
         names, slots, renumber = types.settle()
-        chosen = _choose(spool.nframes, validation, seed)
-        parts = {"train": ~chosen, "validation": chosen} if chosen.any() else {"": ~chosen}
+        parts = _split(spool.nframes, validation, seed)
+        writers = []
         for part, wanted in parts.items():
             nframes = int(wanted.sum())
-            with SystemWriter(folder / part, names, slots, nframes, set_size, precision) as writer:
-                bar = tqdm(spool, f"writing {part}", spool.nframes, unit=" frames", disable=hidden)
+            writers.append(SystemWriter(folder / part, names, slots, nframes, set_size, precision))
+            bar = tqdm(spool, f"writing {part}", spool.nframes, unit=" frames", disable=hidden)
+            with writers[-1] as writer:
                 for (kinds, *rest), take in zip(bar, wanted, strict=True):
                     if take:
                         writer.add(renumber[kinds], *rest)
+        for writer in writers:
+            writer.complete()
     systems = {str(output / part): int(wanted.sum()) for part, wanted in parts.items()}
-    return Packed(systems, names, slots, tuple(atoms), without)
+    return Packed(systems, names, slots, atoms, without)
+
+
+def _read(
+    frames: Iterable[Frame],
+    rule: Preference,
+    types: Types,
+    factors: tuple[float, float],
+    spool: Spool,
+) -> tuple[tuple[int, int], int]:
+    """Read all frames.
+
+    Returns
+    -------
+    tuple of int
+        The smallest and the largest number of atoms in a frame.
+    int
+        Number of frames without a preferred atom.
+    """
+    least, most, without = np.inf, 0, 0
+    for frame in frames:
+        weights = rule.weights(frame)
+        spool.add(
+            types.numbers(frame),
+            frame.positions,
+            frame.energy * factors[0],
+            frame.forces * factors[1],
+            weights,
+        )
+        least, most = min(least, len(weights)), max(most, len(weights))
+        without += not weights.any()
+    missing = rule.missing(types.met)
+    if missing:
+        raise ValueError(f"the preference names {', '.join(missing)}, which no frame has")
+    if most == 0:
+        raise ValueError("no frame has an atom; look at the sources")
+    return (int(least), most), without
 
 
 def _factors(energy_unit: str, force_unit: str) -> tuple[float, float]:
@@ -163,9 +189,9 @@ def _labelled(sources: Any, keys: Keys, drop_cell: bool) -> Iterator[Frame]:
     is_one = isinstance(sources, (str, os.PathLike)) or not isinstance(sources, Iterable)
     is_one = is_one or hasattr(sources, "get_chemical_symbols") or hasattr(sources, "get_nframes")
     found_any = False
-    for source in [sources] if is_one else sources:
+    for number, source in enumerate([sources] if is_one else sources):
         found = False
-        for frame in read_frames(source, keys):
+        for frame in read_frames(source, keys, number):
             _require_usable(frame, drop_cell)
             found = found_any = True
             yield frame
@@ -192,88 +218,15 @@ def _require_usable(frame: Frame, drop_cell: bool) -> None:
             )
 
 
-def _choose(nframes: int, validation: float, seed: int) -> np.ndarray:
-    """Tell which frames are for validation, [nframes]."""
+def _split(nframes: int, validation: float, seed: int) -> dict[str, np.ndarray]:
+    """Tell for each system, by name, which frames are in it, [nframes]."""
     count = max(1, round(validation * nframes)) if 0 < validation < 1 else int(validation)
     if count != validation and not 0 < validation < 1:
         raise ValueError(f"validation is {validation}; give a fraction below 1, or a whole number")
-    if not 0 <= count < max(nframes, 1):
+    if not 0 <= count < nframes:
         raise ValueError(
             f"{count} of {nframes} frames are wanted for validation; at least one must be left"
         )
     chosen = np.zeros(nframes, dtype=bool)
     chosen[np.random.default_rng(seed).permutation(nframes)[:count]] = True
-    return chosen
-
-
-class _Types:
-    """Numbers for names, while it is not yet known which names there are."""
-
-    def __init__(self, type_map: Sequence[str] | None, sel: Sequence[int] | str):
-        self.given = None if type_map is None else list(type_map)
-        self.sel = sel
-        self.met: list[str] = []  # spelled as in the type map or where first met
-        self.number: dict[str, int] = {}  # of each spelling, an index into met
-        self.most = np.zeros(0, dtype=int)
-        if isinstance(sel, str):
-            auto_sel(sel, self.most)  # complains early
-        elif self.given is None:
-            raise ValueError("sel is a list; give the type map whose order it has")
-        elif len(sel) != len(self.given) or min(sel, default=0) < 0:
-            raise ValueError(
-                f"sel {list(sel)} must have one number, not negative, for each type of {self.given}"
-            )
-        upper = [name.upper() for name in self.given or ()]
-        for name in self.given or ():
-            if upper.count(name.upper()) > 1 or not name or len(name.split()) != 1:
-                raise ValueError(f'type map: "{name}" is there twice, empty, or has a space')
-
-    def numbers(self, frame: Frame) -> np.ndarray:
-        """Return the numbers of a frame's atoms, and count them."""
-        try:
-            numbers = [self.number[name] for name in frame.names.tolist()]
-        except KeyError:
-            for atom, name in enumerate(frame.names.tolist()):
-                self._meet(name, frame, atom)
-            return self.numbers(frame)
-        counts = np.bincount(np.array(numbers, dtype=int), minlength=len(self.met))
-        self.most = np.maximum(np.pad(self.most, (0, len(counts) - len(self.most))), counts)
-        if not isinstance(self.sel, str):
-            self._require_within_sel(frame, counts)
-        return np.array(numbers, dtype=np.int32)
-
-    def _meet(self, name: str, frame: Frame, atom: int) -> None:
-        spellings = {known.upper(): known for known in (*self.met, *(self.given or ()))}
-        known = spellings.get(name.upper(), name)
-        if self.given is not None and known not in self.given:
-            raise ValueError(
-                f"{frame.place}, atom {atom}: {name} is not in the type map {self.given}; add it "
-                "there, or take the atom out of the source"
-            )
-        if known not in self.met:
-            self.met.append(known)
-        self.number[name] = self.met.index(known)
-
-    def _require_within_sel(self, frame: Frame, counts: np.ndarray) -> None:
-        for name, count in zip(self.met, counts.tolist(), strict=True):
-            bound = self.sel[self.given.index(name)]
-            if count > bound:
-                raise ValueError(
-                    f"{frame.place}: {count} atoms of {name}, but sel allows {bound}; raise sel, "
-                    'or let "auto" choose it'
-                )
-
-    def settle(self) -> tuple[list[str], list[int], np.ndarray]:
-        """Return the type map, the slots of each type, and the place in it of each number."""
-        names = self.given or sorted(self.met, key=_atomic_number)
-        renumber = np.array([names.index(name) for name in self.met], dtype=np.int64)
-        most = np.zeros(len(names), dtype=int)
-        most[renumber] = self.most
-        sel = auto_sel(self.sel, most) if isinstance(self.sel, str) else list(self.sel)
-        return names, sel, renumber
-
-
-def _atomic_number(name: str) -> tuple[int, str]:
-    from ase.data import atomic_numbers  # noqa: PLC0415  ASE takes its time
-
-    return atomic_numbers.get(name.capitalize(), len(atomic_numbers)), name
+    return {"train": ~chosen, "validation": chosen} if count else {"": ~chosen}

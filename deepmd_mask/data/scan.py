@@ -241,7 +241,7 @@ def _check_order(system: System, report: Report) -> None:
 def _check_labels_there(system: System, wanted: Wanted, report: Report) -> None:
     for part in system.sets:
         for key in wanted.used:
-            if key not in part.arrays:
+            if not (part.folder / f"{key}.npy").is_file():
                 message = "is missing; without it a loss on it is left out for these frames"
                 file = f"{part.name}/{key}.npy"
                 report(Finding("warning", "missing-file", system.path, message, file))

@@ -67,7 +67,7 @@ class Keys:
     array: str | None = None
 
 
-def read_frames(source: Any, keys: Keys = Keys()) -> Iterator[Frame]:
+def read_frames(source: Any, keys: Keys = Keys(), number: int = 0) -> Iterator[Frame]:
     """Read a source.
 
     Parameters
@@ -79,6 +79,8 @@ def read_frames(source: Any, keys: Keys = Keys()) -> Iterator[Frame]:
         dpdata, or an iterable of these.
     keys
         Names of the labels.
+    number
+        Of the source among several, to name one that has no path.
 
     Yields
     ------
@@ -93,18 +95,15 @@ def read_frames(source: Any, keys: Keys = Keys()) -> Iterator[Frame]:
     if isinstance(source, (str, os.PathLike)):
         yield from _read_path(os.fspath(source), keys)
     elif hasattr(source, "get_chemical_symbols"):
-        yield _of_atoms(source, "ase.Atoms", keys)
+        yield _of_atoms(source, f"frame {number} of the given ones", keys)
     elif hasattr(source, "systems"):  # dpdata.MultiSystems
         for name, system in source.systems.items():
             yield from _of_dpdata(system.data, f"dpdata system {name}", keys)
     elif hasattr(source, "get_nframes"):
         yield from _of_dpdata(source.data, f"dpdata system {source.formula}", keys)
     elif isinstance(source, Iterable):
-        for number, item in enumerate(source):
-            if hasattr(item, "get_chemical_symbols"):
-                yield _of_atoms(item, f"frame {number} of the given ones", keys)
-            else:
-                yield from read_frames(item, keys)
+        for k, item in enumerate(source):
+            yield from read_frames(item, keys, k)
     else:
         raise ValueError(f"a {type(source).__name__} is no source of frames")
 

@@ -5,6 +5,7 @@ docs/data.md describes the files.
 """
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -104,8 +105,9 @@ class ArrayFile:
 
 @dataclass(frozen=True)
 class FrameSet:
-    """A folder ``set.*``: its name, number of frames, and the arrays that it has, by key."""
+    """A folder ``set.*``: where it is, its number of frames, and its sound arrays, by key."""
 
+    folder: DPPath
     name: str
     nframes: int
     arrays: dict[str, ArrayFile]
@@ -214,7 +216,7 @@ def open_system(
         root = DPPath(path)
         sets = sorted(root.glob("set.*"))
         types = _read_types(path, root, report)
-        names = _read_names(path, root, report)
+        names = _read_names(root)
     except FileNotFoundError:
         report(Finding("error", "no-system", path, "not found; check the path"))
         return None
@@ -222,9 +224,7 @@ def open_system(
         message = f"cannot be read ({error}); a system is a folder, or FILE#/GROUP in HDF5"
         report(Finding("error", "no-system", path, message))
         return None
-    if types is None:
-        return None
-    if names is not None and not _within(path, types, names, report):
+    if types is None or (names is not None and not _within(path, types, names, report)):
         return None
     if not sets:
         report(Finding("error", "no-set", path, "there is no set.*; its frames belong there"))
@@ -255,7 +255,9 @@ def _read_types(path: str, root: DPPath, report: Report) -> np.ndarray | None:
     if not (root / "type.raw").is_file():
         return bad("missing; it names the type of each slot by a number from 0")
     try:
-        values = (root / "type.raw").load_txt(ndmin=1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # NumPy warns of an empty file
+            values = (root / "type.raw").load_txt(ndmin=1)
     except ValueError as error:
         return bad(f"is not a list of numbers ({error}); write one number for each slot")
     if values.ndim != 1 or not np.array_equal(values, np.rint(values)):
@@ -265,20 +267,19 @@ def _read_types(path: str, root: DPPath, report: Report) -> np.ndarray | None:
     return values.astype(np.int32)
 
 
-def _read_names(path: str, root: DPPath, report: Report) -> tuple[str, ...] | None:
+def _read_names(root: DPPath) -> tuple[str, ...] | None:
     if not (root / "type_map.raw").is_file():
         return None
-    names = tuple((root / "type_map.raw").load_txt(dtype=str, ndmin=1).tolist())
+    return tuple((root / "type_map.raw").load_txt(dtype=str, ndmin=1).tolist())
+
+
+def _within(path: str, types: np.ndarray, names: Sequence[str], report: Report) -> bool:
+    """Tell whether each type has a name, and each name is there once."""
     for name in names:
         if names.count(name) > 1:
             message = f"{name} is there twice; give each type a name of its own"
             report(Finding("error", "type-map", path, message, "type_map.raw"))
-            return None
-    return names
-
-
-def _within(path: str, types: np.ndarray, names: Sequence[str], report: Report) -> bool:
-    """Tell whether each type has a name."""
+            return False
     outside = np.flatnonzero((types < 0) | (types >= len(names)))
     for atom in outside[:1].tolist():
         message = (
@@ -308,7 +309,7 @@ def _open_set(
         array = _require_array(path, folder, key, nframes, width, report)
         if array is not None:
             arrays[key] = array
-    return FrameSet(folder.name, nframes, arrays) if set(required) <= set(arrays) else None
+    return FrameSet(folder, folder.name, nframes, arrays) if set(required) <= set(arrays) else None
 
 
 def _require_array(

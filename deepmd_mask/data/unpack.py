@@ -56,7 +56,7 @@ def unpack(
     total = sum(system.nframes for system in opened)
     hidden = None if progress else True
     with (
-        put_in_place(Path(output), overwrite) as part,
+        put_in_place(Path(output), overwrite, folder=False) as part,
         open(part, "w", encoding="utf-8") as file,
         tqdm(desc="unpacking", total=total, unit=" frames", disable=hidden) as bar,
     ):

@@ -20,18 +20,21 @@ VIRTUAL_SPACING = 100.0  # Å
 
 
 @contextmanager
-def put_in_place(output: Path, overwrite: bool) -> Iterator[Path]:
+def put_in_place(output: Path, overwrite: bool, folder: bool) -> Iterator[Path]:
     """Give a path beside the output, and rename it to the output when all went well.
 
     Otherwise it is removed. What a killed process leaves has a name that begins with a dot and
-    lacks ``type.raw`` (SystemWriter writes it last), so that nobody takes it for a system.
+    lacks ``type.raw``, which SystemWriter writes when all is there: nobody takes it for a system.
 
     Parameters
     ----------
     output
-        A file or a folder; the one that is made decides.
+        Path of what is to be there in the end.
     overwrite
-        Whether what exists may be replaced. A folder must hold masked systems and nothing else.
+        Whether what exists may be replaced: a file by a file, a folder by a folder, if it holds
+        masked systems and nothing else.
+    folder
+        Whether it is a folder.
 
     Raises
     ------
@@ -40,7 +43,7 @@ def put_in_place(output: Path, overwrite: bool) -> Iterator[Path]:
     OSError
         If something cannot be written, a full disk for example.
     """
-    _refuse_to_lose(output, overwrite)
+    _refuse_to_lose(output, overwrite, folder)
     part = output.with_name(f".{output.name}.{uuid.uuid4().hex[:8]}.partial")
     old = part.with_suffix(".old")
     try:
@@ -65,16 +68,19 @@ def remove(path: Path) -> None:
     """Remove a file or a folder that need not exist."""
     if path.is_dir():
         shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    elif os.path.lexists(path):
+        path.unlink()
 
 
-def _refuse_to_lose(output: Path, overwrite: bool) -> None:
+def _refuse_to_lose(output: Path, overwrite: bool, folder: bool) -> None:
     if not os.path.lexists(output):
         return
     if not overwrite:
         raise FileExistsError(f"{output} exists; choose another name, or ask to overwrite it")
-    if not output.is_dir():
+    if output.is_dir() != folder:
+        kind = "a file" if folder else "a folder"
+        raise FileExistsError(f"{output} is {kind}; choose another name")
+    if not folder:
         return
     foreign = [
         path
@@ -142,11 +148,13 @@ class SystemWriter:
         return self
 
     def __exit__(self, error: object, *_: object) -> None:
-        """Write what is left and, if all went well, the files that make it a system."""
+        """Write what is left, if all went well, and close the files."""
         with self.stack:
-            if error is not None:
-                return
-            self._flush()
+            if error is None:
+                self._flush()
+
+    def complete(self) -> None:
+        """Write the files that make it a system; when all others are there."""
         np.savetxt(self.folder / "type_map.raw", self.type_map, fmt="%s", encoding="utf-8")
         (self.folder / "nopbc").touch()
         np.savetxt(self.folder / "type.raw", self.types, fmt="%d")

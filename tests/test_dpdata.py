@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The format deepmd/mask of dpdata, found through its entry point."""
+
+import dpdata
+import helpers
+import numpy as np
+import pytest
+
+from deepmd_mask.data import check, open_system, pack
+
+FRAMES = helpers.random_frames(nframes=9)
+
+
+@pytest.fixture
+def system(tmp_path):
+    return helpers.write_system(tmp_path / "a b", FRAMES)
+
+
+@pytest.fixture
+def many(system):
+    return dpdata.MultiSystems().load_systems_from_file(str(system), fmt="deepmd/mask")
+
+
+def frames_of(system):
+    """Return a system's frames as sorted tuples, however the atoms are ordered."""
+    found = []
+    for chunk in open_system(system).chunks():
+        names = np.array(open_system(system).names)[chunk.types]
+        for f, mask in enumerate(chunk.mask == 1):
+            columns = (names[f], chunk.coord[f], chunk.force[f], chunk.preference[f])
+            columns = [column[mask].tolist() for column in columns]
+            found.append((chunk.energy[f], sorted(zip(*columns, strict=True))))
+    return sorted(found)
+
+
+def test_loads_each_composition(many):
+    assert many.get_nframes() == 9
+    compositions = {tuple(c) for c in FRAMES.counts().astype(int).tolist()}
+    assert {tuple(s["atom_numbs"]) for s in many} == compositions
+    for system in many:
+        assert isinstance(system, dpdata.LabeledSystem)
+        assert system["nopbc"]
+        assert system["forces"].shape == system["coords"].shape
+        assert system["atom_pref"].shape == system["coords"].shape[:2]
+
+
+def test_there_and_back(system, many, tmp_path):
+    many.to("deepmd/mask", tmp_path / "again", sel=[9, 9, 9], set_size=4)
+    assert check(tmp_path / "again").findings == []
+    assert open_system(tmp_path / "again").nslots == 27
+    assert frames_of(tmp_path / "again") == frames_of(system)
+    pack(many, tmp_path / "by function", preference="array:atom_pref", type_map=["O", "C", "ZN"])
+    assert frames_of(tmp_path / "by function") == frames_of(system)
+
+
+def test_options_are_those_of_pack(many, tmp_path):
+    many.to_deepmd_mask(tmp_path / "zinc", preference="element:ZN", type_map=["ZN", "C", "O"])
+    opened = open_system(tmp_path / "zinc")
+    assert opened.names == ("ZN", "C", "O")
+    for chunk in opened.chunks():
+        np.testing.assert_array_equal(chunk.preference, chunk.mask * (chunk.types == 0))
+    with pytest.raises(FileExistsError):
+        many.to("deepmd/mask", tmp_path / "zinc")
+
+
+def test_one_composition(many, tmp_path, system):
+    first = many[0]
+    first.to("deepmd/mask", tmp_path / "one")
+    loaded = dpdata.LabeledSystem(tmp_path / "one", fmt="deepmd/mask")
+    for key in ("coords", "forces", "energies", "atom_pref"):
+        np.testing.assert_array_equal(loaded[key], first[key])
+    with pytest.raises(ValueError, match=r"load it with dpdata\.MultiSystems"):
+        dpdata.LabeledSystem(system, fmt="deepmd/mask")
+
+
+def test_nothing_to_write(tmp_path):
+    with pytest.raises(ValueError, match="no system to pack"):
+        dpdata.MultiSystems().to("deepmd/mask", tmp_path / "none")
+    assert not list(tmp_path.iterdir())
