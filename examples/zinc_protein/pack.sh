@@ -7,5 +7,5 @@ cd "$(dirname "$0")"
 for subset in test train validation; do
   find build/labelled -name "${subset}_*.xyz" -size +0 | sort | xargs \
     dp-mask pack --output "data/$subset" --overwrite --precision float32 \
-    --type-map C,O,N,H,S,ZN --sel 36,16,16,64,4,1 --preference within:2.8:ZN
+    --type-map C,O,N,H,S,ZN --sel 36,20,16,68,4,1 --preference within:2.8:ZN
 done
