@@ -2,7 +2,9 @@
 """Masked systems: made, read, checked. Nothing here needs TensorFlow, but an input's options."""
 
 from .check import Checked, check
+from .evaluate import evaluate
 from .findings import Finding
+from .metrics import Errors, Evaluation, Metrics
 from .pack import Packed, pack
 from .statistics import Statistics
 from .systems import Chunk, System, open_system
@@ -12,12 +14,16 @@ from .unpack import unpack
 __all__ = [
     "Checked",
     "Chunk",
+    "Errors",
+    "Evaluation",
     "Finding",
+    "Metrics",
     "Packed",
     "Statistics",
     "Summary",
     "System",
     "check",
+    "evaluate",
     "open_system",
     "pack",
     "scan_systems",

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Compares a frozen model with the labels of masked systems: ``dp-mask test``."""
+
+import csv
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from .metrics import Errors, Evaluation, Metrics, Place
+from .parity import Points, draw, require_format
+from .scan import Wanted, scan_system
+from .systems import Chunk, System, systems_in
+from .writer import put_in_place
+
+SLOTS_AT_ONCE = 1 << 13  # so many the model is given
+COLUMNS = (
+    "system", "set", "frame", "real_atoms", "energy", "energy_predicted", "energy_error_per_atom",
+    "force_rmse", "force_mae", "force_max", "preference", "preferred_rmse", "preferred_mae",
+    "preferred_max",
+)  # fmt: skip
+
+
+class Frames(NamedTuple):
+    """Some frames of a system, and what the model gives for them."""
+
+    system: str
+    chunk: Chunk
+    types: np.ndarray  # [nframes, nslots] as the model numbers them; that of no type is 0
+    energy: np.ndarray  # [nframes]
+    force: np.ndarray  # [nframes, nslots, 3]
+
+    def place(self, index: int) -> Place:
+        """Name a frame by its index."""
+        return Place(self.system, self.chunk.set_name, self.chunk.first + index)
+
+    def atom(self, index: int) -> Place:
+        """Name a slot by its index among those of all frames."""
+        frame, atom = divmod(index, self.types.shape[1])
+        return self.place(frame)._replace(atom=atom)
+
+
+def evaluate(
+    model: str | os.PathLike,
+    systems: str | os.PathLike | Iterable[str | os.PathLike],
+    *,
+    csv_file: str | os.PathLike | None = None,
+    plot: str | os.PathLike | None = None,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> Evaluation:
+    """Compare a model with the labels of masked systems.
+
+    The energy of a frame is the sum of the model's atomic energies of real atoms. That is the
+    model's energy, but with a model of the built-in se_a_mask, whose energy has a constant for
+    each virtual atom besides.
+
+    Parameters
+    ----------
+    model
+        Frozen model with se_a_mask, of this package or of the built-in.
+    systems
+        Path of one system or of several; each may be a folder of systems. What they have no
+        labels of is left out.
+    csv_file
+        File for a table with a row for each frame.
+    plot
+        File for a figure, PNG, PDF or SVG by its suffix: parity plots and histograms of errors.
+    overwrite
+        Replace these files if they exist.
+    progress
+        Show a progress bar if the standard error is a terminal.
+
+    Returns
+    -------
+    Evaluation
+        Errors over all, by system and by element.
+
+    Raises
+    ------
+    ValueError
+        Naming system, file, frame and atom, if a system is not a masked one, has no labels, or the
+        model does not fit it.
+    OSError
+        If a file cannot be read, exists, or cannot be written. Nothing is left of it then.
+    """
+    if plot is not None:
+        require_format(plot)
+    paths = [systems] if isinstance(systems, (str, os.PathLike)) else list(systems)
+    paths = [path for given in paths for path in systems_in(given)]
+    if not paths:
+        raise ValueError("there is no system; name one")
+    for file in (csv_file, plot):
+        if file is not None and Path(file).exists() and not overwrite:
+            raise FileExistsError(17, "exists; name another, or allow to overwrite it", str(file))
+    potential = _Model(model)
+    opened = [_scan(path, potential.type_map) for path in paths]
+    result = Evaluation(str(model))
+    points = {key: Points() for key in Metrics().__dict__} if plot is not None else {}
+    hidden = None if progress else True
+    with ExitStack() as stack:
+        write_row = _table_writer(stack, csv_file, overwrite)
+        bar = tqdm(
+            desc="evaluating", total=sum(s.nframes for s in opened), unit=" frames", disable=hidden
+        )
+        stack.enter_context(bar)
+        for system in opened:
+            for frames in potential.predict(system):
+                _add(result, frames, potential.type_map, points)
+                for row in _rows(frames):
+                    write_row(row)
+                bar.update(len(frames.chunk))
+    if plot is not None:
+        with put_in_place(Path(plot), overwrite) as part:
+            draw(part, Path(plot).suffix[1:], points, potential.type_map)
+    return result
+
+
+class _Model:
+    """A frozen model."""
+
+    def __init__(self, path: str | os.PathLike):
+        if not Path(path).is_file():
+            raise FileNotFoundError(2, "there is no such model; dp freeze makes one", str(path))
+        from deepmd.infer import DeepPot  # noqa: PLC0415  loads TensorFlow, which takes a while
+
+        self.potential = DeepPot(str(path))
+        self.type_map = tuple(self.potential.get_type_map())
+        if self.potential.get_dim_aparam() != 1 or self.potential.get_dim_fparam() != 0:
+            raise ValueError(
+                f"model {path}: it has {self.potential.get_dim_aparam()} atomic and "
+                f"{self.potential.get_dim_fparam()} frame parameters; a model with se_a_mask has "
+                "the mask as its only one. Use dp test for other models"
+            )
+        nodes = self.potential.deep_eval.graph.as_graph_def().node
+        # With several frames the built-in's atomic virials have a wrong shape.
+        self.one_frame = any(node.op == "DescrptSeAMask" for node in nodes)
+
+    def predict(self, system: System) -> Iterator[Frames]:
+        """Yield all frames of a system, with what the model gives."""
+        names = system.names or self.type_map
+        numbers = np.array([self.type_map.index(name) for name in names])
+        step = 1 if self.one_frame else max(1, SLOTS_AT_ONCE // system.nslots)
+        for whole in system.chunks():
+            for first in range(0, len(whole), step):
+                chunk = whole.take(slice(first, first + step))
+                types = np.where(chunk.types < 0, 0, numbers[chunk.types])
+                yield self._predict(system.path, chunk, types)
+
+    def _predict(self, path: str, chunk: Chunk, types: np.ndarray) -> Frames:
+        energy, force = np.zeros(len(chunk)), np.zeros(chunk.coord.shape)
+        # Mixed systems have types frame by frame; the model takes those of all frames at once.
+        kinds, kind = np.unique(types, axis=0, return_inverse=True)
+        for k, of_slots in enumerate(kinds):
+            frames = np.flatnonzero(kind.reshape(-1) == k)
+            coord, mask = chunk.coord[frames], chunk.mask[frames]
+            # What the file has for virtual atoms is nobody's business, but must not be NaN.
+            coord = np.where(mask[..., None] == 1, coord, 0.0)
+            _, force[frames], _, atomic, _ = self.potential.eval(
+                coord.reshape(len(frames), -1), None, of_slots, atomic=True, aparam=mask
+            )
+            energy[frames] = np.where(mask == 1, atomic[..., 0], 0.0).sum(axis=1)
+        force = np.where(chunk.mask[..., None] == 1, force, 0.0)
+        result = Frames(path, chunk, types, energy, force)
+        finite = np.isfinite(energy) & np.isfinite(force).all(axis=(1, 2))
+        for frame in np.flatnonzero(~finite)[:1].tolist():
+            raise ValueError(
+                f"{result.place(frame)}: the model gives an energy or a force that is not finite; "
+                "look at its training (lcurve.out)"
+            )
+        return result
+
+
+def _scan(path: str, type_map: tuple[str, ...]) -> System:
+    """Open a system and look through it, by the rules of training."""
+    system = scan_system(path, Wanted(type_map)).system
+    if not any(key in part.arrays for part in system.sets for key in ("energy", "force")):
+        raise ValueError(f"system {path}: it has neither energy.npy nor force.npy to compare with")
+    return system
+
+
+def _add(
+    result: Evaluation, frames: Frames, type_map: tuple[str, ...], points: dict[str, Points]
+) -> None:
+    """Add frames to all errors that they belong to."""
+    result.nframes += len(frames.chunk)
+    everything = result.overall, result.systems.setdefault(frames.system, Metrics())
+    for key, reference, predicted, weights, place in _compared(frames):
+        for metrics in everything:
+            getattr(metrics, key).add(reference, predicted, weights, place)
+        kinds = frames.types.ravel() if key != "energy" else np.full(len(weights), -1)
+        for kind in np.unique(kinds[(weights > 0) & (kinds >= 0)]).tolist():
+            of_element = result.elements.setdefault(type_map[kind], Metrics())
+            getattr(of_element, key).add(reference, predicted, weights * (kinds == kind), place)
+        if key in points:
+            points[key].add(reference, predicted, weights, kinds)
+
+
+def _compared(
+    frames: Frames,
+) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray, Callable[[int], Place]]]:
+    """Yield what there are labels of: a field of Metrics, then the arguments of Errors.add."""
+    chunk = frames.chunk
+    natoms = chunk.mask.sum(axis=1)
+    if chunk.energy is not None:
+        per_atom = np.maximum(natoms, 1)
+        energies = [(e / per_atom)[:, None] for e in (chunk.energy, frames.energy)]
+        yield "energy", *energies, (natoms > 0).astype(float), frames.place
+    if chunk.force is not None:
+        forces = [force.reshape(-1, 3) for force in (chunk.force, frames.force)]
+        yield "force", *forces, chunk.mask.ravel(), frames.atom
+        if chunk.preference is not None:
+            yield "preferred", *forces, (chunk.preference * chunk.mask).ravel(), frames.atom
+
+
+def _table_writer(
+    stack: ExitStack, path: str | os.PathLike | None, overwrite: bool
+) -> Callable[[list], object]:
+    """Return what writes a row, and let the stack finish the file."""
+    if path is None:
+        return lambda _: None
+    part = stack.enter_context(put_in_place(Path(path), overwrite))
+    writer = csv.writer(stack.enter_context(open(part, "w", newline="", encoding="utf-8")))
+    writer.writerow(COLUMNS)
+    return writer.writerow
+
+
+def _rows(frames: Frames) -> Iterator[list]:
+    """Yield a row for each frame, in the order of COLUMNS; empty where there are no labels."""
+    chunk = frames.chunk
+    for f in range(len(chunk)):
+        one = Frames(
+            frames.system, chunk.take(slice(f, f + 1)), *(a[f : f + 1] for a in frames[2:])
+        )
+        errors = Metrics()
+        for key, *pair in _compared(one):
+            getattr(errors, key).add(*pair)
+        natoms = int(chunk.mask[f].sum())
+        energy = "" if chunk.energy is None else chunk.energy[f].item()
+        difference = (
+            "" if energy == "" or not natoms else (frames.energy[f].item() - energy) / natoms
+        )
+        weight = "" if chunk.preference is None else (chunk.preference * chunk.mask)[f].sum().item()
+        row = [frames.system, chunk.set_name, chunk.first + f, natoms]
+        row += [energy, frames.energy[f].item(), difference]
+        yield row + _cells(errors.force) + [weight] + _cells(errors.preferred)
+
+
+def _cells(errors: Errors) -> list:
+    return [errors.rmse, errors.mae, errors.max] if errors.count else ["", "", ""]
