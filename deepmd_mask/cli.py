@@ -150,6 +150,12 @@ def check(systems: tuple[str, ...], input_file: str, as_json: bool, everything: 
 @click.option(
     "--precision", type=click.Choice(["float64", "float32"]), help="Of the nets of the result."
 )
+@click.option("--compress", is_flag=True, help="Compress it, too.")
+@click.option(
+    "--min-distance",
+    type=click.FloatRange(min=0, min_open=True),
+    help="With --compress: the shortest distance of real atoms, if the model does not tell it.",
+)
 @click.option(
     "--input",
     "input_file",
@@ -161,9 +167,8 @@ def convert(
     model: Path,
     output: Path,
     builtin: bool,
-    precision: str | None,
     input_file: Path | None,
-    overwrite: bool,
+    **options: object,
 ) -> None:
     """Put a frozen model of the built-in se_a_mask on the operators of deepmd-mask.
 
@@ -175,9 +180,8 @@ def convert(
         model,
         output,
         operators="built-in" if builtin else "deepmd-mask",
-        precision=precision,
         training_input=json.loads(input_file.read_text()) if input_file else None,
-        overwrite=overwrite,
+        **options,
     )
     click.echo(
         f"{output} agrees with {model} on a frame of a few atoms: forces to "

@@ -21,6 +21,8 @@ def convert(
     output: Path,
     operators: str = "deepmd-mask",
     precision: str | None = None,
+    compress: bool = False,
+    min_distance: float | None = None,
     training_input: dict | None = None,
     overwrite: bool = False,
 ) -> Difference:
@@ -36,6 +38,11 @@ def convert(
         Those of the result, "deepmd-mask" or "built-in".
     precision
         Of the nets of the result, "float64" or "float32"; by default as they are.
+    compress
+        Whether to put a table in the place of the embedding nets, as dp compress does.
+    min_distance
+        The shortest distance between real atoms, in the length unit, for the end of that table; by
+        default what the model has recorded.
     training_input
         What the model was trained with, for a model that does not carry it itself.
     overwrite
@@ -58,7 +65,9 @@ def convert(
     old = describe(model, training_input)
     _require_convertible(model, old)
     new = _target(old, operators, precision)
-    if (new.operators, new.embedding, new.fitting) == (old.operators, old.embedding, old.fitting):
+    if compress:
+        new = replace(new, min_distance=_end_of_table(model, old, operators, min_distance))
+    elif _same(new, old):
         msg = f"{source} is a model on the operators of {operators} already; nothing is to be done"
         raise ValueError(msg)
     # A folder of its own, so that the file gets the permissions of any new file.
@@ -67,8 +76,33 @@ def convert(
         build_frozen(new, model.variables(), draft)
         difference = compare(model, FrozenModel(draft), new.sel)
         _require_agreement(model, difference, new)
+        if compress:
+            original, draft = draft, Path(directory) / "compressed.pb"
+            build_frozen(replace(new, compressed=True), model.variables(), draft, original)
+            difference = compare(model, FrozenModel(draft), new.sel)
         os.replace(draft, output)
     return difference
+
+
+def _same(new: Description, old: Description) -> bool:
+    parts = ("operators", "embedding", "fitting")
+    return all(getattr(new, part) == getattr(old, part) for part in parts)
+
+
+def _end_of_table(
+    model: FrozenModel, found: Description, operators: str, min_distance: float | None
+) -> float:
+    """Return the shortest distance that a table has to serve."""
+    if operators != "deepmd-mask":
+        raise ValueError("only models on the operators of deepmd-mask can be compressed")
+    distance = found.min_distance if min_distance is None else min_distance
+    if distance is None or not distance > 0:
+        msg = (
+            f"{model.path} does not tell the shortest distance between real atoms of its training "
+            "data, where its table is to end; give it with --min-distance (dp-mask check prints it)"
+        )
+        raise ValueError(msg)
+    return distance
 
 
 def _require_output(source: Path, output: Path, overwrite: bool) -> None:

@@ -13,6 +13,7 @@ from deepmd.tf.entrypoints.freeze import freeze_graph
 from deepmd.tf.env import GLOBAL_TF_FLOAT_PRECISION, tf
 from deepmd.tf.fit.ener import EnerFitting
 from deepmd.tf.model.ener import EnerModel
+from deepmd.tf.utils.graph import load_graph_def
 
 from ..descriptor import DescrptMask
 from ..fitting import MaskEnerFitting
@@ -25,7 +26,12 @@ CLASSES = {
 }
 
 
-def build_frozen(model: Description, variables: dict[str, np.ndarray], path: Path) -> None:
+def build_frozen(
+    model: Description,
+    variables: dict[str, np.ndarray],
+    path: Path,
+    to_compress: Path | None = None,
+) -> None:
     """Build a model, give it the variables, and freeze it to a file.
 
     Parameters
@@ -36,6 +42,9 @@ def build_frozen(model: Description, variables: dict[str, np.ndarray], path: Pat
         By name, as FrozenModel.variables returns them; in either precision.
     path
         The file to write.
+    to_compress
+        For a compressed model, on the operators of this package: the frozen model whose embedding
+        nets become its table.
 
     Raises
     ------
@@ -43,8 +52,10 @@ def build_frozen(model: Description, variables: dict[str, np.ndarray], path: Pat
         If the variables are not those of the model.
     """
     with tf.Graph().as_default() as graph, tf.Session(graph=graph) as session:
-        _build(model)
+        _build(model, to_compress)
         session.run(tf.global_variables_initializer())
+        if model.compressed:
+            variables = {k: v for k, v in variables.items() if not k.startswith("filter_type_")}
         _take_over(session, variables)
         graph_def = graph.as_graph_def()
         names = [node.name for node in graph_def.node]
@@ -77,13 +88,14 @@ def model_options(model: Description) -> dict:
     }
 
 
-def _build(model: Description) -> None:
+def _build(model: Description, to_compress: Path | None) -> None:
     """Build the graph of a model, with the nodes that DeePMD-kit reads and feeds."""
     ntypes = len(model.sel)
     floats, integers = GLOBAL_TF_FLOAT_PRECISION, tf.int32
     text = json.dumps(model.training_input, separators=(",", ":"))
     tf.constant(text, name="train_attr/training_script", dtype=tf.string)
-    tf.constant("original_model", name="model_type", dtype=tf.string)
+    kind = "compressed_model" if model.compressed else "original_model"
+    tf.constant(kind, name="model_type", dtype=tf.string)
     if model.min_distance is not None:
         tf.constant(model.min_distance, name="train_attr/min_nbor_dist", dtype=floats)
     coord = tf.placeholder(floats, [None], name="t_coord")
@@ -94,7 +106,10 @@ def _build(model: Description) -> None:
     inputs = {"aparam": tf.placeholder(floats, [None], name="t_aparam")}
     if model.fitting_options["numb_fparam"] > 0:
         inputs["fparam"] = tf.placeholder(floats, [None], name="t_fparam")
-    _new_model(model, ntypes).build(coord, types, natoms, box, mesh, inputs, reuse=False)
+    built = _new_model(model, ntypes)
+    if model.compressed:
+        built.descrpt.enable_compression(model.min_distance, *load_graph_def(str(to_compress)))
+    built.build(coord, types, natoms, box, mesh, inputs, reuse=False)
 
 
 def _new_model(model: Description, ntypes: int) -> EnerModel:
