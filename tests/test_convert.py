@@ -18,6 +18,7 @@ from deepmd_mask.frozen import info
 from deepmd_mask.frozen.convert import convert
 from deepmd_mask.frozen.description import describe
 from deepmd_mask.frozen.graph import FrozenModel
+from deepmd_mask.frozen.info import info_text
 from deepmd_mask.frozen.rebuild import build_frozen
 
 SEL = (4, 3)
@@ -102,6 +103,25 @@ def test_energy_no_longer_depends_on_padding(builtin, tmp_path):
     found, wanted = (evaluate(tmp_path / "fast.pb", f, batch=None) for f in (padded, frames))
     np.testing.assert_allclose(found["energy"], wanted["energy"], rtol=1e-13)
     np.testing.assert_allclose(wanted["energy"], wanted["atom_energy"].sum(axis=1), rtol=1e-13)
+
+
+@pytest.mark.parametrize("choice", ["one", "two"])
+def test_compressed_in_one_go(builtin, tmp_path, choice):
+    output = tmp_path / "compressed.pb"
+    with pytest.raises(ValueError, match="--min-distance"):
+        convert(builtin.model(choice), output, compress=True)
+    assert not output.exists()
+    convert(builtin.model(choice), output, compress=True, min_distance=0.7)
+    assert FrozenModel(output).is_compressed()
+    lines = info_text(output).splitlines()
+    assert [line.split()[1] for line in lines if line.startswith("compressed")] == ["yes"]
+    found = evaluate(output, builtin.frames, batch=None)
+    assert_same_potential(found, builtin.evaluated(choice), builtin.frames.mask)
+
+
+def test_model_for_the_builtin_cannot_be_compressed(trained, tmp_path):
+    with pytest.raises(ValueError, match="only models on the operators of deepmd-mask"):
+        convert(trained.model, tmp_path / "x.pb", operators="built-in", compress=True)
 
 
 def test_model_of_the_plugin_runs_without_it(trained, tmp_path):
