@@ -142,7 +142,8 @@ class Job:
     Attributes
     ----------
     work
-        "train", or "eval" with a frame.
+        "train", or "eval" or "compressed" with a frame; the latter is an evaluation by a compressed
+        model of the plugin, and by the original of the built-in.
     system
         Path of the data.
     net
@@ -218,6 +219,10 @@ def compare_sample(folder: Path, rounds: int, threads: int) -> list[dict]:
     jobs = sample_jobs(system, 147)
     notes = {"real": "76+35", "slots": 147}
     jobs += [Job("train", system, net, notes, precision="float32") for net in NETS]
+    jobs += [
+        Job("compressed", system, net, {"real": real, "slots": 147}, frame=frame)
+        for net, (frame, real) in itertools.product(NETS, enumerate((76, 35)))
+    ]
     return run_in_turn("sample", jobs, rounds, threads)
 
 
@@ -241,7 +246,7 @@ def compare_real_atoms(folder: Path, rounds: int, threads: int) -> list[dict]:
     for real in (20, 50, 100, 200, 500):
         system = write_system(folder / f"real{real}", [real], real)
         sides = SIDES if real <= 200 else ("plugin",)
-        for work, net in itertools.product(("train", "eval"), NETS):
+        for work, net in itertools.product(("train", "eval", "compressed"), NETS):
             jobs.append(Job(work, system, net, {"real": real, "slots": real}, sides=sides))
     return run_in_turn("real", jobs, rounds, threads)
 

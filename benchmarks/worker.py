@@ -2,8 +2,9 @@
 """One side of a comparison: times training steps and evaluations in a process of its own.
 
 run.py starts it twice, once with DP_MASK=builtin, and sends one JSON request per line:
-{"do": "train" or "eval", "input": ..., "system": ..., "frame": ..., "repeat": ...}; the answer is a
-list of seconds. {"do": "memory"} is answered with the megabytes that the process had at its peak.
+{"do": "train", "eval" or "compressed", "input": ..., "system": ..., "frame": ..., "repeat": ...};
+the answer is a list of seconds. The built-in, which has no compressed models, evaluates the
+original. {"do": "memory"} is answered with the megabytes that the process had at its peak.
 """
 
 import json
@@ -27,6 +28,10 @@ from deepmd.tf.train.trainer import DPTrainer
 from deepmd.utils.argcheck import normalize
 from deepmd.utils.compat import update_deepmd_input
 
+from deepmd_mask.frozen.convert import convert
+
+SHORTEST = 0.9  # Å, of the bonds in a protein
+
 
 class Training:
     """A training session that is run step by step."""
@@ -45,11 +50,15 @@ class Training:
         """Run one training step."""
         self.trainer.sess.run(self.trainer.train_op, feed_dict=self.feed)
 
-    def freeze(self, folder: str) -> str:
-        """Write a frozen model."""
+    def freeze(self, folder: str, compressed: bool) -> str:
+        """Write a frozen model, or a compressed one if there is such."""
         self.trainer.saver.save(self.trainer.sess, f"{folder}/model.ckpt")
-        freeze(checkpoint_folder=f"{folder}/model.ckpt", output=f"{folder}/frozen.pb")
-        return f"{folder}/frozen.pb"
+        frozen, output = Path(folder, "frozen.pb"), Path(folder, "compressed.pb")
+        freeze(checkpoint_folder=f"{folder}/model.ckpt", output=str(frozen))
+        if not compressed or os.environ.get("DP_MASK") == "builtin":
+            return str(frozen)
+        convert(frozen, output, compress=True, min_distance=SHORTEST, overwrite=True)
+        return str(output)
 
 
 def evaluation(model: DeepPot, system: Path, frame: int):
@@ -86,10 +95,12 @@ def main() -> None:
                 jdata["training"]["training_data"]["systems"] = [request["system"]]
                 trainings[key] = Training(jdata)
             action = trainings[key].step
-            if request["do"] == "eval":
-                if key not in models:
-                    models[key] = DeepPot(trainings[key].freeze(folder))
-                action = evaluation(models[key], Path(request["system"]), request["frame"])
+            if request["do"] != "train":
+                kind = key, request["do"]
+                if kind not in models:
+                    compressed = request["do"] == "compressed"
+                    models[kind] = DeepPot(trainings[key].freeze(folder, compressed))
+                action = evaluation(models[kind], Path(request["system"]), request["frame"])
             print(json.dumps(timed(action, request["repeat"])), file=REPLY, flush=True)
 
 
