@@ -10,6 +10,8 @@ import pytest
 from jobs import run
 from pages import run_page
 
+from deepmd_mask import data
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
@@ -31,8 +33,17 @@ def zinc_model(tmp_path_factory):
     return directory / "model.pb"
 
 
-def test_data(tmp_path):
-    assert "Summary(min_distance=1.0, max_count=array([1, 2, 1]))" in run_page("data", tmp_path)
+def test_data(tmp_path, zinc_model):
+    shutil.copy(zinc_model, tmp_path)
+    for number, system in enumerate(("train", "validation")):
+        (tmp_path / f"run{number}").mkdir()
+        data.unpack(
+            [EXAMPLES / "zinc_protein" / "data" / system], tmp_path / f"run{number}/frames.xyz"
+        )
+    output = run_page("data", tmp_path)
+    assert "type_map: H,C,N,O,S,ZN" in output
+    assert "force, preferred atoms" in output
+    assert (tmp_path / "again" / "nopbc").is_file()
 
 
 def test_ase(tmp_path, zinc_model):
