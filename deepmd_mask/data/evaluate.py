@@ -115,7 +115,7 @@ def evaluate(
                     write_row(row)
                 bar.update(len(frames.chunk))
     if plot is not None:
-        with put_in_place(Path(plot), overwrite) as part:
+        with put_in_place(Path(plot), overwrite, folder=False) as part:
             draw(part, Path(plot).suffix[1:], points, potential.type_map)
     return result
 
@@ -223,7 +223,7 @@ def _table_writer(
     """Return what writes a row, and let the stack finish the file."""
     if path is None:
         return lambda _: None
-    part = stack.enter_context(put_in_place(Path(path), overwrite))
+    part = stack.enter_context(put_in_place(Path(path), overwrite, folder=False))
     writer = csv.writer(stack.enter_context(open(part, "w", newline="", encoding="utf-8")))
     writer.writerow(COLUMNS)
     return writer.writerow

@@ -6,10 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
-from rdkit import Chem, RDLogger
+from rdkit import Chem, rdBase
 from rdkit.Chem import AllChem
-
-RDLogger.DisableLog("rdApp.warning")  # of types of ions, which the geometry does not need
 
 # Side chains, from the beta carbon on. Atoms numbered in the SMILES coordinate zinc. His has its
 # proton on N-delta and coordinates with N-epsilon, His' the other way round.
@@ -66,7 +64,8 @@ class Template(NamedTuple):
 def template(smiles):
     """Return conformers of a free ligand."""
     molecule = Chem.AddHs(Chem.MolFromSmiles(smiles))
-    AllChem.EmbedMultipleConfs(molecule, CONFORMERS, randomSeed=1)
+    with rdBase.BlockLogs():  # force field types of ions are missing, and not needed
+        AllChem.EmbedMultipleConfs(molecule, CONFORMERS, randomSeed=1)
     donors = [atom for atom in molecule.GetAtoms() if atom.GetAtomMapNum()]
     return Template(
         [atom.GetSymbol() for atom in molecule.GetAtoms()],
