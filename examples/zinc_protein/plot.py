@@ -53,8 +53,9 @@ def draw(curves, xlabel, path):
     axes = figure.subplots()
     for label, (x, errors) in curves.items():
         axes.plot(x, errors, label=label)
-    axes.set(xlabel=xlabel, ylabel="masked force error, validation (eV/Å)", yscale="log")
-    axes.grid(which="both", alpha=0.3)
+    axes.set(xlabel=xlabel, ylabel="masked force error, validation (eV/Å)")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
     if any(curves):
         axes.legend()
     figure.savefig(path, dpi=120)
