@@ -54,7 +54,8 @@ class Training:
         """Write a frozen model, or a compressed one if there is such."""
         self.trainer.saver.save(self.trainer.sess, f"{folder}/model.ckpt")
         frozen, output = Path(folder, "frozen.pb"), Path(folder, "compressed.pb")
-        freeze(checkpoint_folder=f"{folder}/model.ckpt", output=str(frozen))
+        with tf.Graph().as_default():  # the default graph is that of the latest training
+            freeze(checkpoint_folder=f"{folder}/model.ckpt", output=str(frozen))
         if not compressed or os.environ.get("DP_MASK") == "builtin":
             return str(frozen)
         convert(frozen, output, compress=True, min_distance=SHORTEST, overwrite=True)
