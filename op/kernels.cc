@@ -103,7 +103,7 @@ class UnitMoments {
 
   Moments<T> operator[](int64_t unit) {
     const int64_t before = npanels_ * pairs_.unit_first[unit];
-    return {pairs_.unit_first[unit + 1] - pairs_.unit_first[unit], &count_[npanels_ * unit],
+    return {pairs_.unit_first[unit + 1] - pairs_.unit_first[unit], count_.data() + npanels_ * unit,
             centre_.get() + before, M_.get() + before * 4 * kTerms};
   }
 
