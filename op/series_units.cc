@@ -104,14 +104,15 @@ void gradient(const EmbeddingNets<double>& nets, int64_t index, int64_t npanels,
 // ---- The pairs of a tile
 // -------------------------------------------------------------------------
 
-int64_t panel_of(const int64_t* first, const double* panels, int64_t net, double s) {
-  int64_t low = first[net], high = first[net + 1] - 1;
+template <typename T>
+int64_t panel_of(const Series<T>& series, int64_t net, double s) {
+  int64_t low = series.first[net], high = series.first[net + 1] - 1;
   while (low < high) {
-    const int64_t middle = (low + high) / 2;
-    if (s <= panels[2 * middle] + panels[2 * middle + 1]) {
-      high = middle;
+    const int64_t between = (low + high) / 2;
+    if (s <= series.middle(between) + series.half_width(between)) {
+      high = between;
     } else {
-      low = middle + 1;
+      low = between + 1;
     }
   }
   return low;
@@ -130,7 +131,7 @@ void evaluate(const Series<T>& series, const Tile& tile, int64_t net, Polynomial
   using OfTile = Eigen::Array<T, 1, kTile>;
   OfTile x = OfTile::Zero(), within = OfTile::Zero();
   for (int64_t p = 0; p < tile.size; ++p) {
-    const int64_t panel = panel_of(series.first, series.panels, net, tile.row[p].s);
+    const int64_t panel = panel_of(series, net, tile.row[p].s);
     out->panel[p] = panel;
     x[p] = static_cast<T>((tile.row[p].s - series.middle(panel)) / series.half_width(panel));
     within[p] = x[p] < -1 ? T(-1) : x[p] > 1 ? T(1) : x[p];
@@ -298,8 +299,7 @@ void force(const Embedding<T>& embedding, const Pairs& pairs, int64_t unit, cons
   for_each_series_tile(embedding, pairs, unit, [&](const Tile& tile, int64_t net) {
     for (int64_t p = 0; p < tile.size; ++p) {
       bool is_new;
-      place_of(places, panel_of(series.first, series.panels, net, tile.row[p].s), tile.i[p],
-               &is_new);
+      place_of(places, panel_of(series, net, tile.row[p].s), tile.i[p], &is_new);
     }
   });
   Eigen::Array<T, Eigen::Dynamic, 1> of_s(series.npanels() * places.ncentres * 4 * kTerms);
