@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""DP/MM in OpenMM: a model of se_a_mask as a force on regions of an ordinary System."""
+
+from .force import dp_force
+from .layout import DPRegion
+from .reporter import RegionReporter
+
+__all__ = ["DPRegion", "RegionReporter", "dp_force"]

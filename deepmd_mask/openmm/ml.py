@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The potential "deepmd-mask" of OpenMM-ML, found through the entry point openmmml.potentials."""
+
+from collections.abc import Iterable
+from os import PathLike
+from typing import Any
+
+import openmm
+from openmm import app
+from openmmml.mlpotential import MLPotentialImpl, MLPotentialImplFactory
+
+from .force import dp_force
+from .layout import DPRegion
+
+
+class MaskPotential(MLPotentialImpl):
+    """A model of se_a_mask in the place of a force field.
+
+    Parameters
+    ----------
+    model
+        The frozen model.
+    options
+        Of `dp_force`: units, and the name of the scale.
+    """
+
+    def __init__(self, model: str | PathLike, **options: Any) -> None:
+        super().__init__()
+        self.model = model
+        self.options = options
+
+    def addForces(
+        self,
+        topology: app.Topology,
+        system: openmm.System,
+        atoms: Iterable[int] | None,
+        forceGroup: int,
+        **args: Any,
+    ) -> None:
+        """Add the force on a fixed region.
+
+        Parameters
+        ----------
+        topology, system
+            Of all atoms.
+        atoms
+            The region; None for all atoms.
+        forceGroup
+            Of the force.
+        args
+            Not used; those of other parts of OpenMM-ML come along.
+
+        Raises
+        ------
+        ValueError
+            If the region is a whole periodic system, whose images the model would not see, or the
+            model has no type for an atom.
+        """
+        if atoms is None:
+            if topology.getPeriodicBoxVectors() is not None:
+                msg = (
+                    "se_a_mask has no periodic images, so it cannot describe a whole periodic "
+                    "system: use createMixedSystem, or take the box out of the topology with "
+                    "setPeriodicBoxVectors(None)"
+                )
+                raise ValueError(msg)
+            atoms = range(topology.getNumAtoms())
+        atoms = list(atoms)
+        region = DPRegion(centres=atoms[:1], atoms=atoms, name="ML region")
+        force = dp_force(self.model, topology, region, **self.options)
+        force.setForceGroup(forceGroup)
+        system.addForce(force)
+
+    def getMLLongRange(self) -> bool:
+        """Return False: the model knows no images."""
+        return False
+
+
+class MaskPotentialFactory(MLPotentialImplFactory):
+    """Makes what ``MLPotential("deepmd-mask", modelPath=...)`` stands for."""
+
+    def createImpl(self, name: str, modelPath: str | PathLike, **args: Any) -> MaskPotential:
+        """Make the potential.
+
+        Parameters
+        ----------
+        name
+            "deepmd-mask".
+        modelPath
+            The frozen model.
+        args
+            Of `dp_force`: units, and the name of the scale.
+        """
+        return MaskPotential(modelPath, **args)

@@ -1,0 +1,505 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The force on DP regions in OpenMM: what DeepPot gives, and what a simulation does with it."""
+
+import csv
+from dataclasses import replace
+
+import helpers
+import numpy as np
+import openmm as mm
+import pytest
+from md import BOND, add_residue, simulation, solvate
+from openmm import app, unit
+
+from deepmd_mask.openmm import DPRegion, RegionReporter, dp_force
+
+EV = 96.48533212331002  # kJ/mol
+NM, KJ = unit.nanometer, unit.kilojoule_per_mole
+TYPE = {"C": 0, "O": 1, "Zn": 2}
+FORCES = {"rtol": 0, "atol": 1e-8}  # kJ/mol/nm, of some 10^3
+SITE = DPRegion(centres=[0], radius=0.45)
+
+
+@pytest.fixture(scope="module")
+def solvated():
+    """Fill a box, 1.02 nm wide, with 26 molecules."""
+    return solvate(26)
+
+
+def state(simulation, **options):
+    """Return energy, in kJ/mol, and forces, in kJ/mol/nm, of what is in force group 1."""
+    found = simulation.context.getState(getEnergy=True, getForces=True, groups={1}, **options)
+    forces = found.getForces(asNumpy=True).value_in_unit(KJ / NM)
+    return found.getPotentialEnergy().value_in_unit(KJ), forces
+
+
+def evaluate(trained, solvated, force, positions=None, **options):
+    """Return energy and forces of a force alone."""
+    force.setForceGroup(1)
+    simulation = solvated.simulation(force, **options)
+    if positions is not None:
+        simulation.context.setPositions(positions)
+    return state(simulation)
+
+
+def of_deeppot(trained, solvated, members, positions=None, unit_of_length=0.1):
+    """Return what DeepPot gives for these atoms at their images near the ion, and no force else."""
+    positions = solvated.positions if positions is None else positions
+    r = positions[members] - positions[0]
+    if solvated.box is not None:
+        for k, (first, second) in enumerate(zip(members[1::2], members[2::2], strict=True), 1):
+            assert second == first + 1  # a molecule
+            both = r[2 * k - 1 : 2 * k + 1]
+            lengths = solvated.box.diagonal()
+            images = np.rint(both / lengths)
+            nearest = np.linalg.norm(both - images * lengths, axis=1).argmin()
+            both -= images[nearest] * lengths
+            both[1 - nearest] -= np.rint((both[1 - nearest] - both[nearest]) / lengths) * lengths
+    types = [TYPE[atom.element.symbol] for atom in solvated.topology.atoms()]
+    energy, forces, _ = trained.potential.eval(
+        r.reshape(1, -1) / unit_of_length,
+        None,
+        np.array(types)[members],
+        aparam=np.ones((1, len(members))),
+    )
+    everywhere = np.zeros_like(positions)
+    everywhere[members] = forces[0] * EV / unit_of_length
+    return energy[0, 0] * EV, everywhere
+
+
+def symbols_of(residue):
+    return [atom.element.symbol for atom in residue.atoms()]
+
+
+def members_of(solvated, radius, positions=None):
+    """Return the atoms of molecules that are near the ion, atom 0."""
+    positions = solvated.positions if positions is None else positions
+    d = positions - positions[0]
+    if solvated.box is not None:
+        d -= np.rint(d / solvated.box.diagonal()) * solvated.box.diagonal()
+    near = np.linalg.norm(d, axis=1) < radius
+    residue = np.array([atom.residue.index for atom in solvated.topology.atoms()])
+    return np.flatnonzero(np.isin(residue, residue[near]))
+
+
+def assert_same(found, wanted):
+    assert found[0] == pytest.approx(wanted[0], rel=1e-11)
+    np.testing.assert_allclose(found[1], wanted[1], **FORCES)
+
+
+# ---- Energy and forces ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("periodic", [True, False])
+@pytest.mark.parametrize("fixed", [True, False])
+def test_equals_deeppot_on_the_members(trained, periodic, fixed):
+    solvated = solvate(26, periodic=periodic)
+    region = SITE.fix(solvated.topology, solvated.positions * NM) if fixed else SITE
+    members = members_of(solvated, 0.45)
+    assert 10 < len(members) < 50
+    force = dp_force(trained.model, solvated.topology, region)
+    assert force.usesPeriodicBoundaryConditions() == periodic
+    assert len(force.getParticles()) == (len(members) if fixed else 0)
+    found = evaluate(trained, solvated, force)
+    assert np.abs(found[1]).max() > 10
+    assert_same(found, of_deeppot(trained, solvated, members))
+
+
+def test_forces_are_the_slope_of_the_energy_while_members_stay(trained, solvated):
+    force = dp_force(trained.model, solvated.topology, SITE)
+    force.setForceGroup(1)
+    simulation = solvated.simulation(force)
+    _, forces = state(simulation)
+    members, step = members_of(solvated, 0.45), 1e-5
+    for atom in [*members[:5], *members[-2:]]:
+        for axis in range(3):
+            energies = []
+            for sign in (1, -1):
+                moved = solvated.positions.copy()
+                moved[atom, axis] += sign * step
+                np.testing.assert_array_equal(members_of(solvated, 0.45, moved), members)
+                simulation.context.setPositions(moved)
+                energies.append(state(simulation)[0])
+            slope = (energies[0] - energies[1]) / (2 * step)
+            assert forces[atom, axis] == pytest.approx(-slope, rel=1e-5, abs=1e-3)
+
+
+def test_molecules_across_the_boundary_are_made_whole(trained, solvated):
+    """Every atom in any image of its own: the same energy and forces."""
+    force = dp_force(trained.model, solvated.topology, SITE)
+    images = np.random.default_rng(0).integers(-2, 3, size=solvated.positions.shape)
+    scattered = solvated.positions + images @ solvated.box
+    wanted = of_deeppot(trained, solvated, members_of(solvated, 0.45))
+    assert_same(evaluate(trained, solvated, force, scattered), wanted)
+
+
+def test_molecule_that_walks_in_and_out(trained, solvated):
+    """Its oxygen is its nearest atom; the others are as far away as the box allows."""
+    force = dp_force(trained.model, solvated.topology, SITE)
+    force.setForceGroup(1)
+    simulation = solvated.simulation(force)
+    positions = solvated.positions.copy()
+    positions[3:] = positions[0] + 0.5 * solvated.box.diagonal()
+    seen = []
+    for x in (0.46, 0.4501, 0.4499, 0.40, 0.4499, 0.4501, 0.46):
+        positions[1] = positions[0] + [x, BOND, 0]
+        positions[2] = positions[0] + [x, 0, 0]
+        simulation.context.setPositions(positions)
+        members = np.array([0, 1, 2] if x < 0.45 else [0])
+        assert_same(state(simulation), of_deeppot(trained, solvated, members, positions))
+        seen.append(len(members))
+    assert seen == [1, 1, 3, 3, 3, 1, 1]
+
+
+def test_several_regions_add_up(trained, solvated):
+    other = DPRegion(centres=[21], radius=0.3, name="other")
+    each = [
+        evaluate(trained, solvated, dp_force(trained.model, solvated.topology, region))
+        for region in (SITE, other)
+    ]
+    both = dp_force(trained.model, solvated.topology, [SITE, other])
+    wanted = each[0][0] + each[1][0], each[0][1] + each[1][1]
+    assert_same(evaluate(trained, solvated, both), wanted)
+
+
+def test_forces_on_named_atoms_only(trained, solvated):
+    energy, forces = of_deeppot(trained, solvated, members_of(solvated, 0.45))
+    named = [0, 2, 40]
+    region = replace(SITE, forces_on=named)
+    found = evaluate(trained, solvated, dp_force(trained.model, solvated.topology, region))
+    forces[~np.isin(np.arange(len(forces)), named)] = 0
+    assert_same(found, (energy, forces))
+
+
+def test_scale_multiplies_energy_and_forces(trained, solvated):
+    force = dp_force(trained.model, solvated.topology, SITE)
+    force.setForceGroup(1)
+    simulation = solvated.simulation(force)
+    energy, forces = state(simulation)
+    for scale in (0.5, 0.0, 1.0):
+        simulation.context.setParameter("dp_scale", scale)
+        assert_same(state(simulation), (scale * energy, scale * forces))
+
+
+def test_derivative_by_a_parameter(trained, solvated):
+    """PythonForce has none, but CustomCVForce has."""
+    energy, forces = of_deeppot(trained, solvated, members_of(solvated, 0.45))
+    force = mm.CustomCVForce("coupling^2*model")
+    force.addCollectiveVariable("model", dp_force(trained.model, solvated.topology, SITE))
+    force.addGlobalParameter("coupling", 0.3)
+    force.addEnergyParameterDerivative("coupling")
+    force.setForceGroup(1)
+    simulation = solvated.simulation(force)
+    assert_same(state(simulation), (0.09 * energy, 0.09 * forces))
+    found = simulation.context.getState(getParameterDerivatives=True, groups={1})
+    derivative = found.getEnergyParameterDerivatives()["coupling"]
+    assert derivative == pytest.approx(0.6 * energy, rel=1e-11)
+
+
+def test_units_of_the_model(trained, solvated):
+    """As if it had been trained in units of 2 Å and of hartree."""
+    region = DPRegion(centres=[0], radius=4.5 * unit.angstrom)
+    force = dp_force(
+        trained.model,
+        solvated.topology,
+        region,
+        length_unit=2 * unit.angstrom,
+        energy_unit=unit.hartree,
+    )
+    energy, forces = evaluate(trained, solvated, force)
+    members = members_of(solvated, 0.45)
+    wanted = of_deeppot(trained, solvated, members, unit_of_length=0.2)
+    hartree = 2625.4996394799 / EV
+    assert energy == pytest.approx(wanted[0] * hartree, rel=1e-9)
+    np.testing.assert_allclose(forces, wanted[1] * hartree, rtol=1e-9, atol=1e-8)
+    per_mole = dp_force(
+        trained.model, solvated.topology, region, energy_unit=unit.kilocalorie_per_mole
+    )
+    kcal, _ = evaluate(trained, solvated, per_mole)
+    wanted, _ = of_deeppot(trained, solvated, members)
+    assert kcal == pytest.approx(wanted * 4.184 / EV, rel=1e-11)
+
+
+def test_candidates_are_all_that_openmm_hands_over(trained, solvated):
+    near = members_of(solvated, 0.6)
+    assert len(near) < len(solvated.positions)
+    force = dp_force(trained.model, solvated.topology, SITE, candidates=near[1::2].tolist())
+    assert list(force.getParticles()) == near.tolist()
+    wanted = of_deeppot(trained, solvated, members_of(solvated, 0.45))
+    assert_same(evaluate(trained, solvated, force), wanted)
+    few = dp_force(trained.model, solvated.topology, SITE, candidates=near[1:5].tolist())
+    members = np.intersect1d(members_of(solvated, 0.45), near[:5])
+    wanted = of_deeppot(trained, solvated, members)
+    assert_same(evaluate(trained, solvated, few), wanted)
+
+
+def test_virtual_sites_are_left_out(trained):
+    """Those of all molecules lie on the ion, which makes no molecule a member."""
+    solvated = solvate(26, periodic=False)
+    topology = app.Topology()
+    for residue in solvated.topology.residues():
+        [first, *_] = add_residue(topology, residue.name, *symbols_of(residue))
+        topology.addAtom("M", None, first.residue)
+    sites = np.array([atom.element is None for atom in topology.atoms()])
+    positions = np.full((len(sites), 3), solvated.positions[0])
+    positions[~sites] = solvated.positions
+    system = mm.System()
+    for _ in sites:
+        system.addParticle(1.0)
+    system.addForce(dp_force(trained.model, topology, SITE))
+    context = mm.Context(system, mm.VerletIntegrator(0.001), mm.Platform.getPlatform("Reference"))
+    context.setPositions(positions)
+    found = context.getState(getEnergy=True, getForces=True)
+    forces = found.getForces(asNumpy=True).value_in_unit(KJ / NM)
+    wanted = of_deeppot(trained, solvated, members_of(solvated, 0.45))
+    assert_same((found.getPotentialEnergy().value_in_unit(KJ), forces[~sites]), wanted)
+    assert not forces[sites].any()
+
+
+# ---- Simulations ---------------------------------------------------------------------------------
+
+
+def test_energy_is_conserved_in_a_fixed_region(trained):
+    """10 ps in steps of 0.5 fs; the drift is the slope of a line through the total energy."""
+    solvated = solvate(5, periodic=False)
+    region = replace(SITE, radius=2.0).fix(solvated.topology, solvated.positions)
+    simulation = solvated.simulation(dp_force(trained.model, solvated.topology, region))
+    simulation.minimizeEnergy()
+    simulation.context.setVelocitiesToTemperature(300, 1)
+    simulation.step(500)
+    total, kinetic = [], []
+    for _ in range(400):
+        simulation.step(50)
+        found = simulation.context.getState(getEnergy=True)
+        kinetic.append(found.getKineticEnergy().value_in_unit(KJ))
+        total.append(found.getPotentialEnergy().value_in_unit(KJ) + kinetic[-1])
+    slope, _ = np.polyfit(np.linspace(0, 1, len(total)), total, 1)
+    assert np.mean(kinetic) > 10
+    assert abs(slope) < 1e-3 * np.mean(kinetic)
+    assert np.std(total) < 1e-2 * np.mean(kinetic)
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_minimisation(trained, solvated, fixed):
+    region = SITE.fix(solvated.topology, solvated.positions) if fixed else SITE
+    simulation = solvated.simulation(dp_force(trained.model, solvated.topology, region))
+
+    def look():
+        found = simulation.context.getState(getEnergy=True, getForces=True)
+        force = found.getForces(asNumpy=True).value_in_unit(KJ / NM)
+        return found.getPotentialEnergy().value_in_unit(KJ), np.sqrt(np.mean(force**2))
+
+    before = look()
+    mm.LocalEnergyMinimizer.minimize(simulation.context, tolerance=1.0, maxIterations=500)
+    after = look()
+    assert after[0] < before[0] - 10
+    if fixed:
+        assert after[1] < 2
+
+
+def test_barostat(trained, solvated):
+    """The box changes; the energy is that of the members in the box that there is."""
+    force = dp_force(trained.model, solvated.topology, replace(SITE, radius=0.4))
+    force.setForceGroup(1)
+    integrator = mm.LangevinMiddleIntegrator(300, 5, 0.0005)
+    integrator.setRandomNumberSeed(1)
+    barostat = mm.MonteCarloBarostat(1.0, 300, 3)
+    barostat.setRandomNumberSeed(1)
+    simulation = solvated.simulation(force, barostat, integrator=integrator)
+    simulation.step(120)
+    found = simulation.context.getState(getPositions=True)
+    box = found.getPeriodicBoxVectors()
+    assert box[0][0].value_in_unit(NM) != pytest.approx(solvated.box[0, 0], rel=1e-4)
+    positions = found.getPositions(asNumpy=True).value_in_unit(NM)
+    topology = mm.app.Topology()
+    for residue in solvated.topology.residues():
+        add_residue(topology, residue.name, *symbols_of(residue))
+    topology.setPeriodicBoxVectors(box)
+    now = solvated._replace(topology=topology, positions=positions)
+    assert_same(state(simulation), of_deeppot(trained, now, members_of(now, 0.4)))
+
+
+def test_checkpoint_and_restart(trained, solvated, tmp_path):
+    """The same bits as without a break, also in another Context."""
+
+    def start():
+        integrator = mm.LangevinMiddleIntegrator(300, 5, 0.0005)
+        integrator.setRandomNumberSeed(7)
+        force = dp_force(trained.model, solvated.topology, SITE)
+        return solvated.simulation(force, integrator=integrator)
+
+    def coordinates(simulation):
+        return simulation.context.getState(getPositions=True).getPositions(asNumpy=True)._value
+
+    first = start()
+    first.step(20)
+    first.saveCheckpoint(str(tmp_path / "checkpoint"))
+    first.step(20)
+    second = start()
+    second.loadCheckpoint(str(tmp_path / "checkpoint"))
+    second.step(20)
+    assert second.currentStep == 40
+    np.testing.assert_array_equal(coordinates(second), coordinates(first))
+
+
+def test_serialised_system_in_a_new_process(trained, solvated, tmp_path):
+    """It holds all but the model, whose file must still be there."""
+    regions = [SITE, DPRegion(centres=[21], radius=0.3, forces_on=[21])]
+    force = dp_force(trained.model, solvated.topology, regions, scale="coupling")
+    force.setForceGroup(1)
+    started = solvated.simulation(force)
+    energy, forces = state(started)
+    (tmp_path / "system.xml").write_text(mm.XmlSerializer.serialize(started.system))
+    np.save(tmp_path / "positions.npy", solvated.positions)
+    (tmp_path / "again.py").write_text(
+        "import numpy as np, openmm as mm\n"
+        "system = mm.XmlSerializer.deserialize(open('system.xml').read())\n"
+        "platform = mm.Platform.getPlatform('Reference')\n"
+        "context = mm.Context(system, mm.VerletIntegrator(0.001), platform)\n"
+        "context.setPositions(np.load('positions.npy'))\n"
+        "context.setParameter('coupling', 0.5)\n"
+        "state = context.getState(getEnergy=True, getForces=True, groups={1})\n"
+        "np.savez('found', energy=state.getPotentialEnergy()._value,\n"
+        "         forces=state.getForces(asNumpy=True)._value)\n"
+    )
+    helpers.run_python(["again.py"], tmp_path)
+    with np.load(tmp_path / "found.npz") as found:
+        assert_same((found["energy"], found["forces"]), (energy / 2, forces / 2))
+
+
+def test_serialised_system_whose_model_is_gone(trained, solvated, tmp_path):
+    model = tmp_path / "model.pb"
+    model.write_bytes(trained.model.read_bytes())
+    xml = mm.XmlSerializer.serialize(dp_force(model, solvated.topology, SITE))
+    model.unlink()
+    with pytest.raises(Exception, match=r"model\.pb"):
+        mm.XmlSerializer.deserialize(xml)
+
+
+def test_model_file_that_has_changed_is_another_model(trained, solvated, tmp_path):
+    model = tmp_path / "model.pb"
+    model.write_bytes(trained.model.read_bytes())
+    evaluate(trained, solvated, dp_force(model, solvated.topology, SITE))
+    model.write_bytes(b"no model")
+    with pytest.raises(Exception, match=r"(?i)pars|decod"):
+        dp_force(model, solvated.topology, SITE)
+
+
+# ---- The reporter --------------------------------------------------------------------------------
+
+
+def read_report(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_reporter(trained, solvated, tmp_path):
+    """Its lines are of the positions at the time of the report, whatever the scale."""
+    regions = [replace(SITE, name="site"), DPRegion(centres=[21], radius=0.3, name="other")]
+    simulation = solvated.simulation(dp_force(trained.model, solvated.topology, regions))
+    simulation.context.setParameter("dp_scale", 0.25)
+    simulation.reporters.append(RegionReporter(tmp_path / "regions.csv", 4))
+    simulation.step(8)
+    report = read_report(tmp_path / "regions.csv")
+    assert [(row["step"], row["region"]) for row in report] == [
+        ("4", "site"), ("4", "other"), ("8", "site"), ("8", "other"),
+    ]  # fmt: skip
+    found = simulation.context.getState(getPositions=True)
+    positions = found.getPositions(asNumpy=True).value_in_unit(NM)
+    members = members_of(solvated, 0.45, positions)
+    energy, _ = of_deeppot(trained, solvated, members, positions)
+    assert int(report[2]["atoms"]) == len(members)
+    assert float(report[2]["energy"]) == pytest.approx(energy, rel=0, abs=1e-4)
+    names = report[2]["residues"].split()
+    assert names[0] == "A:ZN:1"
+    assert len(names) == 1 + (len(members) - 1) // 2
+
+
+def test_reporter_goes_on_with_a_file_and_a_serialised_system(trained, solvated, tmp_path):
+    started = solvated.simulation(dp_force(trained.model, solvated.topology, SITE))
+    again = simulation(
+        solvated, mm.XmlSerializer.deserialize(mm.XmlSerializer.serialize(started.system))
+    )
+    for each in (started, again):
+        each.reporters.append(RegionReporter(tmp_path / "regions.csv", 2, append=True))
+        each.step(2)
+    first, second = read_report(tmp_path / "regions.csv")
+    assert first == second
+
+
+def test_reporter_without_a_force_to_report_on(solvated, tmp_path):
+    simulation = solvated.simulation(mm.PythonForce(_nothing))
+    simulation.reporters.append(RegionReporter(tmp_path / "regions.csv", 1))
+    with pytest.raises(ValueError, match="no force of the system was made by dp_force"):
+        simulation.step(1)
+
+
+def _nothing(state):
+    return 0.0, np.zeros((state._getNumParticles(), 3))
+
+
+# ---- Bad input -----------------------------------------------------------------------------------
+
+
+def test_more_atoms_than_sel_is_one_warning(trained, solvated, tmp_path):
+    (tmp_path / "run.py").write_text(
+        "import sys\n"
+        f"sys.path.insert(0, {str(helpers.TESTS)!r})\n"
+        "from md import solvate\n"
+        "from deepmd_mask.openmm import DPRegion, dp_force\n"
+        "solvated = solvate(26)\n"
+        f"force = dp_force({str(trained.model)!r}, solvated.topology, DPRegion([0], 0.5))\n"
+        "solvated.simulation(force).step(5)\n"
+        "print('done')\n"
+    )
+    output = helpers.run_python(["run.py"], tmp_path)
+    assert "done" in output
+    assert output.count("more than the 5 that sel bounds") == 1
+
+
+def test_element_that_the_model_lacks(trained, solvated):
+    """An error at once for who is a member for certain, and else when it becomes one."""
+    topology = app.Topology()
+    for residue in solvated.topology.residues():
+        symbols = symbols_of(residue)
+        add_residue(topology, residue.name, *(["C", "Fe"] if residue.index == 1 else symbols))
+    message = r"atom 2, Fe of residue A:CO:2, is Fe, which is not in the model's type map, \["
+    for region in (DPRegion([2], 0.1), replace(SITE, always=[1]), replace(SITE, atoms=[0, 2])):
+        with pytest.raises(ValueError, match=message):
+            dp_force(trained.model, topology, region)
+    near = float(np.linalg.norm(solvated.positions[1:3] - solvated.positions[0], axis=1).min())
+    plain = solvate(26, periodic=False)
+    assert near < 0.45
+    force = dp_force(trained.model, topology, SITE)
+    with pytest.raises(mm.OpenMMException, match=message):
+        plain.simulation(force).step(1)
+    without = replace(SITE, exclude=["CO"])
+    energy, _ = evaluate(trained, plain, dp_force(trained.model, topology, without))
+    assert energy == pytest.approx(of_deeppot(trained, plain, np.array([0]))[0], rel=1e-11)
+
+
+def test_topology_of_another_system(trained, solvated):
+    force = dp_force(trained.model, solvate(20).topology, SITE)
+    with pytest.raises(mm.OpenMMException, match=r"system has 53 particles.* has 41 atoms"):
+        solvated.simulation(force).step(1)
+
+
+@pytest.mark.parametrize(
+    "region, message",
+    [
+        (DPRegion([], 0.3), "needs at least one centre"),
+        (DPRegion([0]), "the radius is None; it must be above 0"),
+        (DPRegion([53], 0.3), "centres has the atom 53; the last one is 52"),
+        (DPRegion([0], 0.3, always=[-1]), "always has the atom -1"),
+        (DPRegion([0], 0.3, forces_on=[99]), "forces_on has the atom 99"),
+    ],
+)
+def test_region_that_does_not_fit(trained, solvated, region, message):
+    with pytest.raises(ValueError, match=message):
+        dp_force(trained.model, solvated.topology, region)
+
+
+def test_radius_of_more_than_half_the_box(trained, solvated):
+    force = dp_force(trained.model, solvated.topology, DPRegion([0], 6 * unit.angstrom))
+    with pytest.raises(mm.OpenMMException, match=r"radius, 0.6, is larger than half of the box"):
+        solvated.simulation(force).step(1)
