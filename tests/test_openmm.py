@@ -221,7 +221,7 @@ def test_units_of_the_model(trained, solvated):
 
 
 def test_candidates_are_all_that_openmm_hands_over(trained, solvated):
-    near = members_of(solvated, 0.6)
+    near = members_of(solvated, 0.47)
     assert len(near) < len(solvated.positions)
     force = dp_force(trained.model, solvated.topology, SITE, candidates=near[1::2].tolist())
     assert list(force.getParticles()) == near.tolist()
@@ -290,7 +290,7 @@ def test_minimisation(trained, solvated, fixed):
         return found.getPotentialEnergy().value_in_unit(KJ), np.sqrt(np.mean(force**2))
 
     before = look()
-    mm.LocalEnergyMinimizer.minimize(simulation.context, tolerance=1.0, maxIterations=500)
+    mm.LocalEnergyMinimizer.minimize(simulation.context, tolerance=1.0)
     after = look()
     assert after[0] < before[0] - 10
     if fixed:
@@ -370,10 +370,13 @@ def test_serialised_system_in_a_new_process(trained, solvated, tmp_path):
 def test_serialised_system_whose_model_is_gone(trained, solvated, tmp_path):
     model = tmp_path / "model.pb"
     model.write_bytes(trained.model.read_bytes())
-    xml = mm.XmlSerializer.serialize(dp_force(model, solvated.topology, SITE))
+    started = solvated.simulation(dp_force(model, solvated.topology, SITE))
     model.unlink()
-    with pytest.raises(Exception, match=r"model\.pb"):
-        mm.XmlSerializer.deserialize(xml)
+    started.step(1)
+    xml = mm.XmlSerializer.serialize(started.system)
+    again = simulation(solvated, mm.XmlSerializer.deserialize(xml))
+    with pytest.raises(mm.OpenMMException, match=rf"No such file.*{model}"):
+        again.step(1)
 
 
 def test_model_file_that_has_changed_is_another_model(trained, solvated, tmp_path):

@@ -65,6 +65,8 @@ class DPTerm:
         Name of the global parameter that multiplies energy and forces.
     length, energy
         The model's units in nm and kJ/mol.
+    _evaluator, _types
+        The model, and the type of each atom in it; `load` sets them.
     """
 
     model: str
@@ -75,33 +77,34 @@ class DPTerm:
     scale: str
     length: float
     energy: float
+    _evaluator: "Evaluator | None" = None
+    _types: np.ndarray | None = None
 
-    def __post_init__(self) -> None:
-        """Load the model."""
-        self._evaluator = _evaluator(self.model, Path(self.model).stat().st_mtime_ns)
-        self._types = self.labels.types(self._evaluator.type_map)
-
-    def __getstate__(self) -> dict:
-        """Leave out what comes from the model."""
-        return {key: value for key, value in self.__dict__.items() if not key.startswith("_")}
-
-    def __setstate__(self, state: dict) -> None:
-        """Load the model again.
+    def load(self) -> None:
+        """Load the model, unless that has been done.
 
         Raises
         ------
         FileNotFoundError
             If it is no longer there.
         """
-        self.__dict__.update(state)
-        self.__post_init__()
+        if self._evaluator is None:
+            self._evaluator = _evaluator(self.model, Path(self.model).stat().st_mtime_ns)
+            self._types = self.labels.types(self._evaluator.type_map)
+
+    def __getstate__(self) -> dict:
+        """Leave out what comes from the model, and is loaded when it is needed.
+
+        Not when the state is set: OpenMM crashes at an error while it deserialises.
+        """
+        return {**self.__dict__, "_evaluator": None, "_types": None}
 
     def __call__(self, state: openmm.State) -> tuple[float, np.ndarray]:
         """Return the energy in kJ/mol and the forces in kJ/mol/nm on the visible atoms."""
         scale = state.getParameters()[self.scale]
         positions = plain(state.getPositions(asNumpy=True))
         if self.visible is not None:
-            everywhere = np.zeros((len(self._types), 3))
+            everywhere = np.zeros((len(self.labels.symbols), 3))
             everywhere[self.visible] = positions
             positions = everywhere
         energy, forces = 0.0, np.zeros((len(positions), 3))
@@ -127,12 +130,14 @@ class DPTerm:
         ValueError
             If the model has no type for a member, or the topology is not that of the system.
         """
-        if len(positions) != len(self._types):
+        natoms = len(self.labels.symbols)
+        if len(positions) != natoms:
             msg = (
                 f"the system has {len(positions)} particles, but the topology that dp_force was "
-                f"given has {len(self._types)} atoms"
+                f"given has {natoms} atoms"
             )
             raise ValueError(msg)
+        self.load()
         box = plain(state.getPeriodicBoxVectors(asNumpy=True)) if self.periodic else None
         for region in self.regions:
             atoms, coordinates = region.cut(positions, box)
@@ -223,6 +228,7 @@ def dp_force(
         plain(1.0 * length_unit),
         energy.value_in_unit(unit.kilojoule_per_mole),
     )
+    term.load()
     for region in laid_out:
         term.check(region, region.certain())
     force = openmm.PythonForce(term, {scale: 1.0}, [] if visible is None else visible.tolist())

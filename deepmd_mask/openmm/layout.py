@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from openmm import app, unit
 
-from .region import Region
+from .region import Cut, Region
 
 
 @dataclass(frozen=True)
@@ -43,27 +43,36 @@ class DPRegion:
     atoms: Sequence[int] | None = None
     name: str = "DP region"
 
-    def fix(self, topology: app.Topology, positions: Any) -> "DPRegion":
-        """Return this region with the members that it has now, for good.
+    def cut(self, topology: app.Topology, positions: Any, box: Any = None) -> Cut:
+        """Cut the region out of a configuration, to label it, say.
 
         Parameters
         ----------
         topology
-            Of the system; it says what the residues are, and whether there is a box.
+            Of the system; it says what the residues are.
         positions
             [natoms, 3], lengths, or numbers in nm.
+        box
+            Rows are the box vectors; by default the topology's, if it has a box.
+
+        Returns
+        -------
+        Cut
+            Indices of the members [n], ascending, and their coordinates [n, 3] in nm, in one piece
+            and relative to the first centre.
 
         Raises
         ------
         ValueError
             If the region does not fit the topology or the box.
         """
-        box = topology.getPeriodicBoxVectors()
+        box = topology.getPeriodicBoxVectors() if box is None else box
         region = Labels.of(topology).region(self)
-        members = region.members(
-            np.array(plain(positions)), None if box is None else np.array(plain(box))
-        )
-        return replace(self, atoms=members.tolist())
+        return region.cut(np.array(plain(positions)), None if box is None else np.array(plain(box)))
+
+    def fix(self, topology: app.Topology, positions: Any, box: Any = None) -> "DPRegion":
+        """Return this region with the members that it has now, for good; arguments as of `cut`."""
+        return replace(self, atoms=self.cut(topology, positions, box).atoms.tolist())
 
 
 @dataclass(frozen=True, eq=False)
