@@ -3,6 +3,7 @@
 
 import os
 import sys
+from functools import cached_property
 from pathlib import Path
 
 # `python -m pytest` puts the source tree before the installed package, which has the libraries.
@@ -16,7 +17,10 @@ os.environ.pop("DP_MASK", None)  # this process has the plugin; second processes
 
 
 class Trained:
-    """A small frozen model, the frames that it has seen, and where it was made."""
+    """A small frozen model, the frames that it has seen, and where it was made.
+
+    The tests of engines take their models from here by name: model, compressed, single.
+    """
 
     def __init__(self, directory, frames):
         from deepmd.infer import DeepPot
@@ -25,6 +29,23 @@ class Trained:
         self.frames = frames
         self.model = directory / "frozen.pb"
         self.potential = DeepPot(str(self.model))
+
+    @cached_property
+    def compressed(self):
+        """The model after dp compress."""
+        from jobs import run
+
+        run([[self.directory, "compress", "-i", "frozen.pb", "-o", "compressed.pb"]])
+        return self.directory / "compressed.pb"
+
+    @cached_property
+    def single(self):
+        """The model compressed, with nets in float32."""
+        from deepmd_mask.frozen.convert import convert
+
+        output = self.directory / "single.pb"
+        convert(self.model, output, precision="float32", compress=True)
+        return output
 
     def evaluate(self, frames=None, **changes):
         """Return what the potential gives for frames, which keywords change."""

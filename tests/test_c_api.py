@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from deepmd.env import SHARED_LIB_DIR
+from frozen_models import evaluate
 from helpers import TYPE_MAP
 
 import deepmd_mask
@@ -50,18 +51,27 @@ def run(program, model, names, mask, coord):
     )
 
 
-@pytest.mark.parametrize("padded", [True, False])
-def test_numbers_of_python(program, trained, padded):
+@pytest.mark.parametrize(
+    ("kind", "padded", "tolerance"),
+    [
+        ("model", True, 1e-10),
+        ("model", False, 1e-10),
+        ("compressed", False, 1e-10),
+        ("single", False, 1e-5),
+    ],
+)
+def test_numbers_of_python(program, trained, kind, padded, tolerance):
     """Shuffled, with the virtual atoms of the frame or without."""
+    model = getattr(trained, kind)
     frames, frame = trained.frames, 0
     slots = np.arange(len(frames.types)) if padded else np.flatnonzero(frames.mask[frame])
     slots = np.random.default_rng(0).permutation(slots)
     names = [TYPE_MAP[t] for t in frames.types[slots]]
-    done = run(program, trained.model, names, frames.mask[frame, slots], frames.coord[frame, slots])
+    done = run(program, model, names, frames.mask[frame, slots], frames.coord[frame, slots])
     assert done.returncode == 0, done.stderr
     first, *rest = [line.split() for line in done.stdout.splitlines()]
-    wanted = trained.evaluate(frames.take([frame]))
-    close = {"rtol": 0, "atol": 1e-10}
+    wanted = evaluate(model, frames.take([frame]))
+    close = {"rtol": 0, "atol": tolerance}
     np.testing.assert_allclose(float(first[1]), wanted["energy"][0, 0], **close)
     forces = np.array([line[3:6] for line in rest], float)
     np.testing.assert_allclose(forces, wanted["force"][0, slots], **close)

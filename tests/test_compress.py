@@ -3,8 +3,11 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from helpers import make_input, random_frames, run_dp, run_jobs, write_input, write_system
-from jobs import OUTPUTS, evaluate
+from jobs import OUTPUTS, evaluate, run
+
+from deepmd_mask.frozen.graph import FrozenModel
 
 NETS = {
     "one side": {},
@@ -60,13 +63,35 @@ def test_size_and_time_are_printed(models):
     assert all("MB" in line and "built in" in line for line in lines)
 
 
-def test_dp_test_and_model_devi_run_it(models):
+def test_dp_test_runs_it(models):
     home, _, _ = models
     output = run_dp(["test", "-m", "one_side/compressed.pb", "-s", "system"], home)
     assert "Force  RMSE" in output
-    models = ["one_side/compressed.pb", "gelu/compressed.pb"]
-    run_dp(["model-devi", "-m", *models, "-s", "system", "-o", "devi.out"], home)
-    assert len(np.loadtxt(home / "devi.out")) == 3
+
+
+def test_model_devi_finds_what_it_finds_of_the_models(models):
+    home, _, _ = models
+    for kind in ("frozen", "compressed"):
+        pair = [f"{folder}/{kind}.pb" for folder in ("one_side", "gelu")]
+        run([[home, "model-devi", "-m", *pair, "-s", "system", "-o", f"{kind}.out"]])
+    wanted, found = (np.loadtxt(home / f"{kind}.out") for kind in ("frozen", "compressed"))
+    assert len(wanted) == 3
+    assert wanted[:, 4].min() > 1e-3  # the largest deviation of forces
+    np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-9)
+
+
+def test_text_form_comes_back_by_convert_from(models):
+    home, frames, _ = models
+    folder = home / "one_side"
+    graph = FrozenModel(folder / "compressed.pb").graph_def
+    tf.io.write_graph(graph, str(folder), "compressed.pbtxt")
+    run([[folder, "convert-from", "pbtxt", "-i", "compressed.pbtxt", "-o", "back.pb"]])
+    wanted, found = (
+        evaluate(folder / name, frames.coord, frames.types, frames.mask)
+        for name in ("compressed.pb", "back.pb")
+    )
+    for output in OUTPUTS:
+        np.testing.assert_array_equal(found[output], wanted[output])
 
 
 def test_training_cannot_go_on_from_it(models):

@@ -44,9 +44,8 @@ run             100
 """
 
 
-@pytest.fixture(scope="module")
-def model(trained):
-    return trained.model
+# Energies in eV and forces in eV/Å.
+TOLERANCE = {"model": 1e-9, "compressed": 1e-9, "single": 1e-5}
 
 
 @pytest.fixture
@@ -104,9 +103,11 @@ def read_dump(path):
     return values[:, 1:4], values[:, 4]
 
 
-def test_energy_and_forces_are_those_of_python(tmp_path, model, molecule):
+@pytest.mark.parametrize("kind", TOLERANCE)
+def test_energy_and_forces_are_those_of_python(tmp_path, trained, kind, molecule):
     """Without padding, then with an atom that has become virtual."""
     types, positions = molecule
+    model, close = getattr(trained, kind), {"rtol": 0, "atol": TOLERANCE[kind]}
     write_data(tmp_path / "atoms.data", types, positions)
     virtual = 2
     output = run_lammps(tmp_path, model, virtual=virtual + 1)
@@ -117,31 +118,31 @@ def test_energy_and_forces_are_those_of_python(tmp_path, model, molecule):
     }.items():
         wanted = evaluator.evaluate(types[kept], positions[kept])
         forces, energies = read_dump(tmp_path / f"{name}.dump")
-        np.testing.assert_allclose(forces[kept], wanted.forces, rtol=0, atol=1e-9)
-        np.testing.assert_allclose(energies[kept], wanted.energies, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(forces[kept], wanted.forces, **close)
+        np.testing.assert_allclose(energies[kept], wanted.energies, **close)
         assert np.abs(wanted.forces).max() > 1e-3
     assert not forces[virtual].any()
     rows = thermo(output)
-    assert rows[0, 1] == pytest.approx(wanted.energy, rel=0, abs=1e-9)
+    assert rows[0, 1] == pytest.approx(wanted.energy, rel=0, abs=TOLERANCE[kind])
     assert np.ptp(rows[:, 1]) > 1e-4  # dynamics happened, and conserved the total energy
     assert np.ptp(rows[:, 2]) < 1e-3 * np.ptp(rows[:, 1])
 
 
-@pytest.mark.parametrize("gap", [0, 50])
-def test_two_ranks_are_refused(tmp_path, model, molecule, gap):
+@pytest.mark.parametrize(("kind", "gap"), [("model", 0), ("model", 50), ("compressed", 0)])
+def test_two_ranks_are_refused(tmp_path, trained, kind, molecule, gap):
     """Also where no atom is near the border of the ranks' domains."""
     types, positions = molecule
     order = np.argsort(positions[:, 0])
     positions[order[len(order) // 2 :], 0] += gap
     write_data(tmp_path / "atoms.data", types, positions)
-    output = run_lammps(tmp_path, model, ranks=2, succeeds=False)
+    output = run_lammps(tmp_path, getattr(trained, kind), ranks=2, succeeds=False)
     assert f"of {len(types)} atoms are ghosts" in output
     assert "one MPI rank" in output
 
 
-def test_periodic_box_is_refused(tmp_path, model, molecule):
+def test_periodic_box_is_refused(tmp_path, trained, molecule):
     types, positions = molecule
     write_data(tmp_path / "atoms.data", types, positions)
-    output = run_lammps(tmp_path, model, boundary="p m m", succeeds=False)
+    output = run_lammps(tmp_path, trained.model, boundary="p m m", succeeds=False)
     assert "atoms are ghosts" in output
     assert 'in LAMMPS run one MPI rank with "boundary m m m"' in output
