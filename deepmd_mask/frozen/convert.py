@@ -14,6 +14,8 @@ from .rebuild import build_frozen, model_options
 
 # Largest difference, relative to the largest number, that is rounding and not another model.
 TOLERANCE = {"float64": 1e-8, "float32": 1e-2}
+# The same for what a table may add. Forces of float32 nets have 1e-6 of rounding themselves.
+TABLE_TOLERANCE = {"float64": 1e-6, "float32": 2e-5}
 
 
 def convert(
@@ -56,7 +58,8 @@ def convert(
     Raises
     ------
     ValueError
-        If the model is not one that can be converted, or the result does not agree with it.
+        If the model is not one that can be converted, or the result does not agree with it, or a
+        table does not with its nets.
     OSError
         If the output cannot be written, or exists and may not be replaced.
     """
@@ -79,7 +82,9 @@ def convert(
         if compress:
             original, draft = draft, Path(directory) / "compressed.pb"
             build_frozen(replace(new, compressed=True), model.variables(), draft, original)
-            difference = compare(model, FrozenModel(draft), new.sel)
+            compressed = FrozenModel(draft)
+            _require_accurate(compare(FrozenModel(original), compressed, new.sel), new)
+            difference = compare(model, compressed, new.sel)
         os.replace(draft, output)
     return difference
 
@@ -189,4 +194,18 @@ def _require_agreement(model: FrozenModel, difference: Difference, new: Descript
         )
         if not model.training_input():
             msg += ". Give its training input with --input"
+        raise ValueError(msg)
+
+
+def _require_accurate(difference: Difference, new: Description) -> None:
+    """Refuse a table that changes forces."""
+    tolerance = TABLE_TOLERANCE[new.embedding.precision]
+    if not max(difference.force, difference.atom_energy) <= tolerance:
+        msg = (
+            f"the table changes forces by {difference.force:.1e} of the largest, and atomic "
+            f"energies by {difference.atom_energy:.1e}; {tolerance:.0e} is allowed. If "
+            f"{new.min_distance:g} is not the shortest distance between real atoms, give that "
+            "with --min-distance. If it is, the nets are too steep for the intervals of the table: "
+            "convert without --compress, then take a smaller --step of dp compress"
+        )
         raise ValueError(msg)
