@@ -9,8 +9,23 @@
 
 namespace dpmask::DPMASK_ISA {
 
+inline Kinks kinks_of(Activation activation, double silut_threshold) {
+  switch (activation) {
+    case Activation::linear:
+      return {0, {}, true};
+    case Activation::relu:
+      return {1, {0}, true};
+    case Activation::relu6:
+      return {2, {0, 6}, true};
+    case Activation::silut:
+      return {1, {silut_threshold}, false};
+    default:
+      return {0, {}, false};
+  }
+}
+
 // Sets a = phi(z) and, as far as kOrder asks, d1 = phi'(z) and d2 = phi''(z). The arrays may not
-// overlap. The names are DeePMD-kit's; its "gelu" and "gelu_tf" are one function.
+// overlap. The names are DeePMD-kit's.
 template <int kOrder, typename Array>
 void activate(Activation activation, double silut_threshold, const Array& z, Array a, Array d1,
               Array d2) {
@@ -48,9 +63,11 @@ void activate(Activation activation, double silut_threshold, const Array& z, Arr
       if (first) d1 = T(1) - a * a;
       if (second) d2 = T(-2) * a * d1;
       return;
-    case Activation::gelu: {                  // z/2 (1 + tanh(u)), u = c (z + k z^3)
+    case Activation::gelu:
+    case Activation::gelu_tf: {               // z/2 (1 + tanh(u)), u = c (z + k z^3)
       const T c = T(0.79788456080286535588);  // sqrt(2/pi)
-      const T k = T(0.044715);
+      // gelu_tf is TensorFlow's own, which rounds k to float32 in every precision.
+      const T k = activation == Activation::gelu_tf ? T(0.044715f) : T(0.044715);
       const auto u1 = c * (T(1) + T(3) * k * z * z);  // u'
       a = (c * (z + k * z * z * z)).tanh();           // tanh(u), for now
       if (second) {

@@ -80,6 +80,8 @@ class LayerOnTile {
     if (kDerivative) gdh.topRows(size).noalias() += gdz * W.transpose();
   }
 
+  const Matrix<T>& z() const { return z_; }
+
   Matrix<T> output, doutput;
   Matrix<T> gh, gdh;
 
@@ -164,6 +166,7 @@ class NetOnTile {
   int64_t nparameters() const { return nparameters_; }
   const Matrix<T>& G() const { return layers_.back().output; }
   const Matrix<T>& dG() const { return layers_.back().doutput; }
+  const Matrix<T>& z(int64_t layer) const { return layers_[layer].z(); }
 
   template <bool kDerivative, int kOrder>
   void forward(int64_t size, const T* const* parameters) {

@@ -51,7 +51,14 @@ struct RealAtomList {
 // (r < 1e-6). Virtual atoms may also have type -1.
 RealAtomList find_real_atoms(const PaddedBatch& batch);
 
-enum class Activation { linear, relu, relu6, softplus, sigmoid, tanh, gelu, silu, silut };
+enum class Activation { linear, relu, relu6, softplus, sigmoid, tanh, gelu, gelu_tf, silu, silut };
+
+// Where an activation function phi or a derivative of it jumps.
+struct Kinks {
+  int64_t count;
+  double at[2];
+  bool straight;  // phi is a straight line between them
+};
 
 // The embedding nets N: one input, s; one output vector, G. All have the same shape.
 template <typename T>
@@ -137,7 +144,8 @@ template <typename T>
 SeriesArrays<T> fit_series(const Embedding<T>& embedding, const Parallel& parallel);
 
 // The same for all s from lower to upper, however many panels it takes; but where a panel would be
-// narrower than `narrowest`, it is taken as it is. All nets have a series then.
+// narrower than `narrowest`, it is taken as it is. Panels end where G has a kink, so all nets have
+// a series then.
 template <typename T>
 SeriesArrays<T> fit_table(const EmbeddingNets<T>& nets, double lower, double upper,
                           double narrowest, const Parallel& parallel);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
 // Which panels the series of the nets have. A panel is halved until the last coefficients of its
-// series are lost in the rounding error of the net.
+// series are lost in the rounding error of the net; in a table, panels also end where a net has a
+// kink.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -8,6 +9,7 @@
 
 #include "embedding_units.h"
 #include "instruction_set.h"
+#include "net_kinks.h"
 #include "pairs.h"
 
 namespace dpmask {
@@ -51,12 +53,6 @@ class InDouble {
   std::vector<std::vector<double>> converted_;
   EmbeddingNets<double> nets_;
 };
-
-// Activation functions with kinks have no series worth the trial.
-bool is_smooth(Activation activation) {
-  return activation != Activation::relu && activation != Activation::relu6 &&
-         activation != Activation::silut;
-}
 
 // The pairs of each net.
 template <typename T>
@@ -156,24 +152,35 @@ bool is_good(const double* C, int64_t M1, double bound) {
                      [&](double last) { return std::abs(last) <= bound; });  // NaN is not
 }
 
-// Halves the panels of [lower, upper] that are not good, level after level.
-Panels fit_net(const EmbeddingNets<double>& nets, int64_t net, Interval interval, double tolerance,
-               const Bounds& bounds) {
+// The panels to begin with, [npanels, 2]. None reaches across an end, and between two nodes, at
+// most pi half_width / kTerms apart, nothing may happen unseen: what enters a neuron, whose slope
+// is at most `steepest`, is to change by pi at most.
+std::vector<double> first_panels(const std::vector<double>& ends, double steepest,
+                                 const Bounds& bounds) {
+  std::vector<double> panels;
+  for (size_t e = 0; e + 1 < ends.size(); ++e) {
+    const double half = (ends[e + 1] - ends[e]) / 2;
+    const double wanted = std::ceil(steepest * half / kTerms);
+    const double possible = std::floor(2 * half / bounds.narrowest);
+    const double count = std::max(1.0, std::min(wanted, possible));
+    const double left =
+        static_cast<double>(bounds.most_panels) - static_cast<double>(panels.size()) / 2;
+    if (!(count <= left)) return {};
+    for (int64_t p = 0; p < static_cast<int64_t>(count); ++p) {
+      panels.push_back(ends[e] + half / count * static_cast<double>(2 * p + 1));
+      panels.push_back(half / count);
+    }
+  }
+  return panels;
+}
+
+// Halves the panels between the ends that are not good, level after level.
+Panels fit_net(const EmbeddingNets<double>& nets, int64_t net, const std::vector<double>& ends,
+               double tolerance, const Bounds& bounds) {
   const SeriesFit fit = DPMASK_CHOOSE(series_fit);
   const int64_t M1 = nets.neuron.back();
-  const double half = (interval.upper - interval.lower) / 2;
-  // Between two nodes, at most pi half_width / kTerms apart, nothing may happen unseen: what enters
-  // a neuron is to change by pi at most.
-  const double wanted = std::ceil(steepest_neuron(nets, net) * half / kTerms);
-  const double possible = std::floor(2 * half / bounds.narrowest);
-  const double begin = std::max(1.0, std::min(wanted, possible));
-  if (!(begin <= static_cast<double>(bounds.most_panels))) return {};  // NaN, too
-
-  std::vector<double> level;
-  for (int64_t p = 0; p < static_cast<int64_t>(begin); ++p) {
-    level.push_back(interval.lower + half / begin * static_cast<double>(2 * p + 1));
-    level.push_back(half / begin);
-  }
+  const double steepest = fit.kinks(nets).straight ? 0 : steepest_neuron(nets, net);
+  std::vector<double> level = first_panels(ends, steepest, bounds);
   Panels good;
   double largest = 0;
   while (!level.empty()) {
@@ -230,11 +237,13 @@ SeriesArrays<T> fit_series(const Embedding<T>& embedding, const Parallel& parall
   const std::vector<int64_t> counts = count_pairs_of_nets(embedding, pairs, in_double.nnets());
   std::vector<Panels> all(in_double.nnets());
   const int64_t most = counts.empty() ? 0 : *std::max_element(counts.begin(), counts.end());
-  if (most >= kPairsPerPanel && is_smooth(nets.activation)) {
+  // Where activation functions have kinks, G has too many.
+  const bool is_smooth = DPMASK_CHOOSE(series_fit).kinks(nets).count == 0;
+  if (most >= kPairsPerPanel && is_smooth) {
     const Interval interval = interval_of_pairs(embedding, pairs, for_light_work(pairs, parallel));
     parallel(in_double.nnets(), [&](int64_t net) {
       const Bounds bounds = {counts[net] / kPairsPerPanel, 0.0};
-      all[net] = fit_net(nets, net, interval, kTolerance<T>, bounds);
+      all[net] = fit_net(nets, net, {interval.lower, interval.upper}, kTolerance<T>, bounds);
     });
   }
   return joined<T>(all, nets.neuron.back());
@@ -247,7 +256,8 @@ SeriesArrays<T> fit_table(const EmbeddingNets<T>& given, double lower, double up
   std::vector<Panels> all(in_double.nnets());
   const Bounds bounds = {std::numeric_limits<int64_t>::max(), narrowest};
   parallel(in_double.nnets(), [&](int64_t net) {
-    all[net] = fit_net(in_double.nets(), net, {lower, upper}, kTolerance<T>, bounds);
+    const std::vector<double> ends = ends_at_kinks(in_double.nets(), net, lower, upper);
+    all[net] = fit_net(in_double.nets(), net, ends, kTolerance<T>, bounds);
   });
   return joined<T>(all, given.neuron.back());
 }

@@ -85,6 +85,21 @@ void interpolate(const EmbeddingNets<double>& nets, int64_t index, int64_t npane
   });
 }
 
+void neurons(const EmbeddingNets<double>& nets, int64_t index, int64_t layer, int64_t size,
+             const double* s, double* z) {
+  const double* const* parameters = &nets.parameters[index * nets.nparameters()];
+  NetOnTile<double>& net = net_on_tile(nets);
+  const int64_t width = nets.outputs(layer);
+  for (int64_t first = 0; first < size; first += kTile) {
+    const int64_t count = std::min(kTile, size - first);
+    net.s.topRows(count) = Eigen::Map<const Matrix<double>>(s + first, count, 1);
+    net.forward<false, 0>(count, parameters);
+    Eigen::Map<Matrix<double>>(z + first * width, count, width) = net.z(layer).topRows(count);
+  }
+}
+
+Kinks kinks(const EmbeddingNets<double>& nets) { return kinks_of(nets.activation, nets.threshold); }
+
 void gradient(const EmbeddingNets<double>& nets, int64_t index, int64_t npanels,
               const double* panels, const double* dC, double* const* gradient) {
   const double* const* parameters = &nets.parameters[index * nets.nparameters()];
@@ -344,7 +359,7 @@ template SeriesUnits<float> DPMASK_OF_THIS_SET(series_units)<float>();
 template SeriesUnits<double> DPMASK_OF_THIS_SET(series_units)<double>();
 
 SeriesFit DPMASK_OF_THIS_SET(series_fit)() {
-  return {DPMASK_ISA::interpolate, DPMASK_ISA::gradient};
+  return {DPMASK_ISA::interpolate, DPMASK_ISA::neurons, DPMASK_ISA::kinks, DPMASK_ISA::gradient};
 }
 
 }  // namespace dpmask

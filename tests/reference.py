@@ -12,8 +12,8 @@ def sigmoid(z):
     return 1 / (1 + np.exp(-z))
 
 
-def gelu(z):
-    return z / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (z + 0.044715 * z**3)))
+def gelu(k):
+    return lambda z: z / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (z + k * z**3)))
 
 
 def silu(z):
@@ -35,8 +35,8 @@ ACTIVATIONS = {
     "softplus": lambda z: np.log(1 + np.exp(z)),
     "sigmoid": sigmoid,
     "tanh": np.tanh,
-    "gelu": gelu,
-    "gelu_tf": gelu,
+    "gelu": gelu(0.044715),
+    "gelu_tf": gelu(float(np.float32(0.044715))),  # TensorFlow rounds it so
     "silu": silu,
     "silut": silut(3.0),
     "silut:0.5": silut(0.5),

@@ -47,7 +47,7 @@ GRID = {
     "two-plain-gelu": options(False, False, [], "gelu", [7, 14]),
     "two-dt-softplus": options(False, True, [], "softplus", [5, 10, 10]),
     "two-excluded-tanh": options(False, False, [[0, 0]], "tanh", [3, 6, 6, 9]),
-    "two-dt-excluded-gelu": options(False, True, [[0, 1]], "gelu", [5, 10]),
+    "two-dt-excluded-gelu_tf": options(False, True, [[0, 1]], "gelu_tf", [5, 10]),
     "one-dt-tanh-float32": options(True, True, [], "tanh", [5, 10, 10], "float32"),
     "one-softplus-float32": options(True, False, [[0, 0]], "softplus", [7, 14], "float32"),
     "two-gelu-float32": options(False, False, [[0, 1]], "gelu", [3, 6, 6], "float32"),

@@ -13,8 +13,13 @@ NETS = {
     "one side": {},
     "two sides": {"type_one_side": False},
     "float32": {"precision": "float32"},
-    **{a: {"activation_function": a} for a in ("gelu", "silu", "softplus", "sigmoid", "none")},
-    "relu": {"activation_function": "relu"},
+    **{
+        name: {"activation_function": name}
+        for name in (
+            *("gelu", "gelu_tf", "silu", "softplus", "sigmoid", "none"),
+            *("relu", "relu6", "silut"),  # which have kinks
+        )
+    },
 }
 
 
@@ -49,8 +54,7 @@ def test_forces_are_those_of_the_model(models, name):
         evaluate(folder / model, frames.coord, frames.types, frames.mask)
         for model in ("frozen.pb", "compressed.pb")
     ]
-    # A kink is rendered to the width of a panel; float32 to its rounding.
-    tolerance = {"relu": 1e-2, "float32": 1e-5}.get(name, 1e-9)
+    tolerance = 1e-5 if name == "float32" else 1e-9
     for output in OUTPUTS:
         wanted, found = (result[output] for result in results)
         np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance * np.abs(wanted).max())

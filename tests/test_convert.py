@@ -119,6 +119,14 @@ def test_compressed_in_one_go(builtin, tmp_path, choice):
     assert_same_potential(found, builtin.evaluated(choice), builtin.frames.mask)
 
 
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_table_that_is_not_the_nets_is_refused(builtin, tmp_path, precision):
+    """It ends at a quarter of the s that the frame of the comparison has."""
+    options = {"compress": True, "min_distance": 20, "precision": precision}
+    message = r"changes forces by .* If 20 is not .* --min-distance\..* --step of dp compress"
+    assert_refused(message, builtin.model("two"), tmp_path, **options)
+
+
 def test_model_for_the_builtin_cannot_be_compressed(trained, tmp_path):
     with pytest.raises(ValueError, match="only models on the operators of deepmd-mask"):
         convert(trained.model, tmp_path / "x.pb", operators="built-in", compress=True)
@@ -158,10 +166,7 @@ def test_graph_alone_tells_what_to_build(builtin, tmp_path, activation):
     build_frozen(known, variables, tmp_path / "full.pb")
     bare = edited(tmp_path / "full.pb", tmp_path / "bare.pb", drop=["train_attr/training_script"])
     difference = convert(bare, tmp_path / "fast.pb")
-    # TensorFlow rounds a coefficient of gelu_tf to float32.
-    assert max(difference.force, difference.atom_energy) < (
-        1e-8 if activation == "gelu_tf" else 1e-10
-    )
+    assert max(difference.force, difference.atom_energy) < 1e-10
     script = FrozenModel(tmp_path / "fast.pb").training_input()
     assert script["model"]["descriptor"]["sel"] == list(SEL)
 

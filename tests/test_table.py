@@ -10,6 +10,8 @@ import reference
 from deepmd_mask import _kernels
 
 NEURON = [6, 12, 12]
+# Of G, and of forces, relative to the largest.
+TOLERANCE = {np.float64: (1e-12, 1e-10), np.float32: (2e-6, 1e-5)}
 
 
 def random_nets(activation, dtype=np.float64, nnets=3, steepness=0.5):
@@ -61,15 +63,57 @@ def test_panels_of_each_net_cover_the_interval_without_gaps():
 @pytest.mark.parametrize("activation", reference.ACTIVATIONS)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_table_is_the_net(activation, dtype):
-    """To rounding error where the net is smooth, and nearly so in a narrow panel with a kink."""
+    """In value and in slope, which the force shows, to rounding error; across kinks, too."""
     nets = random_nets(activation, dtype)
     table = tabulate(nets)
-    kinks = activation.startswith(("relu", "silut"))
-    tolerance = 2e-3 if kinks else {np.float64: 1e-12, np.float32: 2e-6}[dtype]
-    for s in np.linspace(0.02, 1.99, 150):
-        wanted, _ = first_X(nets, s)
-        found, _ = first_X(nets, s, table)
+    A = np.random.default_rng(1).normal(size=(2, 4, NEURON[-1])).astype(dtype)
+    points = np.linspace(0.02, 1.99, 150)
+    for tolerance, evaluate in zip(
+        TOLERANCE[dtype],
+        (lambda X, _: X, lambda _, embedding: embedding.force(A)[0]),
+        strict=True,
+    ):
+        wanted, found = (
+            np.array([evaluate(*first_X(nets, s, *given)) for s in points])
+            for given in ((), (table,))
+        )
         np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance * np.abs(wanted).max())
+
+
+def kinked_net(activation, biases):
+    """Return a net of one layer, whose neuron k is phi(s + biases[k])."""
+    return {
+        "neuron": [len(biases)],
+        "resnet_dt": False,
+        "activation": activation,
+        "parameters": [np.ones((1, len(biases))), np.array(biases)],
+    }
+
+
+@pytest.mark.parametrize(
+    ("activation", "biases", "kinks"),
+    [
+        ("relu", [-0.3, -1.2], [0.3, 1.2]),
+        ("relu6", [5.5, -1.2], [0.5, 1.2]),
+        ("silut:0.5", [0.2, -0.7], [0.3, 1.2]),
+    ],
+)
+def test_panels_end_at_kinks(activation, biases, kinks):
+    _, panels, _ = tabulate(kinked_net(activation, biases), narrowest=10.0)
+    np.testing.assert_allclose(panels.sum(axis=1), [*kinks, 2.0], rtol=1e-14)
+
+
+def test_kinks_that_are_all_but_one_make_one_end():
+    _, panels, _ = tabulate(kinked_net("relu", [-1e-13, -0.5, -0.5 - 1e-13, 1e-13 - 2]))
+    np.testing.assert_allclose(panels, [[0.25, 0.25], [1.25, 0.75]], rtol=1e-12)
+
+
+def test_nets_of_straight_lines_have_a_panel_for_each():
+    """However steep they are: kinks are all that happens."""
+    nets = random_nets("relu", steepness=3.0)
+    first, _, C = tabulate(nets, narrowest=1e-6)
+    assert np.diff(first).max() < 10 * sum(NEURON)
+    assert np.abs(C[:, 2:]).max() < 1e-12 * np.abs(C).max()
 
 
 def test_narrower_panels_are_more_accurate():
