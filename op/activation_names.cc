@@ -16,7 +16,7 @@ std::pair<Activation, double> activation_named(const std::string& name) {
       {"relu", Activation::relu},         {"relu6", Activation::relu6},
       {"softplus", Activation::softplus}, {"sigmoid", Activation::sigmoid},
       {"tanh", Activation::tanh},         {"gelu", Activation::gelu},
-      {"gelu_tf", Activation::gelu_tf},      {"silu", Activation::silu},
+      {"gelu_tf", Activation::gelu_tf},   {"silu", Activation::silu},
       {"silut", Activation::silut}};
   std::string lower = name;
   std::transform(lower.begin(), lower.end(), lower.begin(),
