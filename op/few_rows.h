@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
-// Products of matrices of a few dozen rows with matrices of many columns, in which reading the
-// large one is most of the work. Eigen's own products copy it into another order first; these read
-// it where it is, once. In a namespace of its instruction set, for the reason given in
+// Products of matrices of a few dozen rows with large ones, W, in which reading W is most of the
+// work. Eigen's own products copy it into another order first; these read it where it is, once and
+// from end to end, which is how memory is fastest. A row of a result has the same bits however many
+// rows there are. In a namespace of its instruction set, for the reason given in
 // direct_units.cc.
 #pragma once
 
 #include <Eigen/Core>
-#include <algorithm>
 #include <cstdint>
+#include <type_traits>
+
+// A packet as template argument loses its alignment's attribute, which stands for nothing there.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wignored-attributes"
 
 namespace dpmask::DPMASK_ISA {
 
@@ -26,115 +31,140 @@ template <typename T>
 using Packet = typename packets::packet_traits<T>::type;
 template <typename T>
 constexpr int kLanes = packets::packet_traits<T>::size;
+// Half of a packet; of the smallest, a number.
+template <typename P, typename T>
+using Half = std::conditional_t<std::is_same_v<typename packets::unpacket_traits<P>::half, P>, T,
+                                typename packets::unpacket_traits<P>::half>;
 
-// The sums held in registers at a time: kRows rows of kPackets packets.
-constexpr int kRows = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS >= 32 ? 8 : 4;
-constexpr int kPackets = 3;
-template <typename T>
-constexpr int kColumns = kPackets * kLanes<T>;
+// Registers that hold numbers, and the depth of a product that is worked off at a time.
+constexpr int kRegisters = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS;
+constexpr int kDepth = kRegisters >= 32 ? 8 : 4;
 
-// left [rows, depth] times right [depth, columns], as far as the first entries of each go: left(i,
-// l) is left[i * row + l * step], right(l, column) is right[l * stride + column].
-template <typename T>
-struct Factors {
-  int64_t depth;
-  const T* left;
-  int64_t row, step;
-  const T* right;
-  int64_t stride;
-  // What to fetch meanwhile: at depth l, kPackets packets from ahead + l * ahead_step on. The
-  // hardware does not guess what comes after a short row or a long stride.
-  const T* ahead;
-  int64_t ahead_step;
-};
+// Calls body(number of rows, a constant; first of them) for `most` rows at a time, then one by one.
+template <int most, typename Body>
+void for_each_group(int64_t nrows, Body&& body) {
+  int64_t row = 0;
+  for (; row + most <= nrows; row += most) body(std::integral_constant<int, most>(), row);
+  for (; row < nrows; ++row) body(std::integral_constant<int, 1>(), row);
+}
 
-// sums [nrows, kColumns]: the sum of `count` products, npackets packets of columns of it. All
-// loops over registers are unrolled, or the compiler keeps sums in memory.
-template <int nrows, int npackets, typename T>
-void multiply(const Factors<T>* factors, int count, T* sums) {
-  Packet<T> sum[nrows][npackets];
+// Fetches into the second-level cache what the group of rows after the next one holds there:
+// while many rows of x pass, the processor cannot look that far ahead by itself.
+template <int rows_of_group, typename T>
+void fetch_ahead(const T* W, int64_t W_stride) {
+  __builtin_prefetch(W + 2 * rows_of_group * W_stride, 0, 2);
+}
+
+// `count` packets P of columns.
+template <typename P, int count>
+struct Columns {};
+
+// Calls body(Columns, first of them) for columns up to ncolumns: as many packets at a time as
+// allowed, then one by one, then smaller ones.
+template <typename T, typename P, int most, typename Body>
+void for_each_columns(int64_t first, int64_t ncolumns, Body&& body) {
+  constexpr int lanes = packets::unpacket_traits<P>::size;
+  for (; first + most * lanes <= ncolumns; first += most * lanes) body(Columns<P, most>(), first);
+  for (; first + lanes <= ncolumns; first += lanes) body(Columns<P, 1>(), first);
+  if constexpr (lanes > 1) for_each_columns<T, Half<P, T>, most>(first, ncolumns, body);
+}
+
+// y += x W for `depth` rows of W and some columns, which stay in registers while all rows of x
+// pass. All loops over registers are unrolled, or the compiler keeps in memory what should be
+// there.
+template <int depth, typename P, int count, typename T>
+void add_panel(Columns<P, count>, int64_t nrows, const T* x, int64_t x_stride, const T* W,
+               int64_t W_stride, T* y, int64_t y_stride) {
+  constexpr int lanes = packets::unpacket_traits<P>::size;
+  P of_W[depth][count];
 #pragma GCC unroll 8
-  for (int i = 0; i < nrows; ++i) {
-#pragma GCC unroll 3
-    for (int v = 0; v < npackets; ++v) sum[i][v] = packets::pset1<Packet<T>>(T(0));
+  for (int l = 0; l < depth; ++l) {
+#pragma GCC unroll 2
+    for (int v = 0; v < count; ++v) {
+      of_W[l][v] = packets::ploadu<P>(W + l * W_stride + v * lanes);
+      fetch_ahead<depth>(W + l * W_stride + v * lanes, W_stride);
+    }
   }
-  for (const Factors<T>* f = factors; f < factors + count; ++f) {
-    const int64_t row = f->row, step = f->step, stride = f->stride, ahead_step = f->ahead_step;
-    const T* left = f->left;
-    const T* right = f->right;
-    const T* ahead = f->ahead;
-    for (int64_t l = 0; l < f->depth; ++l) {
-      Packet<T> of_right[npackets];
-#pragma GCC unroll 3
-      for (int v = 0; v < npackets; ++v) {
-        of_right[v] = packets::ploadu<Packet<T>>(right + v * kLanes<T>);
-        packets::prefetch(ahead + v * kLanes<T>);
-      }
+  for (int64_t row = 0; row < nrows; ++row, x += x_stride, y += y_stride) {
+    P sum[count];
+#pragma GCC unroll 2
+    for (int v = 0; v < count; ++v) sum[v] = packets::ploadu<P>(y + v * lanes);
 #pragma GCC unroll 8
-      for (int i = 0; i < nrows; ++i) {
-        const Packet<T> of_left = packets::pset1<Packet<T>>(left[i * row]);
-#pragma GCC unroll 3
-        for (int v = 0; v < npackets; ++v) {
-          sum[i][v] = packets::pmadd(of_left, of_right[v], sum[i][v]);
-        }
-      }
-      left += step;
-      right += stride;
-      ahead += ahead_step;
+    for (int l = 0; l < depth; ++l) {
+      const P of_x = packets::pset1<P>(x[l]);
+#pragma GCC unroll 2
+      for (int v = 0; v < count; ++v) sum[v] = packets::pmadd(of_x, of_W[l][v], sum[v]);
+    }
+#pragma GCC unroll 2
+    for (int v = 0; v < count; ++v) packets::pstoreu(y + v * lanes, sum[v]);
+  }
+}
+
+// y [nx, nW] += x W^T for so many rows of x and W, whose sums stay in registers.
+template <int nx, int nW, typename T>
+void add_dots(int64_t depth, const T* x, int64_t x_stride, const T* W, int64_t W_stride, T* y,
+              int64_t y_stride) {
+  using P = Packet<T>;
+  P sum[nx][nW];
+#pragma GCC unroll 8
+  for (int i = 0; i < nx; ++i) {
+#pragma GCC unroll 8
+    for (int k = 0; k < nW; ++k) sum[i][k] = packets::pset1<P>(T(0));
+  }
+  int64_t l = 0;
+  for (; l + kLanes<T> <= depth; l += kLanes<T>) {
+    P of_W[nW];
+#pragma GCC unroll 8
+    for (int k = 0; k < nW; ++k) {
+      of_W[k] = packets::ploadu<P>(W + k * W_stride + l);
+      fetch_ahead<nW>(W + k * W_stride + l, W_stride);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < nx; ++i) {
+      const P of_x = packets::ploadu<P>(x + i * x_stride + l);
+#pragma GCC unroll 8
+      for (int k = 0; k < nW; ++k) sum[i][k] = packets::pmadd(of_x, of_W[k], sum[i][k]);
     }
   }
 #pragma GCC unroll 8
-  for (int i = 0; i < nrows; ++i) {
-#pragma GCC unroll 3
-    for (int v = 0; v < npackets; ++v) {
-      packets::pstoreu(sums + i * kColumns<T> + v * kLanes<T>, sum[i][v]);
+  for (int i = 0; i < nx; ++i) {
+#pragma GCC unroll 8
+    for (int k = 0; k < nW; ++k) {
+      T rest = packets::predux(sum[i][k]);
+      for (int64_t m = l; m < depth; ++m) rest += x[i * x_stride + m] * W[k * W_stride + m];
+      y[i * y_stride + k] += rest;
     }
   }
 }
 
-// The same for up to kColumns columns, of which right must have whole packets.
-template <int nrows, typename T>
-void multiply(const Factors<T>* factors, int count, int64_t columns, T* sums) {
-  const int64_t npackets = (columns + kLanes<T> - 1) / kLanes<T>;
-  if (npackets == 1) return multiply<nrows, 1>(factors, count, sums);
-  if (npackets == 2) return multiply<nrows, 2>(factors, count, sums);
-  multiply<nrows, kPackets>(factors, count, sums);
-}
-
-// The same for as many rows as one call can take of nrows; returns how many.
-template <typename T>
-int64_t multiply(const Factors<T>* factors, int count, int64_t nrows, int64_t columns, T* sums) {
-  if (nrows >= kRows) {
-    multiply<kRows>(factors, count, columns, sums);
-    return kRows;
+// nk rows of W = x^T y + dx^T dy and some columns, whose sums stay in registers.
+template <int nk, typename P, int count, typename T>
+void set_rows(Columns<P, count>, int64_t nrows, const T* x, const T* dx, int64_t x_stride,
+              const T* y, const T* dy, int64_t y_stride, T* W, int64_t W_stride) {
+  constexpr int lanes = packets::unpacket_traits<P>::size;
+  P sum[nk][count];
+#pragma GCC unroll 8
+  for (int k = 0; k < nk; ++k) {
+#pragma GCC unroll 3
+    for (int v = 0; v < count; ++v) sum[k][v] = packets::pset1<P>(T(0));
   }
-  if (nrows >= 4) {
-    multiply<4>(factors, count, columns, sums);
-    return 4;
-  }
-  multiply<1>(factors, count, columns, sums);
-  return 1;
-}
-
-template <typename T>
-using Scratch = Eigen::Array<T, Eigen::Dynamic, 1>;
-
-// Calls body(columns of this slice, its first column, its data, their stride) for slices of up to
-// kColumns columns; the last is copied and filled up with zeros where it ends within a packet.
-template <typename T, typename Body>
-void for_each_slice(Block<const T> matrix, Body&& body) {
-  for (int64_t first = 0; first < matrix.columns; first += kColumns<T>) {
-    const int64_t columns = std::min<int64_t>(kColumns<T>, matrix.columns - first);
-    if (columns % kLanes<T> == 0) {
-      body(columns, first, matrix.data + first, matrix.stride);
-      continue;
+  const auto add = [&](const T* left, const T* right) {
+    P of_right[count];
+#pragma GCC unroll 3
+    for (int v = 0; v < count; ++v) of_right[v] = packets::ploadu<P>(right + v * lanes);
+#pragma GCC unroll 8
+    for (int k = 0; k < nk; ++k) {
+      const P of_left = packets::pset1<P>(left[k]);
+#pragma GCC unroll 3
+      for (int v = 0; v < count; ++v) sum[k][v] = packets::pmadd(of_left, of_right[v], sum[k][v]);
     }
-    Scratch<T> padded = Scratch<T>::Zero(matrix.rows * kColumns<T>);
-    for (int64_t l = 0; l < matrix.rows; ++l) {
-      std::copy_n(matrix.data + l * matrix.stride + first, columns,
-                  padded.data() + l * kColumns<T>);
-    }
-    body(columns, first, padded.data(), kColumns<T>);
+  };
+  for (int64_t row = 0; row < nrows; ++row) add(x + row * x_stride, y + row * y_stride);
+  for (int64_t row = 0; row < nrows; ++row) add(dx + row * x_stride, dy + row * y_stride);
+#pragma GCC unroll 8
+  for (int k = 0; k < nk; ++k) {
+#pragma GCC unroll 3
+    for (int v = 0; v < count; ++v) packets::pstoreu(W + k * W_stride + v * lanes, sum[k][v]);
   }
 }
 
@@ -144,75 +174,41 @@ void for_each_slice(Block<const T> matrix, Body&& body) {
 template <typename T>
 void add_product(Block<const T> x, Block<const T> W, Block<T> y) {
   using namespace few_rows;
-  T sums[kRows * kColumns<T>];
-  constexpr int64_t kDepth = 64;  // rows of W that lie side by side, to be fetched together
-  for (int64_t k = 0; k < W.rows; k += kDepth) {
-    const int64_t depth = std::min(kDepth, W.rows - k);
-    const Block<const T> W_k = {W.data + k * W.stride, depth, W.columns, W.stride};
-    for_each_slice(W_k, [&](int64_t columns, int64_t first, const T* slice, int64_t stride) {
-      for (int64_t row = 0, nrows; row < x.rows; row += nrows) {
-        const Factors<T> factors = {depth,  x.data + row * x.stride + k, x.stride, 1, slice,
-                                    stride, slice + kDepth * stride,     stride};
-        nrows = multiply(&factors, 1, x.rows - row, columns, sums);
-        for (int64_t i = 0; i < nrows; ++i) {
-          T* out = y.data + (row + i) * y.stride + first;
-          for (int64_t c = 0; c < columns; ++c) out[c] += sums[i * kColumns<T> + c];
-        }
-      }
+  const auto rows_of_W = [&](auto depth, int64_t k) {
+    for_each_columns<T, Packet<T>, 2>(0, W.columns, [&](auto columns, int64_t first) {
+      add_panel<depth>(columns, x.rows, x.data + k, x.stride, W.data + k * W.stride + first,
+                       W.stride, y.data + first, y.stride);
     });
-  }
+  };
+  for_each_group<kDepth>(W.rows, rows_of_W);
 }
 
-// y += x W^T, computed as W x^T so that W is read row by row.
+// y += x W^T
 template <typename T>
 void add_product_transposed(Block<const T> x, Block<const T> W, Block<T> y) {
   using namespace few_rows;
-  const int64_t stride = (x.rows + kColumns<T> - 1) / kColumns<T> * kColumns<T>;
-  Scratch<T> x_transposed = Scratch<T>::Zero(x.columns * stride);
-  for (int64_t r = 0; r < x.rows; ++r) {
-    for (int64_t l = 0; l < x.columns; ++l) x_transposed[l * stride + r] = x.data[r * x.stride + l];
-  }
-  Scratch<T> product(W.rows * stride);
-  T sums[kRows * kColumns<T>];
-  for (int64_t k = 0, count = 1; k < W.rows; k += count) {
-    for (int64_t row = 0; row < x.rows; row += kColumns<T>) {
-      const int64_t rows = std::min<int64_t>(kColumns<T>, x.rows - row);
-      // Ahead: the rows that come next, spread over the depth.
-      const T* W_k = W.data + k * W.stride;
-      const Factors<T> factors = {
-          x.columns, W_k, W.stride, 1, x_transposed.data() + row, stride, W_k + kRows * W.stride,
-          kRows};
-      count = multiply(&factors, 1, W.rows - k, rows, sums);
-      for (int64_t i = 0; i < count; ++i) {
-        std::copy_n(sums + i * kColumns<T>, rows, product.data() + (k + i) * stride + row);
-      }
-    }
-  }
-  for (int64_t r = 0; r < x.rows; ++r) {
-    T* out = y.data + r * y.stride;
-    for (int64_t k = 0; k < W.rows; ++k) out[k] += product[k * stride + r];
-  }
+  constexpr int nx = kRegisters >= 32 ? 5 : 2, nW = 4;
+  for_each_group<nW>(W.rows, [&](auto rows_of_W, int64_t k) {
+    for_each_group<nx>(x.rows, [&](auto rows_of_x, int64_t row) {
+      add_dots<rows_of_x, rows_of_W>(W.columns, x.data + row * x.stride, x.stride,
+                                     W.data + k * W.stride, W.stride, y.data + row * y.stride + k,
+                                     y.stride);
+    });
+  });
 }
 
-// W = x^T y + dx^T dy; the rows of y and dy go on to a whole number of packets.
+// W = x^T y + dx^T dy; x and dx are alike, and so are y and dy.
 template <typename T>
-void set_outer(Block<const T> x, Block<const T> y, Block<const T> dx, Block<const T> dy,
-               Block<T> W) {
+void set_outer(Block<const T> x, Block<const T> y, const T* dx, const T* dy, Block<T> W) {
   using namespace few_rows;
-  T sums[kRows * kColumns<T>];
-  for (int64_t k = 0, count = 1; k < W.rows; k += count) {
-    for (int64_t first = 0; first < W.columns; first += kColumns<T>) {
-      const int64_t columns = std::min<int64_t>(kColumns<T>, W.columns - first);
-      const Factors<T> factors[] = {
-          {x.rows, x.data + k, 1, x.stride, y.data + first, y.stride, y.data + first, y.stride},
-          {dx.rows, dx.data + k, 1, dx.stride, dy.data + first, dy.stride, dy.data + first,
-           dy.stride}};
-      count = multiply(factors, 2, W.rows - k, columns, sums);
-      for (int64_t i = 0; i < count; ++i) {
-        std::copy_n(sums + i * kColumns<T>, columns, W.data + (k + i) * W.stride + first);
-      }
-    }
-  }
+  for_each_group<kRegisters / 4>(W.rows, [&](auto rows, int64_t k) {
+    for_each_columns<T, Packet<T>, 3>(0, W.columns, [&](auto columns, int64_t first) {
+      set_rows<rows>(columns, x.rows, x.data + k, dx + k, x.stride, y.data + first, dy + first,
+                     y.stride, W.data + k * W.stride + first, W.stride);
+    });
+  });
 }
 
 }  // namespace dpmask::DPMASK_ISA
+
+#pragma GCC diagnostic pop

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
-// The fitting nets' outer part: layer after layer, the work of a layer cut into parts that threads
-// share, each some atoms of one type and some columns.
+// The fitting nets' outer part. A thread takes some atoms of one type through their whole net and
+// back, so that its parameters are still near when they are read again. The gradient, whose terms
+// are sums over all atoms of a type, goes layer after layer, the work of a layer cut into parts.
 #include <algorithm>
 
 #include "fitting_units.h"
@@ -10,8 +11,9 @@
 namespace dpmask {
 namespace {
 
+constexpr int64_t kRowsOfNet = 32;  // that a thread takes through a whole net
 constexpr int64_t kRowsOfPart = 256;
-constexpr int64_t kColumnsOfPart = 48;  // whole packets in all instruction sets
+constexpr int64_t kColumnsOfPart = 96;  // whole packets in all instruction sets
 constexpr int64_t kInputsOfPart = 128;
 
 template <typename T>
@@ -50,7 +52,8 @@ class Work {
     return t * of_net + first;
   }
 
-  // Calls body(t, rows, columns): rows of the type's own, at most rows_of_part at a time.
+  // Calls body(t, rows, columns): rows of the type's own, at most rows_of_part at a time and in
+  // parts of one size, the largest parts first.
   template <typename Body>
   void for_each_part(int64_t width, int64_t columns_of_part, int64_t rows_of_part,
                      Body&& body) const {
@@ -60,14 +63,18 @@ class Work {
     };
     std::vector<Part> parts;
     for (int64_t t = 0; t < nets_.ntypes; ++t) {
-      for (int64_t row = 0; row < count(t); row += rows_of_part) {
+      const int64_t of_type = (count(t) + rows_of_part - 1) / rows_of_part;
+      for (int64_t k = 0; k < of_type; ++k) {
+        const int64_t row = count(t) * k / of_type, end = count(t) * (k + 1) / of_type;
         for (int64_t column = 0; column < width; column += columns_of_part) {
-          parts.push_back({t,
-                           {row, std::min(rows_of_part, count(t) - row)},
-                           {column, std::min(columns_of_part, width - column)}});
+          parts.push_back(
+              {t, {row, end - row}, {column, std::min(columns_of_part, width - column)}});
         }
       }
     }
+    std::stable_sort(parts.begin(), parts.end(), [](const Part& first, const Part& second) {
+      return first.rows.count > second.rows.count;
+    });
     parallel_(static_cast<int64_t>(parts.size()),
               [&](int64_t k) { body(parts[k].t, parts[k].rows, parts[k].columns); });
   }
@@ -108,54 +115,20 @@ template <typename T>
 void energies(const Fitting<T>& fitting, T* e, T* A, T* z, const Parallel& parallel) {
   const Work<T> work(fitting, parallel);
   const FittingNets<T>& nets = fitting.nets;
-  const int64_t nhidden = nets.nhidden();
-  // h[l] is the input of layer l, gh[l] the derivative of e by it, gz[l] that by z of layer l.
-  std::vector<std::vector<T>> h(nhidden + 1), gh(nhidden + 1), gz(nhidden);
-  const auto input = [&](int64_t l) { return l == 0 ? fitting.D : h[l].data(); };
-  const auto by_input = [&](int64_t l) { return l == 0 ? A : gh[l].data(); };
-  for (int64_t l = 0; l < nhidden; ++l) {
-    h[l + 1] = gh[l + 1] = work.array(nets.neuron[l]);
-    gz[l] = work.array(padded_width(nets.neuron[l]));
-  }
-
-  for (int64_t l = 0; l < nhidden; ++l) {
-    const int64_t in = nets.inputs(l), out = nets.outputs(l);
-    work.for_each_part(out, kColumnsOfPart, kRowsOfPart, [&](int64_t t, Range rows, Range columns) {
-      work.units.forward(work.layer(t, l), rows, columns, work.of_type(input(l), t, in),
-                         work.of_type(z + work.z_first(l), t, out),
-                         work.of_type(h[l + 1].data(), t, out));
-    });
-  }
-  const int64_t width = nets.inputs(nhidden);
-  work.for_each_atom([&](int64_t row, int64_t, const FittingLayer<T>& last) {
-    e[row] = last.b[0];
-    for (int64_t c = 0; c < width; ++c) {
-      e[row] += input(nhidden)[row * width + c] * last.W[c];
-      by_input(nhidden)[row * width + c] = last.W[c];
+  work.for_each_part(1, 1, kRowsOfNet, [&](int64_t t, Range rows, Range) {
+    std::vector<FittingLayer<T>> layers;
+    std::vector<T*> z_of_layers;
+    for (int64_t l = 0; l <= nets.nhidden(); ++l) {
+      layers.push_back(work.layer(t, l));
+      if (l == nets.nhidden()) break;
+      const int64_t out = nets.outputs(l);
+      z_of_layers.push_back(work.of_type(z + work.z_first(l), t, out) + rows.first * out);
     }
+    const int64_t first = rows.first * nets.ninputs;
+    work.units.energies(layers, rows.count, work.of_type(fitting.D, t, nets.ninputs) + first,
+                        z_of_layers, work.of_type(e, t, 1) + rows.first,
+                        work.of_type(A, t, nets.ninputs) + first);
   });
-
-  const auto reverse_activation = [&](int64_t l, int64_t t, Range rows, Range columns) {
-    const int64_t out = nets.outputs(l);
-    work.units.reverse_activation(
-        work.layer(t, l), rows, columns, work.of_type(z + work.z_first(l), t, out),
-        work.of_type(gh[l + 1].data(), t, out), work.of_type(gz[l].data(), t, padded_width(out)));
-  };
-  if (nhidden > 0) {
-    work.for_each_part(width, kInputsOfPart, kRowsOfPart,
-                       [&](int64_t t, Range rows, Range columns) {
-                         reverse_activation(nhidden - 1, t, rows, columns);
-                       });
-  }
-  for (int64_t l = nhidden - 1; l >= 0; --l) {
-    const int64_t in = nets.inputs(l), out = nets.outputs(l);
-    work.for_each_part(in, kInputsOfPart, kRowsOfPart, [&](int64_t t, Range rows, Range inputs) {
-      work.units.reverse(work.layer(t, l), rows, inputs,
-                         work.of_type(gz[l].data(), t, padded_width(out)),
-                         work.of_type(gh[l + 1].data(), t, out), work.of_type(by_input(l), t, in));
-      if (l > 0) reverse_activation(l - 1, t, rows, inputs);
-    });
-  }
 }
 
 // L = sum (de e + de/dD dA): the last term is the derivative of e along dD := dA, so that the
@@ -182,8 +155,8 @@ void energies_grad(const Fitting<T>& fitting, const T* z, const T* de, const T* 
   const auto by_dinput = [&](int64_t l) { return gdh[l].data(); };
   gdh[0] = work.array(nhidden == 0 ? nets.ninputs : 0);  // not wanted
   for (int64_t l = 0; l < nhidden; ++l) {
-    h[l + 1] = dh[l + 1] = gh[l + 1] = gdh[l + 1] = dz[l] = work.array(nets.neuron[l]);
-    gz[l] = gdz[l] = work.array(padded_width(nets.neuron[l]));
+    h[l + 1] = dh[l + 1] = gh[l + 1] = gdh[l + 1] = dz[l] = gz[l] = gdz[l] =
+        work.array(nets.neuron[l]);
   }
   for (int64_t l = 0; l < nhidden; ++l) {
     const int64_t in = nets.inputs(l), out = nets.outputs(l);
@@ -214,12 +187,11 @@ void energies_grad(const Fitting<T>& fitting, const T* z, const T* de, const T* 
   const auto grad_activation = [&](int64_t l, int64_t t, Range columns) {
     const int64_t out = nets.outputs(l);
     const auto of_type = [&](auto* array) { return work.of_type(array, t, out); };
-    const auto padded = [&](T* array) { return work.of_type(array, t, padded_width(out)); };
     T* const* gradient = &dparameters[work.place(t, l)];
     work.units.grad_activation(work.layer(t, l), work.count(t), columns,
                                of_type(z + work.z_first(l)), of_type(dz[l].data()),
                                of_type(gh[l + 1].data()), of_type(gdh[l + 1].data()),
-                               padded(gz[l].data()), padded(gdz[l].data()), gradient[1],
+                               of_type(gz[l].data()), of_type(gdz[l].data()), gradient[1],
                                nets.has_timestep(l) ? gradient[2] : nullptr);
   };
   const int64_t all = fitting.size();  // rows of a part, which adds up over them
@@ -232,8 +204,8 @@ void energies_grad(const Fitting<T>& fitting, const T* z, const T* de, const T* 
     const int64_t in = nets.inputs(l), out = nets.outputs(l);
     work.for_each_part(in, kInputsOfPart, all, [&](int64_t t, Range rows, Range inputs) {
       const FittingLayer<T> layer = work.layer(t, l);
-      const T* gz_t = work.of_type(gz[l].data(), t, padded_width(out));
-      const T* gdz_t = work.of_type(gdz[l].data(), t, padded_width(out));
+      const T* gz_t = work.of_type(gz[l].data(), t, out);
+      const T* gdz_t = work.of_type(gdz[l].data(), t, out);
       work.units.reverse(layer, rows, inputs, gz_t, work.of_type(gh[l + 1].data(), t, out),
                          work.of_type(by_input(l), t, in));
       work.units.grad_matrix(layer, rows.count, inputs, work.of_type(input(l), t, in),

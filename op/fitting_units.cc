@@ -57,19 +57,6 @@ struct Activated {
 };
 
 template <typename T>
-void forward(const FittingLayer<T>& layer, Range rows, Range columns, const T* h, T* z, T* output) {
-  Map<T> z_part = part(z, layer.out, rows, columns);
-  z_part.rowwise() = Eigen::Map<const RowArray<T>>(layer.b + columns.first, columns.count);
-  add_product<T>(block(h, layer.in, rows, {0, layer.in}),
-                 block(layer.W, layer.out, {0, layer.in}, columns),
-                 block(z, layer.out, rows, columns));
-  const Activated<0, T> a(layer, columns, part<const T>(z, layer.out, rows, columns));
-  Map<T> output_part = part(output, layer.out, rows, columns);
-  output_part = a.phi;
-  if (layer.has_skip) output_part += part(h, layer.in, rows, columns);
-}
-
-template <typename T>
 void tangent(const FittingLayer<T>& layer, Range rows, Range columns, const T* h, const T* dh,
              const T* z, T* output, T* dz, T* doutput) {
   Map<T> dz_part = part(dz, layer.out, rows, columns);
@@ -88,13 +75,6 @@ void tangent(const FittingLayer<T>& layer, Range rows, Range columns, const T* h
 }
 
 template <typename T>
-void reverse_activation(const FittingLayer<T>& layer, Range rows, Range columns, const T* z,
-                        const T* goutput, T* gz) {
-  const Activated<1, T> a(layer, columns, part(z, layer.out, rows, columns));
-  part(gz, padded_width(layer.out), rows, columns) = part(goutput, layer.out, rows, columns) * a.d1;
-}
-
-template <typename T>
 void reverse(const FittingLayer<T>& layer, Range rows, Range inputs, const T* gz, const T* goutput,
              T* gh) {
   Map<T> gh_part = part(gh, layer.in, rows, inputs);
@@ -103,9 +83,60 @@ void reverse(const FittingLayer<T>& layer, Range rows, Range inputs, const T* gz
   } else {
     gh_part.setZero();
   }
-  add_product_transposed<T>(block(gz, padded_width(layer.out), rows, {0, layer.out}),
+  add_product_transposed<T>(block(gz, layer.out, rows, {0, layer.out}),
                             block(layer.W, layer.out, inputs, {0, layer.out}),
                             block(gh, layer.in, rows, inputs));
+}
+
+template <typename T>
+void energies(const std::vector<FittingLayer<T>>& layers, int64_t nrows, const T* D,
+              const std::vector<T*>& z, T* e, T* A) {
+  const int64_t nhidden = static_cast<int64_t>(z.size());
+  const Range rows = {0, nrows};
+  int64_t nnumbers = 0, widest = 0;
+  for (int64_t l = 0; l < nhidden; ++l) {
+    nnumbers += nrows * layers[l].out;
+    widest = std::max(widest, layers[l].out);
+  }
+  // Of all hidden layers: outputs, and phi'(z), later gz. Of one: the derivative of e by its
+  // output.
+  RowArray<T> outputs(nnumbers), gz(nnumbers), goutput(nrows * widest), gh(nrows * widest);
+  const T* h = D;
+  int64_t first = 0;
+  for (int64_t l = 0; l < nhidden; ++l) {
+    const FittingLayer<T>& layer = layers[l];
+    const Range columns = {0, layer.out};
+    Map<T> z_l = part(z[l], layer.out, rows, columns);
+    z_l.rowwise() = Eigen::Map<const RowArray<T>>(layer.b, layer.out);
+    add_product<T>(block(h, layer.in, rows, {0, layer.in}),
+                   block(layer.W, layer.out, {0, layer.in}, columns),
+                   block(z[l], layer.out, rows, columns));
+    const Activated<1, T> a(layer, columns, part<const T>(z[l], layer.out, rows, columns));
+    Map<T> output = part(outputs.data() + first, layer.out, rows, columns);
+    output = a.phi;
+    if (layer.has_skip) output += part(h, layer.in, rows, columns);
+    part(gz.data() + first, layer.out, rows, columns) = a.d1;
+    h = outputs.data() + first;
+    first += nrows * layer.out;
+  }
+  const FittingLayer<T>& last = layers[nhidden];
+  T* by_h = nhidden == 0 ? A : goutput.data();
+  for (int64_t row = 0; row < nrows; ++row) {
+    e[row] = last.b[0];
+    for (int64_t c = 0; c < last.in; ++c) {
+      e[row] += h[row * last.in + c] * last.W[c];
+      by_h[row * last.in + c] = last.W[c];
+    }
+  }
+  for (int64_t l = nhidden - 1; l >= 0; --l) {
+    const FittingLayer<T>& layer = layers[l];
+    first -= nrows * layer.out;
+    T* by_input = l == 0 ? A : gh.data();
+    part(gz.data() + first, layer.out, rows, {0, layer.out}) *=
+        part<const T>(goutput.data(), layer.out, rows, {0, layer.out});
+    reverse<T>(layer, rows, {0, layer.in}, gz.data() + first, goutput.data(), by_input);
+    goutput.swap(gh);
+  }
 }
 
 template <typename T>
@@ -115,8 +146,8 @@ void grad_activation(const FittingLayer<T>& layer, int64_t nrows, Range columns,
   const Range rows = {0, nrows};
   const auto of = [&](const T* v) { return part(v, layer.out, rows, columns); };
   const Activated<2, T> a(layer, columns, of(z));
-  Map<T> gz_part = part(gz, padded_width(layer.out), rows, columns);
-  Map<T> gdz_part = part(gdz, padded_width(layer.out), rows, columns);
+  Map<T> gz_part = part(gz, layer.out, rows, columns);
+  Map<T> gdz_part = part(gdz, layer.out, rows, columns);
   gz_part = of(goutput) * a.d1 + of(gdoutput) * a.d2 * of(dz);
   gdz_part = of(gdoutput) * a.d1;
   const auto gradient = [&](T* g) {
@@ -139,10 +170,8 @@ void grad_matrix(const FittingLayer<T>& layer, int64_t nrows, Range inputs, cons
                  const T* gz, const T* gdz, T* gW) {
   const Range rows = {0, nrows};
   const Range columns = {0, layer.out};
-  const int64_t padded = padded_width(layer.out);
-  set_outer<T>(block(h, layer.in, rows, inputs), block(gz, padded, rows, columns),
-               block(dh, layer.in, rows, inputs), block(gdz, padded, rows, columns),
-               block(gW, layer.out, inputs, columns));
+  set_outer<T>(block(h, layer.in, rows, inputs), block(gz, layer.out, rows, columns),
+               dh + inputs.first, gdz, block(gW, layer.out, inputs, columns));
 }
 
 }  // namespace
@@ -150,8 +179,8 @@ void grad_matrix(const FittingLayer<T>& layer, int64_t nrows, Range inputs, cons
 
 template <typename T>
 FittingUnits<T> DPMASK_OF_THIS_SET(fitting_units)() {
-  return {DPMASK_ISA::forward<T>, DPMASK_ISA::tangent<T>,         DPMASK_ISA::reverse_activation<T>,
-          DPMASK_ISA::reverse<T>, DPMASK_ISA::grad_activation<T>, DPMASK_ISA::grad_matrix<T>};
+  return {DPMASK_ISA::energies<T>, DPMASK_ISA::tangent<T>, DPMASK_ISA::reverse<T>,
+          DPMASK_ISA::grad_activation<T>, DPMASK_ISA::grad_matrix<T>};
 }
 template FittingUnits<float> DPMASK_OF_THIS_SET(fitting_units)<float>();
 template FittingUnits<double> DPMASK_OF_THIS_SET(fitting_units)<double>();

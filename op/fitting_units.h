@@ -26,20 +26,14 @@ struct Range {
   int64_t first, count;
 };
 
-// gz and gdz are read packet by packet: their rows are this many numbers apart.
-// Static because several instruction sets compile it, whose copies the linker must not merge.
-static inline int64_t padded_width(int64_t width) { return (width + 15) / 16 * 16; }
-
 template <typename T>
 struct FittingUnits {
-  // z and output from h: some rows and columns.
-  void (*forward)(const FittingLayer<T>&, Range rows, Range columns, const T* h, T* z, T* output);
+  // A whole net on some atoms, whose rows of the arrays all pointers point to: z, e and A.
+  void (*energies)(const std::vector<FittingLayer<T>>& layers, int64_t nrows, const T* D,
+                   const std::vector<T*>& z, T* e, T* A);
   // output anew from z, and dz and doutput from dh: some rows and columns.
   void (*tangent)(const FittingLayer<T>&, Range rows, Range columns, const T* h, const T* dh,
                   const T* z, T* output, T* dz, T* doutput);
-  // gz from goutput: some rows and columns.
-  void (*reverse_activation)(const FittingLayer<T>&, Range rows, Range columns, const T* z,
-                             const T* goutput, T* gz);
   // gh from gz and goutput: some rows and inputs.
   void (*reverse)(const FittingLayer<T>&, Range rows, Range inputs, const T* gz, const T* goutput,
                   T* gh);
