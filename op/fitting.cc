@@ -194,7 +194,8 @@ void energies_grad(const Fitting<T>& fitting, const T* z, const T* de, const T* 
                                of_type(gz[l].data()), of_type(gdz[l].data()), gradient[1],
                                nets.has_timestep(l) ? gradient[2] : nullptr);
   };
-  const int64_t all = fitting.size();  // rows of a part, which adds up over them
+  // Rows of a part, which adds up over them.
+  const int64_t all = std::max<int64_t>(fitting.size(), 1);
   if (nhidden > 0) {
     work.for_each_part(width, kColumnsOfPart, all, [&](int64_t t, Range, Range columns) {
       grad_activation(nhidden - 1, t, columns);
