@@ -65,3 +65,11 @@ def test_c_api(tmp_path, zinc_model):
     shutil.copy(zinc_model, tmp_path)
     shutil.copy(EXAMPLES / "c_api" / "evaluate.c", tmp_path)
     assert "atom 4 force 0 0 0 energy 0" in run_page("c_api", tmp_path)
+
+
+def test_openmm(tmp_path, zinc_model):
+    shutil.copy(zinc_model, tmp_path)
+    output = run_page("openmm", tmp_path)
+    assert "20,DP region," in output
+    assert "kJ/mol" in output
+    assert (tmp_path / "system.xml").is_file()
