@@ -2,8 +2,8 @@
 """What a DP region costs an OpenMM simulation beyond the evaluation of its model.
 
 The system is a zinc ion in a box of water that nothing but the model acts on, so that a step
-without the model is almost free. Each way to have the model is timed in turn, round after round. Prints
-medians per step: of all, and of what is neither the model nor the step itself.
+without the model is almost free. Each way to have the model is timed in turn, round after round.
+Prints medians per step: of all, and of what is neither the model nor the step itself.
 """
 
 import argparse
