@@ -57,7 +57,7 @@ void launch(int64_t blocks, int64_t shared, cudaStream_t, const Body& body) {
 }
 #else
 template <typename Body>
-__global__ void __launch_bounds__(kThreads) run(const Body body) {
+__global__ void __launch_bounds__(kThreads) run(const __grid_constant__ Body body) {
   extern __shared__ __align__(16) unsigned char shared[];
   body(Block{static_cast<int64_t>(blockIdx.x), shared});
 }
