@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Step 1: sample the DP region, by molecular dynamics of the whole box.
+
+Without a model: with the force field, at raised temperatures, while springs pull zinc to S and N
+with lengths that are drawn anew before each configuration, and so is zinc's radius, so that
+fewer or more waters have room in its shell. With a model: as the corrected force field does it.
+
+Trajectories are files of their own: `NAME_train_00.xyz`, `NAME_validation_00.xyz` and so on.
+Their column `index` tells which atoms of the box they are. Files that exist are kept.
+"""
+
+import argparse
+import os
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from openmm import OpenMMException, unit
+from system import BUILD, EXAMPLE, add_correction, force_field, load, simulation
+
+sys.path.append(str(EXAMPLE.parent / "zinc_protein"))
+from steps import for_each, write_frames
+
+TEMPERATURES = (300.0, 450.0)  # K
+PULLS = {"SG": (0.20, 0.28), "NE2": (0.18, 0.26)}  # nm
+WIDER = (0.0, 0.25)  # nm, added to zinc's sigma
+TIMESTEP = 0.001  # ps
+VALIDATION = 8  # every so many trajectories one of the validation set
+
+
+def sample(model, frames, interval, seed, pulled, box):
+    """Sample one trajectory.
+
+    Parameters
+    ----------
+    model : pathlib.Path or None
+        Of the correction.
+    frames, interval : int
+        Number of frames, and of steps between them.
+    seed : int
+    pulled : bool
+    box : Box
+
+    Returns
+    -------
+    list of ase.Atoms
+        Fewer if the simulation explodes, as a model may make it at first.
+    """
+    rng = np.random.default_rng(seed)
+    temperature = rng.uniform(*TEMPERATURES)
+    system = force_field(box, pulled)
+    if model:
+        add_correction(system, box, model)
+    running = simulation(box, system, temperature, TIMESTEP, seed + 1, threads=1)
+    running.context.setVelocitiesToTemperature(temperature, seed + 1)
+    region, symbols = box.region(), [a.element.symbol for a in box.topology.atoms()]
+    sampled = []
+    for _ in range(frames):
+        if pulled:
+            for name, lengths in PULLS.items():
+                running.context.setParameter(f"pull_{name}", rng.uniform(*lengths))
+            running.context.setParameter("wider", rng.uniform(*WIDER))
+        try:
+            running.step(interval)
+            state = running.context.getState(getPositions=True)
+            cut = region.cut(box.topology, state.getPositions(), state.getPeriodicBoxVectors())
+        except (OpenMMException, ValueError):
+            break
+        atoms = Atoms([symbols[k] for k in cut.atoms], unit.nanometer.conversion_factor_to(unit.angstrom) * cut.coordinates)
+        atoms.set_array("index", cut.atoms)
+        sampled.append(atoms)
+    return sampled
+
+
+def sample_to_file(arguments, number):
+    """Sample a trajectory, unless its file is there."""
+    subset = "validation" if number % VALIDATION == VALIDATION - 1 else "train"
+    path = arguments.output / f"{arguments.name}_{subset}_{number:02d}.xyz"
+    if not path.exists():
+        seed = 1000 * len(arguments.name) + number
+        box = load(arguments.box)
+        frames = sample(arguments.model, arguments.frames, arguments.interval, seed, arguments.model is None, box)
+        write_frames(path, frames)
+
+
+def main():
+    """Sample all trajectories."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--model", type=Path, help="of a correction to sample with")
+    parser.add_argument("--name", default="pulled", help="which the files begin with")
+    parser.add_argument("--trajectories", type=int, default=16)
+    parser.add_argument("--frames", type=int, default=16, help="of a trajectory")
+    parser.add_argument("--interval", type=int, default=400, help="steps between frames")
+    parser.add_argument("--box", type=Path, default=BUILD / "box.pdb", help="built if not there")
+    parser.add_argument("--output", type=Path, default=BUILD / "samples", help="folder")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
+    arguments = parser.parse_args()
+    load(arguments.box)
+    for_each(
+        partial(sample_to_file, arguments), range(arguments.trajectories), arguments.workers, "trajectory"
+    )
+
+
+if __name__ == "__main__":
+    main()
