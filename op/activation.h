@@ -9,21 +9,6 @@
 
 namespace dpmask::DPMASK_ISA {
 
-inline Kinks kinks_of(Activation activation, double silut_threshold) {
-  switch (activation) {
-    case Activation::linear:
-      return {0, {}, true};
-    case Activation::relu:
-      return {1, {0}, true};
-    case Activation::relu6:
-      return {2, {0, 6}, true};
-    case Activation::silut:
-      return {1, {silut_threshold}, false};
-    default:
-      return {0, {}, false};
-  }
-}
-
 // Sets a = phi(z) and, as far as kOrder asks, d1 = phi'(z) and d2 = phi''(z). The arrays may not
 // overlap. The names are DeePMD-kit's.
 template <int kOrder, typename Array>

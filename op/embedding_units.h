@@ -64,8 +64,6 @@ struct SeriesFit {
   // z [size, width], what enters the neurons of a layer for s [size].
   void (*neurons)(const EmbeddingNets<double>&, int64_t net, int64_t layer, int64_t size,
                   const double* s, double* z);
-  // Of the nets' activation function.
-  Kinks (*kinks)(const EmbeddingNets<double>&);
   // Adds to the gradient of the net's parameters, a list of its arrays, given dC of its panels.
   void (*gradient)(const EmbeddingNets<double>&, int64_t net, int64_t npanels, const double* panels,
                    const double* dC, double* const* gradient);

@@ -53,13 +53,6 @@ RealAtomList find_real_atoms(const PaddedBatch& batch);
 
 enum class Activation { linear, relu, relu6, softplus, sigmoid, tanh, gelu, gelu_tf, silu, silut };
 
-// Where an activation function phi or a derivative of it jumps.
-struct Kinks {
-  int64_t count;
-  double at[2];
-  bool straight;  // phi is a straight line between them
-};
-
 // The embedding nets N: one input, s; one output vector, G. All have the same shape.
 template <typename T>
 struct EmbeddingNets {

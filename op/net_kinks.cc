@@ -30,9 +30,9 @@ struct Crossing {
 
 // The crossings of a layer between each two adjacent points.
 std::vector<Crossing> find_crossings(const EmbeddingNets<double>& nets, int64_t net, int64_t layer,
+                                     const std::vector<double>& kinks,
                                      const std::vector<double>& points) {
   const SeriesFit fit = DPMASK_CHOOSE(series_fit);
-  const Kinks kinks = fit.kinks(nets);
   const int64_t width = nets.outputs(layer);
   std::vector<double> z(points.size() * width);
   fit.neurons(nets, net, layer, static_cast<int64_t>(points.size()), points.data(), z.data());
@@ -40,9 +40,9 @@ std::vector<Crossing> find_crossings(const EmbeddingNets<double>& nets, int64_t 
   for (size_t p = 0; p + 1 < points.size(); ++p) {
     for (int64_t o = 0; o < width; ++o) {
       const double before = z[p * width + o], after = z[(p + 1) * width + o];
-      for (const double* kink = kinks.at; kink < kinks.at + kinks.count; ++kink) {
-        if ((before > *kink) == (after > *kink)) continue;
-        found.push_back({points[p], points[p + 1], o, *kink, after > before});
+      for (double kink : kinks) {
+        if ((before > kink) == (after > kink)) continue;
+        found.push_back({points[p], points[p + 1], o, kink, after > before});
       }
     }
   }
@@ -70,19 +70,35 @@ void locate(const EmbeddingNets<double>& nets, int64_t net, int64_t layer,
 
 }  // namespace
 
+Kinks kinks_of(const EmbeddingNets<double>& nets) {
+  switch (nets.activation) {
+    case Activation::linear:
+      return {{}, true};
+    case Activation::relu:
+      return {{0}, true};
+    case Activation::relu6:
+      return {{0, 6}, true};
+    case Activation::silut:
+      return {{nets.threshold}, false};
+    default:
+      return {{}, false};
+  }
+}
+
 // Layer after layer: between the kinks of the layers before, what enters a layer is smooth, and a
 // straight line if phi is made of straight lines.
 std::vector<double> ends_at_kinks(const EmbeddingNets<double>& nets, int64_t net, double lower,
                                   double upper) {
-  const Kinks kinks = DPMASK_CHOOSE(series_fit).kinks(nets);
+  const Kinks kinks = kinks_of(nets);
+  if (kinks.at.empty()) return {lower, upper};
   const double length = upper - lower;
   const int64_t nlookouts = kinks.straight ? 1 : kLookouts;
   std::vector<double> points, found;
   for (int64_t p = 0; p <= nlookouts; ++p) {
     points.push_back(lower + length * static_cast<double>(p) / static_cast<double>(nlookouts));
   }
-  for (int64_t layer = 0; layer < nets.nlayers() && kinks.count > 0; ++layer) {
-    std::vector<Crossing> crossings = find_crossings(nets, net, layer, points);
+  for (int64_t layer = 0; layer < nets.nlayers(); ++layer) {
+    std::vector<Crossing> crossings = find_crossings(nets, net, layer, kinks.at, points);
     locate(nets, net, layer, &crossings);
     for (const Crossing& crossing : crossings) {
       found.push_back(crossing.after);

@@ -9,6 +9,15 @@
 
 namespace dpmask {
 
+// Where an activation function phi or a derivative of it jumps.
+struct Kinks {
+  std::vector<double> at;
+  bool straight;  // phi is a straight line between them
+};
+
+// Those of the nets' activation function.
+Kinks kinks_of(const EmbeddingNets<double>& nets);
+
 // lower, upper and, ascending between them, all s at which what enters a neuron of the net crosses
 // a kink of the activation function, so that G or a derivative of it jumps.
 std::vector<double> ends_at_kinks(const EmbeddingNets<double>& nets, int64_t net, double lower,

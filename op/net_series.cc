@@ -179,7 +179,7 @@ Panels fit_net(const EmbeddingNets<double>& nets, int64_t net, const std::vector
                double tolerance, const Bounds& bounds) {
   const SeriesFit fit = DPMASK_CHOOSE(series_fit);
   const int64_t M1 = nets.neuron.back();
-  const double steepest = fit.kinks(nets).straight ? 0 : steepest_neuron(nets, net);
+  const double steepest = kinks_of(nets).straight ? 0 : steepest_neuron(nets, net);
   std::vector<double> level = first_panels(ends, steepest, bounds);
   Panels good;
   double largest = 0;
@@ -238,7 +238,7 @@ SeriesArrays<T> fit_series(const Embedding<T>& embedding, const Parallel& parall
   std::vector<Panels> all(in_double.nnets());
   const int64_t most = counts.empty() ? 0 : *std::max_element(counts.begin(), counts.end());
   // Where activation functions have kinks, G has too many.
-  const bool is_smooth = DPMASK_CHOOSE(series_fit).kinks(nets).count == 0;
+  const bool is_smooth = kinks_of(nets).at.empty();
   if (most >= kPairsPerPanel && is_smooth) {
     const Interval interval = interval_of_pairs(embedding, pairs, for_light_work(pairs, parallel));
     parallel(in_double.nnets(), [&](int64_t net) {

@@ -98,8 +98,6 @@ void neurons(const EmbeddingNets<double>& nets, int64_t index, int64_t layer, in
   }
 }
 
-Kinks kinks(const EmbeddingNets<double>& nets) { return kinks_of(nets.activation, nets.threshold); }
-
 void gradient(const EmbeddingNets<double>& nets, int64_t index, int64_t npanels,
               const double* panels, const double* dC, double* const* gradient) {
   const double* const* parameters = &nets.parameters[index * nets.nparameters()];
@@ -359,7 +357,7 @@ template SeriesUnits<float> DPMASK_OF_THIS_SET(series_units)<float>();
 template SeriesUnits<double> DPMASK_OF_THIS_SET(series_units)<double>();
 
 SeriesFit DPMASK_OF_THIS_SET(series_fit)() {
-  return {DPMASK_ISA::interpolate, DPMASK_ISA::neurons, DPMASK_ISA::kinks, DPMASK_ISA::gradient};
+  return {DPMASK_ISA::interpolate, DPMASK_ISA::neurons, DPMASK_ISA::gradient};
 }
 
 }  // namespace dpmask
