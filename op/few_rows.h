@@ -36,9 +36,10 @@ template <typename P, typename T>
 using Half = std::conditional_t<std::is_same_v<typename packets::unpacket_traits<P>::half, P>, T,
                                 typename packets::unpacket_traits<P>::half>;
 
-// Registers that hold numbers, and the depth of a product that is worked off at a time.
+// Registers that hold numbers, and how many rows of W are worked off at a time: two packets of each
+// in add_product, three packets of their sums in set_outer, beside what else a product needs.
 constexpr int kRegisters = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS;
-constexpr int kDepth = kRegisters >= 32 ? 8 : 4;
+constexpr int kRows = kRegisters / 4;
 
 // Calls body(number of rows, a constant; first of them) for `most` rows at a time, then one by one.
 template <int most, typename Body>
@@ -174,13 +175,12 @@ void set_rows(Columns<P, count>, int64_t nrows, const T* x, const T* dx, int64_t
 template <typename T>
 void add_product(Block<const T> x, Block<const T> W, Block<T> y) {
   using namespace few_rows;
-  const auto rows_of_W = [&](auto depth, int64_t k) {
+  for_each_group<kRows>(W.rows, [&](auto depth, int64_t k) {
     for_each_columns<T, Packet<T>, 2>(0, W.columns, [&](auto columns, int64_t first) {
       add_panel<depth>(columns, x.rows, x.data + k, x.stride, W.data + k * W.stride + first,
                        W.stride, y.data + first, y.stride);
     });
-  };
-  for_each_group<kDepth>(W.rows, rows_of_W);
+  });
 }
 
 // y += x W^T
@@ -201,7 +201,7 @@ void add_product_transposed(Block<const T> x, Block<const T> W, Block<T> y) {
 template <typename T>
 void set_outer(Block<const T> x, Block<const T> y, const T* dx, const T* dy, Block<T> W) {
   using namespace few_rows;
-  for_each_group<kRegisters / 4>(W.rows, [&](auto rows, int64_t k) {
+  for_each_group<kRows>(W.rows, [&](auto rows, int64_t k) {
     for_each_columns<T, Packet<T>, 3>(0, W.columns, [&](auto columns, int64_t first) {
       set_rows<rows>(columns, x.rows, x.data + k, dx + k, x.stride, y.data + first, dy + first,
                      y.stride, W.data + k * W.stride + first, W.stride);
