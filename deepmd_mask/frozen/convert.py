@@ -77,13 +77,14 @@ def convert(
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as directory:
         draft = Path(directory) / "frozen.pb"
         build_frozen(new, model.variables(), draft)
-        difference = compare(model, FrozenModel(draft), new.sel)
+        converted = FrozenModel(draft)
+        difference = compare(model, converted, new.sel)
         _require_agreement(model, difference, new)
         if compress:
-            original, draft = draft, Path(directory) / "compressed.pb"
-            build_frozen(replace(new, compressed=True), model.variables(), draft, original)
+            draft = Path(directory) / "compressed.pb"
+            build_frozen(replace(new, compressed=True), model.variables(), draft, converted.path)
             compressed = FrozenModel(draft)
-            _require_accurate(compare(FrozenModel(original), compressed, new.sel), new)
+            _require_accurate(compare(converted, compressed, new.sel), new)
             difference = compare(model, compressed, new.sel)
         os.replace(draft, output)
     return difference
