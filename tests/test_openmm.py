@@ -33,7 +33,7 @@ def state(simulation, **options):
     return found.getPotentialEnergy().value_in_unit(KJ), forces
 
 
-def evaluate(trained, solvated, force, positions=None, **options):
+def evaluate(solvated, force, positions=None, **options):
     """Return energy and forces of a force alone."""
     force.setForceGroup(1)
     simulation = solvated.simulation(force, **options)
@@ -100,7 +100,7 @@ def test_equals_deeppot_on_the_members(trained, periodic, fixed):
     force = dp_force(trained.model, solvated.topology, region)
     assert force.usesPeriodicBoundaryConditions() == periodic
     assert len(force.getParticles()) == (len(members) if fixed else 0)
-    found = evaluate(trained, solvated, force)
+    found = evaluate(solvated, force)
     assert np.abs(found[1]).max() > 10
     assert_same(found, of_deeppot(trained, solvated, members))
 
@@ -130,7 +130,7 @@ def test_molecules_across_the_boundary_are_made_whole(trained, solvated):
     images = np.random.default_rng(0).integers(-2, 3, size=solvated.positions.shape)
     scattered = solvated.positions + images @ solvated.box
     wanted = of_deeppot(trained, solvated, members_of(solvated, 0.45))
-    assert_same(evaluate(trained, solvated, force, scattered), wanted)
+    assert_same(evaluate(solvated, force, scattered), wanted)
 
 
 def test_molecule_that_walks_in_and_out(trained, solvated):
@@ -154,19 +154,19 @@ def test_molecule_that_walks_in_and_out(trained, solvated):
 def test_several_regions_add_up(trained, solvated):
     other = DPRegion(centres=[21], radius=0.3, name="other")
     each = [
-        evaluate(trained, solvated, dp_force(trained.model, solvated.topology, region))
+        evaluate(solvated, dp_force(trained.model, solvated.topology, region))
         for region in (SITE, other)
     ]
     both = dp_force(trained.model, solvated.topology, [SITE, other])
     wanted = each[0][0] + each[1][0], each[0][1] + each[1][1]
-    assert_same(evaluate(trained, solvated, both), wanted)
+    assert_same(evaluate(solvated, both), wanted)
 
 
 def test_forces_on_named_atoms_only(trained, solvated):
     energy, forces = of_deeppot(trained, solvated, members_of(solvated, 0.45))
     named = [0, 2, 40]
     region = replace(SITE, forces_on=named)
-    found = evaluate(trained, solvated, dp_force(trained.model, solvated.topology, region))
+    found = evaluate(solvated, dp_force(trained.model, solvated.topology, region))
     forces[~np.isin(np.arange(len(forces)), named)] = 0
     assert_same(found, (energy, forces))
 
@@ -206,7 +206,7 @@ def test_units_of_the_model(trained, solvated):
         length_unit=2 * unit.angstrom,
         energy_unit=unit.hartree,
     )
-    energy, forces = evaluate(trained, solvated, force)
+    energy, forces = evaluate(solvated, force)
     members = members_of(solvated, 0.45)
     wanted = of_deeppot(trained, solvated, members, unit_of_length=0.2)
     hartree = 2625.4996394799 / EV
@@ -215,7 +215,7 @@ def test_units_of_the_model(trained, solvated):
     per_mole = dp_force(
         trained.model, solvated.topology, region, energy_unit=unit.kilocalorie_per_mole
     )
-    kcal, _ = evaluate(trained, solvated, per_mole)
+    kcal, _ = evaluate(solvated, per_mole)
     wanted, _ = of_deeppot(trained, solvated, members)
     assert kcal == pytest.approx(wanted * 4.184 / EV, rel=1e-11)
 
@@ -226,11 +226,11 @@ def test_candidates_are_all_that_openmm_hands_over(trained, solvated):
     force = dp_force(trained.model, solvated.topology, SITE, candidates=near[1::2].tolist())
     assert list(force.getParticles()) == near.tolist()
     wanted = of_deeppot(trained, solvated, members_of(solvated, 0.45))
-    assert_same(evaluate(trained, solvated, force), wanted)
+    assert_same(evaluate(solvated, force), wanted)
     few = dp_force(trained.model, solvated.topology, SITE, candidates=near[1:5].tolist())
     members = np.intersect1d(members_of(solvated, 0.45), near[:5])
     wanted = of_deeppot(trained, solvated, members)
-    assert_same(evaluate(trained, solvated, few), wanted)
+    assert_same(evaluate(solvated, few), wanted)
 
 
 def test_virtual_sites_are_left_out(trained):
@@ -382,7 +382,7 @@ def test_serialised_system_whose_model_is_gone(trained, solvated, tmp_path):
 def test_model_file_that_has_changed_is_another_model(trained, solvated, tmp_path):
     model = tmp_path / "model.pb"
     model.write_bytes(trained.model.read_bytes())
-    evaluate(trained, solvated, dp_force(model, solvated.topology, SITE))
+    evaluate(solvated, dp_force(model, solvated.topology, SITE))
     model.write_bytes(b"no model")
     with pytest.raises(Exception, match=r"(?i)pars|decod"):
         dp_force(model, solvated.topology, SITE)
@@ -477,7 +477,7 @@ def test_element_that_the_model_lacks(trained, solvated):
     with pytest.raises(mm.OpenMMException, match=message):
         plain.simulation(force).step(1)
     without = replace(SITE, exclude=["CO"])
-    energy, _ = evaluate(trained, plain, dp_force(trained.model, topology, without))
+    energy, _ = evaluate(plain, dp_force(trained.model, topology, without))
     assert energy == pytest.approx(of_deeppot(trained, plain, np.array([0]))[0], rel=1e-11)
 
 
