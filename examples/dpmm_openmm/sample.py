@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Step 1: sample the DP region, by molecular dynamics of the whole box.
 
-Without a model: with the force field, at raised temperatures, while springs pull zinc to S and N
+Without a model: with the force field, at raised temperatures, while springs pull zinc to the histidines
 with lengths that are drawn anew before each configuration, and so is zinc's radius, so that
 fewer or more waters have room in its shell. With a model: as the corrected force field does it.
 
@@ -24,7 +24,7 @@ sys.path.append(str(EXAMPLE.parent / "zinc_protein"))
 from steps import for_each, write_frames
 
 TEMPERATURES = (300.0, 450.0)  # K
-PULLS = {"SG": (0.20, 0.28), "NE2": (0.18, 0.26)}  # nm
+PULLS = (0.18, 0.27)  # nm
 WIDER = (0.0, 0.25)  # nm, added to zinc's sigma
 TIMESTEP = 0.001  # ps
 VALIDATION = 8  # every so many trajectories one of the validation set
@@ -59,8 +59,8 @@ def sample(model, frames, interval, seed, pulled, box):
     sampled = []
     for _ in range(frames):
         if pulled:
-            for name, lengths in PULLS.items():
-                running.context.setParameter(f"pull_{name}", rng.uniform(*lengths))
+            for k in range(len(box.nitrogens())):
+                running.context.setParameter(f"pull_{k}", rng.uniform(*PULLS))
             running.context.setParameter("wider", rng.uniform(*WIDER))
         try:
             running.step(interval)

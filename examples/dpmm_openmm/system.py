@@ -14,14 +14,14 @@ from deepmd_mask.openmm import DPRegion, dp_force
 EXAMPLE = Path(__file__).resolve().parent
 BUILD = EXAMPLE / "build"
 FIELD = app.ForceField("amber14/protein.ff14SB.xml", "amber14/tip3p.xml")
-PROTONATION = {"CYS": "CYX", "HIS": "HID"}  # no hydrogen on sulfur, one on N-delta
+PROTONATION = {"HIS": "HID"}  # hydrogen on N-delta, zinc on N-epsilon
 SOLVENT = ("HOH", "NA", "CL")
 PADDING = 0.9  # nm of water around the site, at least
 CUTOFF = 0.9  # nm
 REGION_RADIUS = 0.35  # nm: zinc's first shell, and waters about to enter it
 FRICTION = 2.0  # 1/ps
 SPRING = 40000.0  # kJ/mol/nm², of the pulls
-RELAXED = {"SG": 0.23, "NE2": 0.21}  # nm, Zn-S and Zn-N at which the box is relaxed
+RELAXED = 0.21  # nm, Zn-N of both histidines while the box is relaxed
 
 
 class Box(NamedTuple):
@@ -38,16 +38,20 @@ class Box(NamedTuple):
     topology: app.Topology
     positions: np.ndarray
 
-    def atom(self, name):
-        """Return the index of the only atom of this name; it is in the peptide, or zinc."""
-        (index,) = [a.index for a in self.topology.atoms() if a.name == name]
+    def zinc(self):
+        """Return the index of zinc."""
+        (index,) = [a.index for a in self.topology.atoms() if a.name == "ZN"]
         return index
+
+    def nitrogens(self):
+        """Return the indices of the histidines' N-epsilon."""
+        return [a.index for a in self.topology.atoms() if a.name == "NE2"]
 
     def region(self):
         """Return the DP region: zinc, the whole peptide and the waters near zinc."""
         peptide = [a.index for a in self.topology.atoms() if a.residue.name not in SOLVENT]
         return DPRegion(
-            [self.atom("ZN")],
+            [self.zinc()],
             REGION_RADIUS,
             always=peptide,
             exclude=[name for name in SOLVENT if name != "HOH"],
@@ -92,8 +96,8 @@ def force_field(box, pulled=False):
     ----------
     box : Box
     pulled : bool
-        Whether zinc is pulled to S and N, by springs of lengths `pull_SG` and `pull_NE2`, and has a
-        radius that can be changed, by `wider` (sigma in nm). For sampling.
+        Whether zinc is pulled to each N-epsilon by a spring, `pull_0` and `pull_1` nm long, and has
+        a radius that can be changed, by `wider` (sigma, in nm). For sampling.
     """
     system = FIELD.createSystem(
         box.topology,
@@ -104,16 +108,15 @@ def force_field(box, pulled=False):
     )
     if not pulled:
         return system
-    zinc = box.atom("ZN")
-    for name, length in RELAXED.items():
-        pull = mm.CustomBondForce(f"{SPRING / 2}*(r-pull_{name})^2")
+    for k, nitrogen in enumerate(box.nitrogens()):
+        pull = mm.CustomBondForce(f"{SPRING / 2}*(r-pull_{k})^2")
         pull.setUsesPeriodicBoundaryConditions(True)
-        pull.addGlobalParameter(f"pull_{name}", length)
-        pull.addBond(zinc, box.atom(name))
+        pull.addGlobalParameter(f"pull_{k}", RELAXED)
+        pull.addBond(box.zinc(), nitrogen)
         system.addForce(pull)
     (nonbonded,) = [f for f in system.getForces() if isinstance(f, mm.NonbondedForce)]
     nonbonded.addGlobalParameter("wider", 0.0)
-    nonbonded.addParticleParameterOffset("wider", zinc, 0, 1, 0)
+    nonbonded.addParticleParameterOffset("wider", box.zinc(), 0, 1, 0)
     return system
 
 
