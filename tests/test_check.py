@@ -118,7 +118,8 @@ SPOILED = {
                             "set.000/atom_pref.npy", 1, ONE, "preference is -2"),
     "preference not finite": (setting("atom_pref", {ONE: np.nan}), "error", "preference",
                               "set.000/atom_pref.npy", 1, ONE, "preference is nan"),
-    "periodic": (removing("nopbc"), "error", "periodic", None, None, None, "no file nopbc"),
+    "periodic": (removing("nopbc"), "error", "periodic", "nopbc", None, None,
+                 "is missing, so the system is periodic"),
     "type": (writing("type.raw", "0 0 0 0 0 1 1 1 1 7 2"), "error", "types", "type.raw", None, 9,
              "type 7 is outside the type map"),
     "text as type": (writing("type.raw", "C\nO\n"), "error", "types", "type.raw", None, None,
@@ -132,7 +133,7 @@ SPOILED = {
     "no set": (lambda system: shutil.rmtree(system / "set.000"), "error", "no-set", None, None,
                None, "there is no set.*"),
     "no frame": (lambda system: [np.save(p, np.load(p)[:0]) for p in system.glob("set.*/*")],
-                 "error", "no-frame", "set.000", None, None, "has no frame"),
+                 "error", "no-frame", "set.000/coord.npy", None, None, "has no frame"),
     "missing mask": (removing("set.000/aparam.npy"), "error", "missing-file",
                      "set.000/aparam.npy", None, None, f"({NFRAMES}, {NSLOTS}), 1 for real"),
     "missing coordinates": (removing("set.000/coord.npy"), "error", "missing-file",
@@ -213,6 +214,39 @@ def test_finding(system, kind):
     place = (finding.level, finding.code, finding.system, finding.file, finding.frame, finding.atom)
     assert place == (level, code, str(system), file, frame, atom)
     assert message in finding.message
+    named = [f"system {system}"] + ([file] if file else [])
+    named += [f"{kind} {n}" for kind, n in {"frame": frame, "atom": atom}.items() if n is not None]
+    line = f"{', '.join(named)}: {finding.message}"
+    assert str(finding) == line
+    assert f"{level} [{code}] {line}" in run(system)[1].splitlines()
+
+
+def test_frame_within_its_set_and_within_the_system(tmp_path):
+    """Frame 0 of the second set is frame 4."""
+    frames = helpers.random_frames(nframes=16, nreal=None)
+    first = [int(np.flatnonzero(mask)[0]) for mask in frames.mask]
+    for array in frames[1:]:
+        array[15] = array[0]  # repeated
+    for array in (frames.mask, frames.force, frames.preference):
+        array[4] = 0  # no-atom
+    frames.coord[7, first[7]] += 50  # far
+    frames.coord[8, first[8]] = np.nan  # coord
+    frames.energy[10] += 50  # energy-outlier
+    frames.force[11, first[11]] = np.inf  # label
+    system = helpers.write_system(tmp_path / "system", frames, nsets=4)
+    found = check(system).findings
+    places = {finding.code: finding.frame_of_system for finding in found}
+    assert places == {
+        "no-atom": 4, "far": 7, "coord": 8, "energy-outlier": 10, "label": 11, "repeated": 15
+    }  # fmt: skip
+    for finding in found:
+        before = 4 * int(finding.file[4:7])
+        assert finding.frame_of_system == before + finding.frame
+        assert f"frame {finding.frame} ({finding.frame_of_system} of the system)" in str(finding)
+    (system / "set.001/coord.npy").unlink()
+    after = [finding for finding in check(system).findings if finding.file > "set.002"]
+    assert after
+    assert {finding.frame_of_system for finding in after} == {None}
 
 
 @pytest.mark.parametrize("kind", SPOILED)
@@ -422,6 +456,10 @@ def test_json(system):
     found = json.loads(output)
     assert found["errors"] == 1
     finding = found["findings"][0]
-    assert set(finding) == {"level", "code", "system", "message", "file", "frame", "atom"}
+    place = {name: finding[name] for name in ("system", "file", "frame", "atom")}
+    assert place == {
+        "system": str(system), "file": "set.000/energy.npy", "frame": 1, "atom": None
+    }  # fmt: skip
+    assert finding["frame_of_system"] == 1
     assert found["systems"][0]["frames"] == NFRAMES
     assert found["systems"][0]["atoms"]["C"][2] == 5

@@ -212,7 +212,9 @@ def test_what_is_refused(trained, unlike, tmp_path):
     with pytest.raises(ValueError, match=r"FE is not in the model's type_map"):
         evaluate(trained.model, other)
     bad = trained.frames._replace(coord=np.zeros_like(trained.frames.coord))
-    with pytest.raises(ValueError, match=r"bad, set\.000, frame 0, atom \d+: at the same point"):
+    with pytest.raises(
+        ValueError, match=r"bad, set\.000/coord\.npy, frame 0, atom \d+: at the same point"
+    ):
         evaluate(trained.model, helpers.write_system(tmp_path / "bad", bad))
 
 

@@ -7,7 +7,7 @@ docs/data.md describes the files.
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from deepmd.common import expand_sys_str
@@ -105,12 +105,25 @@ class ArrayFile:
 
 @dataclass(frozen=True)
 class FrameSet:
-    """A folder ``set.*``: where it is, its number of frames, and its sound arrays, by key."""
+    """A folder ``set.*``.
+
+    Attributes
+    ----------
+    folder, name
+        Where it is.
+    nframes
+        Number of frames.
+    arrays
+        The sound ones, by key.
+    first
+        Number of its first frame within the system; None if a set before cannot be read.
+    """
 
     folder: DPPath
     name: str
     nframes: int
     arrays: dict[str, ArrayFile]
+    first: int | None = None
 
 
 @dataclass(frozen=True)
@@ -149,6 +162,33 @@ class System:
     def nframes(self) -> int:
         """Return the number of frames of all sets."""
         return sum(part.nframes for part in self.sets)
+
+    def finding(
+        self,
+        level: str,
+        code: str,
+        message: str,
+        file: str,
+        place: tuple[str, int],
+        atom: int | None = None,
+    ) -> Finding:
+        """Return what is wrong with a frame.
+
+        Parameters
+        ----------
+        level, code, message, file, atom
+            Of the finding.
+        place
+            Set and number within it of the frame.
+        """
+        set_name, frame = place
+        first = self.set_named(set_name).first
+        number = None if first is None else first + frame
+        return Finding(level, code, self.path, message, file, frame, atom, number)
+
+    def set_named(self, name: str) -> FrameSet:
+        """Return a set."""
+        return next(part for part in self.sets if part.name == name)
 
     def chunks(self) -> Iterator[Chunk]:
         """Read all frames, a bounded number of atoms at a time."""
@@ -232,8 +272,19 @@ def open_system(
     required = (*required, *others)
     opened = [_open_set(path, folder, len(types), required, report) for folder in sets]
     periodic = not (root / "nopbc").is_file()
-    good = tuple(part for part in opened if part is not None)
+    good = tuple(_numbered(opened))
     return System(path, types, names, periodic, good, tuple(others)) if good else None
+
+
+def _numbered(opened: Sequence[FrameSet | None]) -> Iterator[FrameSet]:
+    """Yield the sets that can be read, with the number of their first frame."""
+    first: int | None = 0
+    for part in opened:
+        if part is None:
+            first = None
+            continue
+        yield replace(part, first=first)
+        first = None if first is None else first + part.nframes
 
 
 def systems_in(path: str | os.PathLike) -> list[str]:
@@ -299,7 +350,8 @@ def _open_set(
         return None
     nframes = coord.shape[0]
     if nframes == 0:
-        report(Finding("error", "no-frame", path, "has no frame; remove it", f"{folder.name}"))
+        file = f"{folder.name}/coord.npy"
+        report(Finding("error", "no-frame", path, "has no frame; remove the set", file))
         return None
     arrays = {"coord": coord}
     for key in dict.fromkeys((*required, *_PER_SLOT, *_PER_FRAME)):

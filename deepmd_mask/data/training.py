@@ -238,11 +238,10 @@ def _require_within_sel(
     bounds = np.zeros(scan.counts.shape[1], dtype=int)
     bounds[: len(sel)] = sel[: len(bounds)]
     for frame, t in np.argwhere(scan.counts > bounds).tolist():
-        set_name, number = scan.places[frame]
+        place = scan.places[frame]
         name = f"type {t}" + (f" ({type_map[t]})" if type_map else "")
         message = (
             f"{scan.counts[frame, t]} real atoms of {name}, but sel allows {bounds[t]}; "
             "raise sel or take atoms out of the frame"
         )
-        file = f"{set_name}/aparam.npy"
-        report(Finding("error", "sel", scan.system.path, message, file, number))
+        report(scan.system.finding("error", "sel", message, f"{place[0]}/aparam.npy", place))
