@@ -156,8 +156,8 @@ SPOILED = {
                     "set.000/coord.npy", None, None, "No data left"),
     "truncated": (truncate, "error", "unreadable", "set.000/force.npy", None, None,
                   "ends before its last frame"),
-    "folder for a system's file": (folder_for_file, "warning", "missing-file",
-                                   "set.000/energy.npy", None, None, "is missing"),
+    "folder for a system's file": (folder_for_file, "error", "unreadable",
+                                   "set.000/energy.npy", None, None, "is a folder"),
     "file for a folder": (file_for_system, "error", "no-system", None, None, None,
                           "cannot be read"),
     "no system": (shutil.rmtree, "error", "no-system", None, None, None, "not found"),
@@ -415,6 +415,18 @@ def test_systems_that_the_input_names_and_that_are_not_there(tmp_path, system):
         ("no-system", str(tmp_path / "gone")),
         ("no-system", str(tmp_path / "lost")),
     ]
+
+
+def test_relative_paths_of_an_input_in_another_folder(tmp_path, system, monkeypatch):
+    """They begin in the working directory, as for dp train, and the message says so."""
+    helpers.write_input(tmp_path, helpers.make_input([system.name]))
+    monkeypatch.chdir(tmp_path)
+    assert check((), "input.json").findings == []
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    (finding,) = check((), "../input.json").findings
+    assert (finding.code, finding.system) == ("no-system", system.name)
+    assert f"now {tmp_path / 'elsewhere'}; run it in the folder that is meant" in finding.message
 
 
 # ---- The command ---------------------------------------------------------------------------------

@@ -68,3 +68,8 @@ def refuse(finding: Finding) -> None:
     """
     if finding.level == "error":
         raise ValueError(str(finding))
+
+
+def reason_of(error: Exception) -> str:
+    """Return an error's first line, or its kind."""
+    return str(error).strip().split("\n")[0] or type(error).__name__

@@ -13,7 +13,7 @@ import numpy as np
 
 from .._kernels import RealAtoms
 from .findings import Finding, Report, refuse
-from .systems import Chunk, System, open_system
+from .systems import Chunk, System, is_there, open_system
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ def _check_order(system: System, report: Report) -> None:
 def _check_labels_there(system: System, wanted: Wanted, report: Report) -> None:
     for part in system.sets:
         for key in wanted.used:
-            if not (part.folder / f"{key}.npy").is_file():
+            if not is_there(part.folder / f"{key}.npy"):
                 message = "is missing; without it a loss on it is left out for these frames"
                 file = f"{part.name}/{key}.npy"
                 report(Finding("warning", "missing-file", system.path, message, file))

@@ -258,7 +258,7 @@ def open_system(
         types = _read_types(path, root, report)
         names = _read_names(root)
     except FileNotFoundError:
-        report(Finding("error", "no-system", path, "not found; check the path"))
+        report(Finding("error", "no-system", path, f"not found; {_where_to_look(path)}"))
         return None
     except OSError as error:
         message = f"cannot be read ({error}); a system is a folder, or FILE#/GROUP in HDF5"
@@ -274,6 +274,15 @@ def open_system(
     periodic = not (root / "nopbc").is_file()
     good = tuple(_numbered(opened))
     return System(path, types, names, periodic, good, tuple(others)) if good else None
+
+
+def _where_to_look(path: str) -> str:
+    if os.path.isabs(path):
+        return "check the path"
+    return (
+        f"relative paths, those in an input, too, begin in the folder in which the command runs, "
+        f"now {os.getcwd()}; run it in the folder that is meant, or check the path"
+    )
 
 
 def _numbered(opened: Sequence[FrameSet | None]) -> Iterator[FrameSet]:
@@ -355,7 +364,7 @@ def _open_set(
         return None
     arrays = {"coord": coord}
     for key in dict.fromkeys((*required, *_PER_SLOT, *_PER_FRAME)):
-        if key in arrays or (key not in required and not (folder / f"{key}.npy").is_file()):
+        if key in arrays or (key not in required and not is_there(folder / f"{key}.npy")):
             continue
         width = _PER_FRAME.get(key) or nslots * _PER_SLOT.get(key, 1)
         array = _require_array(path, folder, key, nframes, width, report)
@@ -373,10 +382,12 @@ def _require_array(
     def bad(code: str, message: str, level: str = "error") -> None:
         report(Finding(level, code, path, message, file))
 
-    if not (folder / f"{key}.npy").is_file():
+    if not is_there(folder / f"{key}.npy"):
         shape = f"(nframes, {width})" if nframes is None else f"({nframes}, {width})"
         meaning = f", {_MEANING[key]}" if key in _MEANING else ""
         return bad("missing-file", f"is missing; its shape must be {shape}{meaning}")
+    if (folder / f"{key}.npy").is_dir():
+        return bad("unreadable", "is a folder, not an array; write it anew, or remove it")
     try:
         array = _open_array(folder / f"{key}.npy")
     except (ValueError, OSError, EOFError) as error:
@@ -393,6 +404,11 @@ def _require_array(
     if array.size != nframes * width or (array.ndim > 1 and array.shape[0] != nframes):
         return bad("shape", f"found shape {array.shape}, expected {wanted}")
     return ArrayFile(folder / f"{key}.npy", wanted, array.dtype)
+
+
+def is_there(path: DPPath) -> bool:
+    """Return whether there is something of that name, be it of the wrong kind."""
+    return path.is_file() or path.is_dir()
 
 
 def _open_array(path: DPPath) -> np.ndarray:

@@ -214,9 +214,11 @@ def auto_sel(sel: str, max_count: np.ndarray) -> list[int]:
         If sel is something else.
     """
     if not re.fullmatch(r"auto(:\d+(\.\d*)?)?", sel):
-        raise ValueError(f'sel is "{sel}"; it must be a list, "auto", or "auto:1.2" and the like')
+        raise ValueError(f'`sel` is "{sel}"; it must be a list, "auto", or "auto:1.2" and the like')
     rule = _AutoSel()
     ratio = rule.parse_auto_sel_ratio(sel)
+    if ratio < 1:
+        raise ValueError(f'`sel` is "{sel}"; its factor must be at least 1, for all atoms to fit')
     return [rule.wrap_up_4(ratio * count) for count in max_count]
 
 
