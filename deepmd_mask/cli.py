@@ -2,6 +2,7 @@
 """The command ``dp-mask``. Each command parses its options and calls one function."""
 
 import json
+import logging
 import os
 import re
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 import click
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # what TensorFlow says of itself
+for name in ("deepmd.env", "deepmd.utils.batch_size"):  # hints on speed, in each run
+    logging.getLogger(name).setLevel(logging.ERROR)
 
 
 class Command(click.Command):
