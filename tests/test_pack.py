@@ -397,6 +397,10 @@ REFUSED = {
     "deepmd/hdf5, ": {"sources": "ase/db:x"},
     "gauss is meant as a format, it is none of ASE, without a slash: abinit":
         {"sources": "gauss:x"},
+    "vasp/outcar:nowhere: there is no file": {"sources": "vasp/outcar:nowhere"},
+    'extxyz:: there is no file "";': {"sources": "extxyz:"},
+    ":nowhere: not found; check": {"sources": ":nowhere"},
+    "`sel` gives 120000000 slots": {"sel": "auto:40000000", "sources": FRAMES[1]},
     "atom 1: X, with atomic number 0": {"sources": molecule(["H", "X"])},
     "frame 1 of the given ones, atom 0: at the same point as atom 2 (distance 0)":
         {"sources": [FRAMES[0], touching()]},

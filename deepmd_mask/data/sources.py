@@ -8,6 +8,7 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from glob import escape, glob
 from io import StringIO
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -135,7 +136,7 @@ def _split_format(path: str) -> tuple[str | None, str]:
     if _is_path(path):
         return None, path
     file_format, colon, rest = path.partition(":")
-    if not colon:
+    if not colon or not file_format:
         raise ValueError(f"source {path}: not found; check the path")
     if "/" in file_format:
         from dpdata.format import Format  # noqa: PLC0415
@@ -153,6 +154,9 @@ def _split_format(path: str) -> tuple[str | None, str]:
             f"source {path}: not found; if {file_format} is meant as a format, it is none of "
             f"{whose}: {', '.join(sorted(known))}"
         )
+    # Of dpdata's formats some take the common begin of the names of several files.
+    if not rest or not (_is_path(rest) or glob(f"{escape(rest)}*")):
+        raise ValueError(f'source {path}: there is no file "{rest}"; check the path')
     return file_format, rest
 
 
@@ -272,11 +276,13 @@ def _of_dpdata(data: dict, where: str, keys: Keys, first: int = 0) -> Iterator[F
 
 def _read_ase(path: str, file_format: str | None, keys: Keys) -> Iterator[Frame]:
     import ase.io  # noqa: PLC0415
-    from ase.io.formats import UnknownFileTypeError, filetype  # noqa: PLC0415
+    from ase.io.formats import UnknownFileTypeError, filetype, ioformats  # noqa: PLC0415
 
     file, index = _split_index(path)
     try:
         file_format = file_format or filetype(file)
+        if file_format not in ioformats:  # a mere suffix
+            raise UnknownFileTypeError(file_format)
     except (UnknownFileTypeError, UnicodeDecodeError, OSError) as error:
         raise ValueError(
             f"source {path}: ASE does not know its format ({reason_of(error)}); name it, as in "

@@ -8,6 +8,8 @@ import numpy as np
 from .sources import Frame
 from .training import auto_sel
 
+MOST_SLOTS = 1_000_000  # of a system; more is a slip, and fills the memory
+
 
 class Types:
     """Numbers for names, which get their places in the type map at the end.
@@ -92,6 +94,10 @@ class Types:
         most = np.zeros(len(names), dtype=int)
         most[renumber] = self.most
         sel = auto_sel(self.sel, most) if isinstance(self.sel, str) else list(self.sel)
+        if sum(sel) > MOST_SLOTS:
+            raise ValueError(
+                f"`sel` gives {sum(sel)} slots; no more than {MOST_SLOTS} are possible"
+            )
         return names, sel, renumber
 
 
