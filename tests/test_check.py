@@ -4,6 +4,7 @@
 import json
 import os
 import shutil
+from io import BytesIO
 
 import helpers
 import numpy as np
@@ -62,6 +63,12 @@ def writing(name, content):
 
 def removing(name):
     return lambda system: (system / name).unlink()
+
+
+def archive():
+    file = BytesIO()
+    np.savez(file, force=FRAMES.force)
+    return file.getvalue()
 
 
 def truncate(system):
@@ -130,6 +137,20 @@ SPOILED = {
     "no file of types": (removing("type.raw"), "error", "types", "type.raw", None, None, "missing"),
     "type map twice": (writing("type_map.raw", "C O C"), "error", "type-map", "type_map.raw",
                        None, None, "C is there twice"),
+    "type map that is no text": (writing("type_map.raw", b"C\nO\n\xff"), "error", "type-map",
+                                 "type_map.raw", None, None, "is not a list of names"),
+    "ragged type map": (writing("type_map.raw", "C O\nZN"), "error", "type-map", "type_map.raw",
+                        None, None, "is not a list of names"),
+    "type map of two columns": (writing("type_map.raw", "C 1\nO 2\nZN 3"), "error", "type-map",
+                                "type_map.raw", None, None, "lines of several names"),
+    "empty type map": (writing("type_map.raw", ""), "error", "type-map", "type_map.raw", None,
+                       None, "is empty"),
+    "huge type": (writing("type.raw", "0 0 0 0 0 1 1 1 1 2 1e30"), "error", "types", "type.raw",
+                  None, None, "whole numbers"),
+    "archive for an array": (writing("set.000/force.npy", archive()), "error", "unreadable",
+                             "set.000/force.npy", None, None, "it is an archive of arrays"),
+    "one number for an array": (replacing("coord", lambda a: a[0, 0]), "error", "shape",
+                                "set.000/coord.npy", None, None, "found shape ()"),
     "no set": (lambda system: shutil.rmtree(system / "set.000"), "error", "no-set", None, None,
                None, "there is no set.*"),
     "no frame": (lambda system: [np.save(p, np.load(p)[:0]) for p in system.glob("set.*/*")],
@@ -274,6 +295,11 @@ def test_frame_without_atoms(tmp_path):
     frames = helpers.random_frames(nreal=[[1, 2, 1], [0, 0, 0]])
     (finding,) = check(helpers.write_system(tmp_path / "a", frames)).findings
     assert (finding.level, finding.code, finding.frame) == ("warning", "no-atom", 1)
+
+
+def test_byte_order_does_not_matter(system):
+    replacing("coord", lambda array: array.astype(">f8"))(system)
+    assert check(system).findings == []
 
 
 def test_hdf5(tmp_path, system):

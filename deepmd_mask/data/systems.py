@@ -13,7 +13,7 @@ import numpy as np
 from deepmd.common import expand_sys_str
 from deepmd.utils.path import DPH5Path, DPPath
 
-from .findings import Finding, Report, refuse
+from .findings import Finding, Report, reason_of, refuse
 
 SLOTS_AT_ONCE = 1 << 16  # some 8 MB for all arrays of a chunk
 
@@ -256,7 +256,7 @@ def open_system(
         root = DPPath(path)
         sets = sorted(root.glob("set.*"))
         types = _read_types(path, root, report)
-        names = _read_names(root)
+        names = _read_names(path, root, report)
     except FileNotFoundError:
         report(Finding("error", "no-system", path, f"not found; {_where_to_look(path)}"))
         return None
@@ -264,7 +264,7 @@ def open_system(
         message = f"cannot be read ({error}); a system is a folder, or FILE#/GROUP in HDF5"
         report(Finding("error", "no-system", path, message))
         return None
-    if types is None or (names is not None and not _within(path, types, names, report)):
+    if types is None or names == () or (names and not _within(path, types, names, report)):
         return None
     if not sets:
         report(Finding("error", "no-set", path, "there is no set.*; its frames belong there"))
@@ -315,22 +315,39 @@ def _read_types(path: str, root: DPPath, report: Report) -> np.ndarray | None:
     if not (root / "type.raw").is_file():
         return bad("missing; it names the type of each slot by a number from 0")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # NumPy warns of an empty file
-            values = (root / "type.raw").load_txt(ndmin=1)
+        values = _load_text(root / "type.raw")
     except ValueError as error:
         return bad(f"is not a list of numbers ({error}); write one number for each slot")
-    if values.ndim != 1 or not np.array_equal(values, np.rint(values)):
+    whole = np.array_equal(values, np.rint(values)) and np.all(np.abs(values) < 2**31)
+    if values.ndim != 1 or not whole:
         return bad("holds other things than whole numbers; write one for each slot")
     if len(values) == 0:
         return bad("is empty; write one number for each slot")
     return values.astype(np.int32)
 
 
-def _read_names(root: DPPath) -> tuple[str, ...] | None:
-    if not (root / "type_map.raw").is_file():
+def _read_names(path: str, root: DPPath, report: Report) -> tuple[str, ...] | None:
+    """Return the names of the types; None if there is no file of them, () if it is bad."""
+
+    def bad(message: str) -> tuple[()]:
+        report(Finding("error", "type-map", path, message, "type_map.raw"))
+        return ()
+
+    if not is_there(root / "type_map.raw"):
         return None
-    return tuple((root / "type_map.raw").load_txt(dtype=str, ndmin=1).tolist())
+    try:
+        names = _load_text(root / "type_map.raw", dtype=str)
+    except (ValueError, OSError) as error:
+        return bad(f"is not a list of names ({reason_of(error)}); write one in each line")
+    if names.ndim != 1 or len(names) == 0:
+        return bad("is empty, or has lines of several names; write one in each line")
+    return tuple(names.tolist())
+
+
+def _load_text(path: DPPath, **options: type) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # NumPy warns of an empty file
+        return path.load_txt(ndmin=1, **options)
 
 
 def _within(path: str, types: np.ndarray, names: Sequence[str], report: Report) -> bool:
@@ -394,11 +411,15 @@ def _require_array(
         return bad("unreadable", f"cannot be read ({_reason(error)}); write it anew")
     if array.dtype.kind not in "fiub":
         return bad("dtype", f"has the dtype {array.dtype}; save it as float64 or float32")
-    if array.dtype not in (np.float64, np.float32) and key in ("coord", "energy", "force"):
+    if array.dtype.newbyteorder("=") not in (np.float64, np.float32) and key in (
+        "coord",
+        "energy",
+        "force",
+    ):
         message = f"has the dtype {array.dtype}, which rounds; save it as float64 or float32"
         bad("dtype", message, "warning")
     if nframes is None:
-        nframes = 1 if array.ndim == 1 else array.shape[0]
+        nframes = 1 if array.ndim < 2 else array.shape[0]
     # DeePMD-kit takes any shape of as many numbers that begins with the frames.
     wanted = (nframes, width)
     if array.size != nframes * width or (array.ndim > 1 and array.shape[0] != nframes):
@@ -415,7 +436,10 @@ def _open_array(path: DPPath) -> np.ndarray:
     """Return an array, or what can be sliced like one, of which nothing has been read yet."""
     if isinstance(path, DPH5Path):
         return path.root[str(path).split("#", 1)[1]]
-    return np.load(str(path), mmap_mode="r", allow_pickle=False)
+    array = np.load(str(path), mmap_mode="r", allow_pickle=False)
+    if not isinstance(array, np.ndarray):
+        raise ValueError("it is an archive of arrays, as numpy.savez writes it")
+    return array
 
 
 def _reason(error: Exception) -> str:
