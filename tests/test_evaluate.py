@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from deepmd_mask.cli import main
-from deepmd_mask.data import Errors, evaluate
+from deepmd_mask.data import Errors, Evaluation, evaluate
 from deepmd_mask.data.metrics import Place
 
 
@@ -287,6 +287,16 @@ def test_graph_that_is_no_whole_model(trained, unlike, tmp_path):
     model = frozen_models.edited(trained.model, tmp_path / "model.pb", drop=["descrpt_attr/rcut"])
     with pytest.raises(ValueError, match=r"model .*model\.pb: DeePMD-kit cannot load it"):
         evaluate(model, unlike[1])
+
+
+def test_columns_of_the_table_stay_apart():
+    """However far off a model is."""
+    result = Evaluation("model.pb")
+    result.overall.energy.add(
+        np.array([[1.0], [1.01]]), np.array([[9.0], [9.0]]), np.ones(2), lambda i: Place("", "", i)
+    )
+    line = next(line for line in result.as_text().splitlines() if line.startswith("energy"))
+    assert len(line.split()) == 4 + 5
 
 
 @pytest.mark.parametrize("parts", [1, 3, 50])

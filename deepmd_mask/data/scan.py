@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._kernels import RealAtoms
+from .arrays import is_there
 from .findings import Finding, Report, refuse
-from .systems import Chunk, System, is_there, open_system
+from .systems import Chunk, System, open_system
 
 
 @dataclass(frozen=True)

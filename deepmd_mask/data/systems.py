@@ -11,16 +11,16 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from deepmd.common import expand_sys_str
-from deepmd.utils.path import DPH5Path, DPPath
+from deepmd.utils.path import DPPath
 
+from .arrays import ArrayFile, is_there, require_array
 from .findings import Finding, Report, reason_of, refuse
 
 SLOTS_AT_ONCE = 1 << 16  # some 8 MB for all arrays of a chunk
 
-# Numbers of each slot, or of each frame, in the files of a set; and what to say if one is missing.
+# Numbers of each slot, or of each frame, in the files of a set.
 _PER_SLOT = {"coord": 3, "force": 3, "aparam": 1, "atom_pref": 1, "real_atom_types": 1}
 _PER_FRAME = {"energy": 1}
-_MEANING = {"aparam": "1 for real atoms, 0 for virtual ones", "atom_pref": "weights of forces"}
 
 
 @dataclass(frozen=True)
@@ -74,33 +74,6 @@ class Chunk:
         others = {name: array[frames] for name, array in self.others.items()}
         first = self.first + frames.indices(len(self))[0]
         return Chunk(self.set_name, first, **parts, others=others)
-
-
-@dataclass(frozen=True)
-class ArrayFile:
-    """One array of a set, of which only the frames asked for are read.
-
-    Attributes
-    ----------
-    path
-        Of the file or of the HDF5 data set.
-    shape
-        Number of frames, numbers of each frame.
-    dtype
-        As in the file.
-    """
-
-    path: DPPath
-    shape: tuple[int, int]
-    dtype: np.dtype
-
-    def read(self, frames: slice) -> np.ndarray:
-        """Return frames in float64, [nframes, numbers of each frame]."""
-        # Opened each time: the pages of a map that stays open would add up to the whole file.
-        array = _open_array(self.path)
-        if array.shape != self.shape:
-            array = np.asarray(array).reshape(self.shape)
-        return np.array(array[frames], dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -371,7 +344,7 @@ def _open_set(
     path: str, folder: DPPath, nslots: int, required: Sequence[str], report: Report
 ) -> FrameSet | None:
     """Return the set; None if something is wrong that leaves no frames to look at."""
-    coord = _require_array(path, folder, "coord", None, 3 * nslots, report)
+    coord = require_array(path, folder, "coord", None, 3 * nslots, report)
     if coord is None:
         return None
     nframes = coord.shape[0]
@@ -384,68 +357,7 @@ def _open_set(
         if key in arrays or (key not in required and not is_there(folder / f"{key}.npy")):
             continue
         width = _PER_FRAME.get(key) or nslots * _PER_SLOT.get(key, 1)
-        array = _require_array(path, folder, key, nframes, width, report)
+        array = require_array(path, folder, key, nframes, width, report)
         if array is not None:
             arrays[key] = array
     return FrameSet(folder, folder.name, nframes, arrays) if set(required) <= set(arrays) else None
-
-
-def _require_array(
-    path: str, folder: DPPath, key: str, nframes: int | None, width: int, report: Report
-) -> ArrayFile | None:
-    """Open an array that must be there; without nframes it tells their number itself."""
-    file = f"{folder.name}/{key}.npy"
-
-    def bad(code: str, message: str, level: str = "error") -> None:
-        report(Finding(level, code, path, message, file))
-
-    if not is_there(folder / f"{key}.npy"):
-        shape = f"(nframes, {width})" if nframes is None else f"({nframes}, {width})"
-        meaning = f", {_MEANING[key]}" if key in _MEANING else ""
-        return bad("missing-file", f"is missing; its shape must be {shape}{meaning}")
-    if (folder / f"{key}.npy").is_dir():
-        return bad("unreadable", "is a folder, not an array; write it anew, or remove it")
-    try:
-        array = _open_array(folder / f"{key}.npy")
-    except (ValueError, OSError, EOFError) as error:
-        return bad("unreadable", f"cannot be read ({_reason(error)}); write it anew")
-    if array.dtype.kind not in "fiub":
-        return bad("dtype", f"has the dtype {array.dtype}; save it as float64 or float32")
-    if array.dtype.newbyteorder("=") not in (np.float64, np.float32) and key in (
-        "coord",
-        "energy",
-        "force",
-    ):
-        message = f"has the dtype {array.dtype}, which rounds; save it as float64 or float32"
-        bad("dtype", message, "warning")
-    if nframes is None:
-        nframes = 1 if array.ndim < 2 else array.shape[0]
-    # DeePMD-kit takes any shape of as many numbers that begins with the frames.
-    wanted = (nframes, width)
-    if array.size != nframes * width or (array.ndim > 1 and array.shape[0] != nframes):
-        return bad("shape", f"found shape {array.shape}, expected {wanted}")
-    return ArrayFile(folder / f"{key}.npy", wanted, array.dtype)
-
-
-def is_there(path: DPPath) -> bool:
-    """Return whether there is something of that name, be it of the wrong kind."""
-    return path.is_file() or path.is_dir()
-
-
-def _open_array(path: DPPath) -> np.ndarray:
-    """Return an array, or what can be sliced like one, of which nothing has been read yet."""
-    if isinstance(path, DPH5Path):
-        return path.root[str(path).split("#", 1)[1]]
-    array = np.load(str(path), mmap_mode="r", allow_pickle=False)
-    if not isinstance(array, np.ndarray):
-        raise ValueError("it is an archive of arrays, as numpy.savez writes it")
-    return array
-
-
-def _reason(error: Exception) -> str:
-    """Say why an array cannot be read, without NumPy's advice to trust pickled objects."""
-    if "pickle" in str(error) or "Python objects" in str(error):
-        return "it holds pickled objects or text, not numbers"
-    if "mmap length" in str(error):
-        return "the file ends before its last frame"
-    return str(error) or type(error).__name__
