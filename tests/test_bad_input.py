@@ -165,7 +165,7 @@ def test_validation_data_is_checked_too(tmp_path, system):
 def test_every_set_is_checked(tmp_path, frames):
     system = helpers.write_system(tmp_path / "two", frames, nsets=2)
     np.save(system / "set.001" / "aparam.npy", np.full((1, NSLOTS), 0.5))
-    refuse_data(system, "set.001", "frame 0, atom 0", "mask value 0.5")
+    refuse_data(system, "set.001", "frame 0 (2 of the system), atom 0", "mask value 0.5")
 
 
 def test_files_that_change_are_read_again(system):

@@ -206,7 +206,7 @@ def _require_accurate(difference: Difference, new: Description) -> None:
             f"the table changes forces by {difference.force:.1e} of the largest, and atomic "
             f"energies by {difference.atom_energy:.1e}; {tolerance:.0e} is allowed. If "
             f"{new.min_distance:g} is not the shortest distance between real atoms, give that "
-            "with --min-distance. If it is, the nets are too steep for the intervals of the table: "
+            "with `min_distance`. If it is, the nets are too steep for the intervals of the table: "
             "convert without --compress, then take a smaller --step of dp compress"
         )
         raise ValueError(msg)
