@@ -187,7 +187,7 @@ def check(systems: tuple[str, ...], input_file: str, as_json: bool, everything: 
 )
 @click.option(
     "--input",
-    "input_file",
+    "training_input",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="What the model was trained with, if it does not carry that itself.",
 )
@@ -196,7 +196,7 @@ def convert(
     model: Path,
     output: Path,
     builtin: bool,
-    input_file: Path | None,
+    training_input: Path | None,
     **options: object,
 ) -> None:
     """Put a frozen model of the built-in se_a_mask on the operators of deepmd-mask.
@@ -209,7 +209,7 @@ def convert(
         model,
         output,
         operators="built-in" if builtin else "deepmd-mask",
-        training_input=json.loads(input_file.read_text()) if input_file else None,
+        training_input=json.loads(training_input.read_text()) if training_input else None,
         **options,
     )
     click.echo(

@@ -162,7 +162,7 @@ def _reasons(model: FrozenModel, found: Description) -> dict[str, bool]:
             not precisions <= set(TOLERANCE)
         ),
         **{
-            f"it does not tell {what}; give its training input with --input": value is None
+            f"it does not tell {what}; give `training_input`": value is None
             for what, value in unknown.items()
         },
         f"sel is {found.sel}, but the sum of sel is {found.n}": bool(found.sel and found.n)
@@ -194,7 +194,7 @@ def _require_agreement(model: FrozenModel, difference: Difference, new: Descript
             f"{difference.atom_energy:.1e} of the largest atomic energy"
         )
         if not model.training_input():
-            msg += ". Give its training input with --input"
+            msg += ". Give `training_input`, what it was trained with"
         raise ValueError(msg)
 
 
@@ -207,6 +207,6 @@ def _require_accurate(difference: Difference, new: Description) -> None:
             f"energies by {difference.atom_energy:.1e}; {tolerance:.0e} is allowed. If "
             f"{new.min_distance:g} is not the shortest distance between real atoms, give that "
             "with `min_distance`. If it is, the nets are too steep for the intervals of the table: "
-            "convert without --compress, then take a smaller --step of dp compress"
+            "convert without `compress`, then take a smaller --step of dp compress"
         )
         raise ValueError(msg)
