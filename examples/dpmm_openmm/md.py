@@ -72,7 +72,7 @@ def run(running, box, picoseconds, path):
         Of the CSV file.
     """
     ligands = Ligands(box)
-    with open(path, "w", newline="") as file:
+    with open(path, "w", newline="", buffering=1) as file:  # lines appear at once
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for _ in tqdm(range(round(picoseconds / TIMESTEP / INTERVAL)), unit="line"):
