@@ -1,13 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: LGPL-3.0-or-later
-# Steps 1 to 4 in rounds, which make data/: sample with the force field; then, twice, train on what
-# there is and sample with the correction that comes out. Goes on where it stopped.
+# Steps 1 to 4, which make data/: sample with the force field, label and train; then sample with the
+# correction that comes out, and label that, too. Goes on where it stopped.
 set -eu
 cd "$(dirname "$0")"
 python sample.py
-for round in 1 2; do
-  python label.py && ./pack.sh
-  [ -e "build/round$round/model.pb" ] || ./train.sh "build/round$round"
-  python sample.py --model "build/round$round/model.pb" --name "round$round" --trajectories 8
-done
+python label.py && ./pack.sh
+[ -e build/first/model.pb ] || ./train.sh build/first
+python sample.py --model build/first/model.pb --name corrected --trajectories 8
 python label.py && ./pack.sh

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from openmm import unit
-from system import BUILD, EXAMPLE, add_correction, force_field, load, simulation
+from system import BUILD, EXAMPLE, add_correction, force_field, hold, load, simulation
 from tqdm import tqdm
 
 from deepmd_mask.openmm import RegionReporter
@@ -54,7 +54,8 @@ class Ligands:
 
 
 def start(box, system, seed):
-    """Return a Simulation with velocities."""
+    """Return a Simulation with velocities, in which zinc keeps its histidines."""
+    hold(system, box)
     running = simulation(box, system, TEMPERATURE, TIMESTEP, seed)
     running.context.setVelocitiesToTemperature(TEMPERATURE, seed)
     return running

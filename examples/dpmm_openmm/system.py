@@ -20,8 +20,9 @@ PADDING = 1.4  # nm of water; no residue may be farther from zinc than half of t
 CUTOFF = 0.9  # nm
 REGION_RADIUS = 0.35  # nm: zinc's first shell, and waters about to enter it
 FRICTION = 2.0  # 1/ps
-SPRING = 40000.0  # kJ/mol/nm², of the pulls
+SPRING = 40000.0  # kJ/mol/nm², of pulls and walls
 RELAXED = 0.21  # nm, Zn-N of both histidines while the box is relaxed
+WALL = 0.25  # nm, Zn-N up to which nothing holds a histidine
 
 
 class Box(NamedTuple):
@@ -126,6 +127,15 @@ def force_field(box, pulled=False):
     nonbonded.addGlobalParameter("wider", 0.0)
     nonbonded.addParticleParameterOffset("wider", box.zinc(), 0, 1, 0)
     return system
+
+
+def hold(system, box):
+    """Add a wall that keeps both histidines at zinc, since the data hold few sites without."""
+    wall = mm.CustomBondForce(f"{SPRING / 2}*max(0, r-{WALL})^2")
+    wall.setUsesPeriodicBoundaryConditions(True)
+    for nitrogen in box.nitrogens():
+        wall.addBond(box.zinc(), nitrogen)
+    system.addForce(wall)
 
 
 def add_correction(system, box, model):
