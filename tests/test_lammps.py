@@ -2,6 +2,7 @@
 """Models in LAMMPS, through pair_style deepmd of DeePMD-kit's wheel: the numbers of Python."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -44,13 +45,8 @@ run             100
 """
 
 REACH = "comm_modify cutoff 100"
-HALT = """
-compute         rank all property/atom proc
-compute         first all reduce min c_rank
-compute         last all reduce max c_rank
-variable        apart equal c_last-c_first
-fix             together all halt 1 v_apart != 0 error hard
-"""
+PAGE = Path(__file__).parent.parent / "docs" / "lammps.md"
+HALT = re.search(r"^group +site .*?(?=```)", PAGE.read_text(), re.DOTALL | re.MULTILINE)[0]
 
 # Energies in eV and forces in eV/Å.
 TOLERANCE = {"model": 1e-9, "compressed": 1e-9, "single": 1e-5}
