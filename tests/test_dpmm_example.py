@@ -2,6 +2,7 @@
 """The road of examples/dpmm_openmm in miniature, and its data set."""
 
 import csv
+import importlib
 import json
 import os
 import subprocess
@@ -113,6 +114,25 @@ def test_road(labelled, tmp_path):
     assert atoms.symbols.count("Zn") == 1
 
 
+def test_wall_holds_histidines_from_its_beginning_on(monkeypatch):
+    """It adds nothing while zinc is nearer, and pulls back beyond."""
+    monkeypatch.syspath_prepend(EXAMPLE)
+    site = importlib.import_module("system")
+    topology = app.PDBFile(str(EXAMPLE / "site.pdb")).topology
+    system = mm.System()
+    for _ in topology.atoms():
+        system.addParticle(1.0)
+    box = site.Box(topology, None)
+    site.hold(system, box)
+    context = mm.Context(system, mm.VerletIntegrator(0.001), mm.Platform.getPlatform("Reference"))
+    positions = np.zeros((topology.getNumAtoms(), 3))
+    for away, force in {0.24: 0.0, 0.26: -400.0}.items():
+        positions[box.nitrogens()[0], 0] = away
+        context.setPositions(positions)
+        forces = context.getState(forces=True).getForces(asNumpy=True)._value
+        assert forces[box.nitrogens()[0], 0] == pytest.approx(force, abs=1e-6)
+
+
 def test_direct(labelled, tmp_path):
     """The exact correction runs, too."""
     name = tmp_path / "direct"
@@ -126,7 +146,7 @@ def test_data_set(monkeypatch):
     monkeypatch.chdir(EXAMPLE)
     checked = check(["data/train", "data/validation"], "input.json")
     assert checked.errors == 0, checked.as_text()
-    assert sum(file.stat().st_size for file in EXAMPLE.rglob("data/**/*") if file.is_file()) < 4e6
+    assert sum(file.stat().st_size for file in EXAMPLE.rglob("data/**/*") if file.is_file()) < 2e6
     data = json.loads((EXAMPLE / "input.json").read_text())["training"]["validation_data"]
     frames = len(np.load(EXAMPLE / "data" / "validation" / "set.000" / "energy.npy"))
     assert data["batch_size"] * data["numb_btch"] == frames

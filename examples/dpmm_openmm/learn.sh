@@ -6,6 +6,6 @@ set -eu
 cd "$(dirname "$0")"
 python sample.py
 python label.py && ./pack.sh
-[ -e build/first/model.pb ] || ./train.sh build/first
-python sample.py --model build/first/model.pb --name corrected --trajectories 8
+[ -e build/round1/model.pb ] || ./train.sh build/round1
+python sample.py --model build/round1/model.pb --name round1 --trajectories 8
 python label.py && ./pack.sh
