@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from system import EXAMPLE
 
 TITLES = {  # by file
@@ -37,15 +38,16 @@ def draw(runs, path):
             width = min(SMOOTHED, len(time))
             smooth = np.convolve(columns[column], np.ones(width) / width, mode="valid")
             above.plot(time[width - 1 :], smooth, color=f"C{k}", label=label)
-        below.step(time, columns["coordination"], color="black")
+        below.step(time, columns["coordination"], color="black", linewidth=0.8)
         above.set_title(TITLES[name])
         below.set_xlabel("time (ps)")
         above.grid(alpha=0.3)
         below.grid(alpha=0.3)
+        below.yaxis.set_major_locator(MaxNLocator(integer=True))
     panels[0, 0].set_ylabel("distance (Å)")
-    panels[1, 0].set_ylabel("coordination number")
+    panels[1, 0].set_ylabel("coordination")
     panels[0, -1].legend(fontsize="small")
-    figure.savefig(path, dpi=90)
+    figure.savefig(path, dpi=80)
 
 
 def table(runs):
