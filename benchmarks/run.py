@@ -263,7 +263,11 @@ def compare_threads(folder: Path, rounds: int, threads: int) -> list[dict]:
 
 
 def compare_memory(folder: Path, rounds: int, threads: int) -> list[dict]:
-    """Measure peak memory of processes that train, beside one that has only imported everything."""
+    """Measure peak memory of processes that train.
+
+    Beside them: one that has only imported everything, and one that trains parameters of the same
+    shapes without a model, which is what TensorFlow takes for any.
+    """
     sample = write_system(folder / "memory", [76, 35], 147)
     large = write_system(folder / "memory500", [500], 600)
     jobs = [Job("train", sample, net, {"real": "76+35", "slots": 147}) for net in NETS]
@@ -279,7 +283,12 @@ def compare_memory(folder: Path, rounds: int, threads: int) -> list[dict]:
             [row["imports"]] = side.ask(do="memory")
             side.ask(**job.request(), repeat=rounds)
             [row[name]] = side.ask(do="memory")
+            shapes = side.ask(do="shapes")
             side.close()
+        side = Side(builtin=False, threads=threads)
+        side.ask(do="fit", shapes=shapes)
+        [row["no model"]] = side.ask(do="memory")
+        side.close()
         row["to imports"] = row["plugin"] / row["imports"]
         rows.append(row)
     return rows
@@ -297,7 +306,7 @@ SCANS = {
 def print_table(rows: list[dict]) -> None:
     """Print one line for each measurement."""
     columns = ["work", "net", "precision", "threads", "real", "slots", *SIDES, "ratio"]
-    columns += ["to 147 slots", "imports", "to imports"]
+    columns += ["to 147 slots", "imports", "no model", "to imports"]
     print(" | ".join(columns))
     for row in rows:
         cells = [row.get(column, "") for column in columns]

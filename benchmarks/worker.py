@@ -4,7 +4,9 @@
 run.py starts it twice, once with DP_MASK=builtin, and sends one JSON request per line:
 {"do": "train", "eval" or "compressed", "input": ..., "system": ..., "frame": ..., "repeat": ...};
 the answer is a list of seconds. The built-in, which has no compressed models, evaluates the
-original. {"do": "memory"} is answered with the megabytes that the process had at its peak.
+original. {"do": "memory"} is answered with the megabytes that the process had at its peak,
+{"do": "shapes"} with those of the parameters of the latest training, and {"do": "fit", "shapes":
+...}, which trains parameters of these shapes on nothing but their squares, with nothing.
 """
 
 import json
@@ -22,7 +24,7 @@ import numpy as np
 from deepmd.infer import DeepPot
 from deepmd.tf.entrypoints.freeze import freeze
 from deepmd.tf.entrypoints.train import get_data
-from deepmd.tf.env import tf
+from deepmd.tf.env import get_tf_session_config, tf
 from deepmd.tf.train.run_options import RunOptions
 from deepmd.tf.train.trainer import DPTrainer
 from deepmd.utils.argcheck import normalize
@@ -69,6 +71,21 @@ def evaluation(model: DeepPot, system: Path, frame: int):
     return lambda: model.eval(coord[None], None, types, aparam=mask[None])
 
 
+def fit_nothing(shapes: list[list[int]]) -> None:
+    """Train as DeePMD-kit does, but only parameters of these shapes, to be small."""
+    normal = tf.random_normal_initializer(stddev=0.1)
+    parameters = [
+        tf.get_variable(f"parameter_{k}", shape, tf.float64, normal)
+        for k, shape in enumerate(shapes)
+    ]
+    loss = tf.add_n([tf.reduce_sum(parameter**2) for parameter in parameters])
+    step = tf.train.AdamOptimizer(1e-3).minimize(loss)
+    tf.train.Saver()
+    session = tf.Session(config=get_tf_session_config())
+    session.run(tf.global_variables_initializer())
+    timed(lambda: session.run(step), 3)
+
+
 def timed(action, repeat: int) -> list[float]:
     """Return the seconds of each of several calls, after two that warm up."""
     seconds = []
@@ -79,6 +96,16 @@ def timed(action, repeat: int) -> list[float]:
     return seconds[2:]
 
 
+def of_memory(do: str, shapes: list[list[int]] | None = None) -> list:
+    """Answer a request that has to do with memory."""
+    if do == "memory":
+        return [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]
+    if do == "shapes":
+        return [variable.shape.as_list() for variable in tf.trainable_variables()]
+    fit_nothing(shapes)
+    return []
+
+
 def main() -> None:
     """Answer requests until standard input ends."""
     trainings, models = {}, {}
@@ -86,9 +113,8 @@ def main() -> None:
         os.chdir(folder)
         for line in sys.stdin:
             request = json.loads(line)
-            if request["do"] == "memory":
-                peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-                print(json.dumps([peak]), file=REPLY, flush=True)
+            if request["do"] in ("memory", "shapes", "fit"):
+                print(json.dumps(of_memory(**request)), file=REPLY, flush=True)
                 continue
             key = json.dumps([request["input"], request["system"]])
             if key not in trainings:
