@@ -193,6 +193,14 @@ class EmbeddingOfArrays {
     }
     return all;
   }
+  // first, panels and C of the series in use.
+  py::tuple series() const {
+    const int64_t M1 = embedding_.nets.neuron.back();
+    const int64_t npanels = series_.first.back();
+    return py::make_tuple(Array<int64_t>(series_.first.size(), series_.first.data()),
+                          Array<double>({npanels, int64_t{2}}, series_.panels.data()),
+                          Array<T>({npanels, kTerms, M1}, series_.C.data()));
+  }
   Array<T> embed() const {
     Array<T> X = like_X();
     dpmask::embed(embedding_, X.mutable_data(), parallel_);
@@ -280,6 +288,7 @@ void bind_embedding(py::module_& m, const char* name) {
            py::arg("threads") = 1, py::keep_alive<1, 2>())
       .def("use_table", &E::use_table, py::arg("first"), py::arg("panels"), py::arg("C"))
       .def("npanels", &E::npanels)
+      .def("series", &E::series)
       .def("embed", &E::embed)
       .def("embed_grad", &E::embed_grad, py::arg("dX"))
       .def("force", &E::force, py::arg("A"))
