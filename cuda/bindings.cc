@@ -150,6 +150,7 @@ class DeviceEmbedding {
     sizes["direct"] = all_have_series_ ? 0 : direct_workspace(nets_);
     sizes["shares"] = gradient_workspace(embedding_);
     sizes["series"] = series_workspace(nets_);
+    sizes["find"] = find_panels_workspace(nets_, embedding_.series.nnets, embedding_.atoms.size);
     return sizes;
   }
   void embed(const py::object& X, const py::object& direct, uintptr_t stream) const {
@@ -176,14 +177,26 @@ class DeviceEmbedding {
                                 like_X(dA), gradients(dC, gradient), of_shares(shares),
                                 workspace(direct), as_stream(stream));
   }
-  // C of the panels first to last of a net.
-  void fit_panels(int64_t net, int64_t first, int64_t last, const py::object& C,
-                  const py::object& workspace, uintptr_t stream) const {
-    check_panels(net, first, last);
-    const int64_t of_panel = kTerms * embedding_.M1;
-    T* all = pointer<T>(C, "C", embedding_.npanels * of_panel);
-    dpmask::cuda::fit_panels(nets_, net, last - first, embedding_.series.panels + 2 * first,
-                             all + first * of_panel, of_series(workspace), as_stream(stream));
+  // Pointers to the parameters are an array of integers.
+  void find_panels(const py::object& parameters, const py::object& most, int64_t capacity,
+                   const py::object& count, const py::object& panels, const py::object& C,
+                   const py::object& workspace, uintptr_t stream) const {
+    const int64_t nnets = embedding_.series.nnets, size = embedding_.atoms.size;
+    const int64_t* list = integers(parameters, "parameters", nets_.parameters.size());
+    dpmask::cuda::find_panels(
+        embedding_, nets_, reinterpret_cast<const T* const*>(list), integers(most, "most", nnets),
+        found(capacity, count, panels, C),
+        reals(workspace, "workspace", find_panels_workspace(nets_, nnets, size)),
+        as_stream(stream));
+  }
+  // Sets the arrays of the series from what was found.
+  void join_panels(int64_t capacity, const py::object& count, const py::object& panels,
+                   const py::object& C, uintptr_t stream) const {
+    const int64_t nnets = embedding_.series.nnets, npanels = embedding_.npanels;
+    dpmask::cuda::join_panels(
+        found(capacity, count, panels, C), nnets, embedding_.M1, embedding_.series.first,
+        reals(arrays_["panels"], "panels", 2 * npanels),
+        pointer<T>(arrays_["C"], "C", npanels * kTerms * embedding_.M1), as_stream(stream));
   }
   void fit_panels_grad(int64_t net, int64_t first, int64_t last, const py::object& dC,
                        const py::list& gradient, const py::object& workspace,
@@ -218,6 +231,12 @@ class DeviceEmbedding {
     }
     return {pointer<T>(dC, "dC", embedding_.npanels * kTerms * embedding_.M1),
             pointers<T>(gradient, nets_.sizes())};
+  }
+  FoundPanels<T> found(int64_t capacity, const py::object& count, const py::object& panels,
+                       const py::object& C) const {
+    const int64_t nnets = embedding_.series.nnets, npanels = nnets * capacity;
+    return {capacity, integers(count, "count", nnets), reals(panels, "panels", 2 * npanels),
+            pointer<T>(C, "C", npanels * kTerms * embedding_.M1)};
   }
   void check_panels(int64_t net, int64_t first, int64_t last) const {
     if (net < 0 || net >= embedding_.series.nnets || first < 0 || first > last ||
@@ -312,8 +331,11 @@ void bind(py::module_& m, const std::string& bits) {
       .def("force_grad", &E::force_grad, py::arg("A"), py::arg("force"), py::arg("virial"),
            py::arg("atom_virial"), py::arg("dA"), py::arg("dC"), py::arg("gradient"), shares,
            direct, stream)
-      .def("fit_panels", &E::fit_panels, py::arg("net"), py::arg("first"), py::arg("last"),
-           py::arg("C"), py::arg("workspace"), stream)
+      .def("find_panels", &E::find_panels, py::arg("parameters"), py::arg("most"),
+           py::arg("capacity"), py::arg("count"), py::arg("panels"), py::arg("C"),
+           py::arg("workspace"), stream)
+      .def("join_panels", &E::join_panels, py::arg("capacity"), py::arg("count"), py::arg("panels"),
+           py::arg("C"), stream)
       .def("fit_panels_grad", &E::fit_panels_grad, py::arg("net"), py::arg("first"),
            py::arg("last"), py::arg("dC"), py::arg("gradient"), py::arg("workspace"), stream);
 
@@ -392,6 +414,7 @@ PYBIND11_MODULE(DPMASK_MODULE, m) {
       },
       py::arg("atoms"), py::arg("force"), py::arg("virial"), py::arg("atom_virial"), py::arg("ddR"),
       py::arg("stream"));
+  m.attr("MOST_PANELS") = kMostPanels;
   bind<float>(m, "32");
   bind<double>(m, "64");
 #ifdef DPMASK_EMULATED

@@ -162,81 +162,12 @@ void for_each_net(Direct<kJob, T> job, const EmbeddingNets<T>& nets, T* workspac
   }
 }
 
-// ---- Series ------------------------------------------------------------------------------------
-
-// cos(pi q / (2 kTerms)), and the matrix of which C = interpolation G at the nodes.
-DPMASK_KERNEL double cosine(int64_t q) {
-  return cos(acos(-1.0) * static_cast<double>(q % (4 * kTerms)) / (2 * kTerms));
-}
-DPMASK_KERNEL double interpolation(int64_t k, int64_t node) {
-  return (k == 0 ? 1.0 : 2.0) / kTerms * cosine(k * (2 * node + 1));
-}
-
-// The nodes of a panel are a tile of a net, in float64. A block takes every kBlocks'th panel.
-template <bool kGradient, typename T>
-struct Panels {
-  Net<T> net;
-  int64_t npanels;
-  const double* panels;
-  T* C;         // [npanels, kTerms, M1]
-  const T* dC;  // likewise
-  double* scratch;
-  int64_t scratch_size;
-  double* shares;
-  int64_t gradient_size;
-  DPMASK_KERNEL void operator()(const Block& block) const {
-    const NetOnTile<double, T> on_tile(net, scratch + block.index * scratch_size);
-    const int64_t M1 = net.out(net.nlayers - 1);
-    double* share = shares + block.index * gradient_size;
-    if (kGradient) block.each(gradient_size, [=](int64_t k) { share[k] = 0; });
-    for (int64_t panel = block.index; panel < npanels; panel += kBlocks) {
-      block.each(kTerms, [=](int64_t node) {
-        on_tile.s()[node] = panels[2 * panel] + panels[2 * panel + 1] * cosine(2 * node + 1);
-      });
-      on_tile.template forward<false, kGradient ? 1 : 0>(block, kTerms);
-      block.each(kTerms * M1, [=](int64_t km) {
-        const int64_t row = km / M1, m = km % M1;  // a term, or, in the gradient, a node
-        double sum = 0;
-        for (int64_t other = 0; other < kTerms; ++other) {
-          const int64_t place = (panel * kTerms + other) * M1 + m;
-          sum += kGradient ? interpolation(other, row) * dC[place]
-                           : interpolation(row, other) * on_tile.G()[other * M1 + m];
-        }
-        if (kGradient) {
-          on_tile.gG()[km] = sum;
-        } else {
-          C[panel * kTerms * M1 + km] = static_cast<T>(sum);
-        }
-      });
-      if (kGradient) on_tile.template reverse<false>(block, kTerms, share);
-    }
-  }
-};
-
-template <bool kGradient, typename T>
-int64_t launch_panels(const EmbeddingNets<T>& nets, int64_t net, Panels<kGradient, T> job,
-                      double* workspace, cudaStream_t stream) {
-  job.net = net_of(nets, net);
-  job.scratch = workspace;
-  job.scratch_size = NetOnTile<double, T>::scratch_size(nets);
-  job.shares = workspace + kBlocks * job.scratch_size;
-  job.gradient_size = gradient_size(nets);
-  const int64_t blocks = std::min(kBlocks, job.npanels);
-  launch(blocks, 0, stream, job);
-  return blocks;
-}
-
 }  // namespace
 
 template <typename T>
 int64_t direct_workspace(const EmbeddingNets<T>& nets) {
   return kBlocks * (NetOnTile<T, T>::scratch_size(nets) + gradient_size(nets));
 }
-template <typename T>
-int64_t series_workspace(const EmbeddingNets<T>& nets) {
-  return direct_workspace(nets);
-}
-
 template <typename T>
 void direct_embed(const Embedding<T>& e, const EmbeddingNets<T>& nets, T* X, T* workspace,
                   cudaStream_t stream) {
@@ -277,32 +208,8 @@ void direct_force_grad(const Embedding<T>& e, const EmbeddingNets<T>& nets, cons
   for_each_net(job, nets, workspace, gradient, stream);
 }
 
-template <typename T>
-void fit_panels(const EmbeddingNets<T>& nets, int64_t net, int64_t npanels, const double* panels,
-                T* C, double* workspace, cudaStream_t stream) {
-  Panels<false, T> job{};
-  job.npanels = npanels;
-  job.panels = panels;
-  job.C = C;
-  launch_panels(nets, net, job, workspace, stream);
-}
-
-template <typename T>
-void fit_panels_grad(const EmbeddingNets<T>& nets, int64_t net, int64_t npanels,
-                     const double* panels, const T* dC, T* const* dparameters, double* workspace,
-                     cudaStream_t stream) {
-  Panels<true, T> job{};
-  job.npanels = npanels;
-  job.panels = panels;
-  job.dC = dC;
-  const int64_t blocks = launch_panels(nets, net, job, workspace, stream);
-  const double* shares = workspace + kBlocks * NetOnTile<double, T>::scratch_size(nets);
-  add_shares(nets, shares, blocks, dparameters, stream);
-}
-
 #define DPMASK_INSTANTIATE(T)                                                                    \
   template int64_t direct_workspace<T>(const EmbeddingNets<T>&);                                 \
-  template int64_t series_workspace<T>(const EmbeddingNets<T>&);                                 \
   template void direct_embed<T>(const Embedding<T>&, const EmbeddingNets<T>&, T*, T*,            \
                                 cudaStream_t);                                                   \
   template void direct_embed_grad<T>(const Embedding<T>&, const EmbeddingNets<T>&, const T*,     \
@@ -311,11 +218,7 @@ void fit_panels_grad(const EmbeddingNets<T>& nets, int64_t net, int64_t npanels,
                                 T*, cudaStream_t);                                               \
   template void direct_force_grad<T>(const Embedding<T>&, const EmbeddingNets<T>&, const T*,     \
                                      const ForceCotangents&, T*, const std::vector<T*>&, T*,     \
-                                     cudaStream_t);                                              \
-  template void fit_panels<T>(const EmbeddingNets<T>&, int64_t, int64_t, const double*, T*,      \
-                              double*, cudaStream_t);                                            \
-  template void fit_panels_grad<T>(const EmbeddingNets<T>&, int64_t, int64_t, const double*,     \
-                                   const T*, T* const*, double*, cudaStream_t)
+                                     cudaStream_t)
 DPMASK_INSTANTIATE(float);
 DPMASK_INSTANTIATE(double);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
 // CUDA twins of the kernels, with the names, arrays and numbering of op/kernels.h. Unless said
 // otherwise, pointers are to device memory, which the caller owns, workspaces among it; sizes and
-// lists of pointers are the host's. All work goes to the given stream, and nothing waits for it.
+// lists of pointers are the host's. All work goes to the given stream, and only download waits.
 // Sums are gathered in a fixed order: the same input gives the same bits.
 #pragma once
 
@@ -28,6 +28,18 @@ struct PairNumbers {
   int64_t* rows_first;  // [nframes + 1]; where the rows of each frame begin
   int64_t* pair_first;  // [nframes + 1]; first pair of each frame; the last is their number
 };
+
+// Copies an array of the host, which may change at once.
+template <typename T>
+void upload(const T* host, int64_t size, T* array, cudaStream_t stream);
+
+// Waits for what the stream has been given, and copies an array to the host.
+template <typename T>
+void download(const T* array, int64_t size, T* host, cudaStream_t stream);
+
+// Sets arrays to 0; sizes as many as there are, or as begin anew.
+template <typename T>
+void clear(const std::vector<T*>& arrays, const std::vector<int64_t>& sizes, cudaStream_t stream);
 
 // Fills pairs.
 void number_pairs(const RealAtoms& atoms, const PairNumbers& pairs, cudaStream_t stream);
@@ -91,15 +103,36 @@ void force_grad(const Embedding<T>& embedding, const EmbeddingNets<T>* nets, con
                 const ForceCotangents& cotangents, T* dA, const NetGradients<T>& gradients,
                 T* shares, T* direct, cudaStream_t stream);
 
-// C [npanels, kTerms, M1] of panels [npanels, 2] of one net. workspace has
+// The series of the nets in two steps, since it is the device that knows how many panels there are.
+// Room for kMostPanels of a net is enough; a net that needs more has no series.
+constexpr int64_t kMostPanels = 64;
+
+template <typename T>
+struct FoundPanels {
+  int64_t capacity;  // panels of each net that there is room for
+  int64_t* count;    // [nnets]; how many panels the net has
+  double* panels;    // [nnets, capacity, 2]
+  T* C;              // [nnets, capacity, kTerms, M1]
+};
+
+// Finds the panels, given a list of nets.parameters and most_panels of the nets, [nnets].
+// embedding.series is not used, but for nnets. workspace has find_panels_workspace numbers.
+template <typename T>
+int64_t find_panels_workspace(const EmbeddingNets<T>& nets, int64_t nnets, int64_t size);
+template <typename T>
+void find_panels(const Embedding<T>& embedding, const EmbeddingNets<T>& nets,
+                 const T* const* parameters, const int64_t* most, const FoundPanels<T>& found,
+                 double* workspace, cudaStream_t stream);
+
+// The arrays of Series, given its first [nnets + 1].
+template <typename T>
+void join_panels(const FoundPanels<T>& found, int64_t nnets, int64_t M1, const int64_t* first,
+                 double* panels, T* C, cudaStream_t stream);
+
+// dparameters, the arrays of a net, given dC of its panels [npanels, 2]; workspace has
 // series_workspace(nets) numbers.
 template <typename T>
 int64_t series_workspace(const EmbeddingNets<T>& nets);
-template <typename T>
-void fit_panels(const EmbeddingNets<T>& nets, int64_t net, int64_t npanels, const double* panels,
-                T* C, double* workspace, cudaStream_t stream);
-
-// dparameters, the arrays of that net, given dC of its panels.
 template <typename T>
 void fit_panels_grad(const EmbeddingNets<T>& nets, int64_t net, int64_t npanels,
                      const double* panels, const T* dC, T* const* dparameters, double* workspace,

@@ -56,6 +56,10 @@ void launch(int64_t blocks, int64_t shared, cudaStream_t, const Body& body) {
   }
 }
 #else
+inline void require_success(cudaError_t error) {
+  if (error != cudaSuccess) throw std::runtime_error(cudaGetErrorString(error));
+}
+
 template <typename Body>
 __global__ void __launch_bounds__(kThreads) run(const __grid_constant__ Body body) {
   extern __shared__ __align__(16) unsigned char shared[];
@@ -67,17 +71,13 @@ template <typename Body>
 void launch(int64_t blocks, int64_t shared, cudaStream_t stream, const Body& body) {
   constexpr int64_t kWithoutAsking = 48 << 10;
   if (blocks == 0) return;
-  cudaError_t error = cudaSuccess;
   if (shared > kWithoutAsking) {
-    error = cudaFuncSetAttribute(run<Body>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                 static_cast<int>(shared));
+    require_success(cudaFuncSetAttribute(run<Body>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                         static_cast<int>(shared)));
   }
-  if (error == cudaSuccess) {
-    void* arguments[] = {const_cast<Body*>(&body)};
-    error = cudaLaunchKernel(run<Body>, dim3(static_cast<unsigned>(blocks)), dim3(kThreads),
-                             arguments, static_cast<size_t>(shared), stream);
-  }
-  if (error != cudaSuccess) throw std::runtime_error(cudaGetErrorString(error));
+  void* arguments[] = {const_cast<Body*>(&body)};
+  require_success(cudaLaunchKernel(run<Body>, dim3(static_cast<unsigned>(blocks)), dim3(kThreads),
+                                   arguments, static_cast<size_t>(shared), stream));
 }
 #endif
 

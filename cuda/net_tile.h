@@ -28,7 +28,7 @@ template <typename P>
 struct Net {
   int nlayers;
   int64_t width[kMostLayers + 1];  // from 1, the input, to M1
-  bool has_skip[kMostLayers];
+  bool has_skip[kMostLayers], has_timestep[kMostLayers];
   Activation activation;
   double threshold;
   NetArrays<const P> parameters;
@@ -37,14 +37,14 @@ struct Net {
   DPMASK_DEVICE int64_t out(int l) const { return width[l + 1]; }
 };
 
-// The arrays of one net in a list of all nets'.
+// The arrays of one net in a list of them.
 template <typename T, typename P>
-NetArrays<T> arrays_of(const EmbeddingNets<P>& nets, T* const* list) {
+DPMASK_DEVICE NetArrays<T> arrays_of(const Net<P>& net, T* const* list) {
   NetArrays<T> arrays{};
-  for (int64_t l = 0; l < nets.nlayers(); ++l) {
+  for (int l = 0; l < net.nlayers; ++l) {
     arrays.W[l] = *list++;
     arrays.b[l] = *list++;
-    if (nets.has_timestep(l)) arrays.timestep[l] = *list++;
+    if (net.has_timestep[l]) arrays.timestep[l] = *list++;
   }
   return arrays;
 }
@@ -56,12 +56,13 @@ Net<P> net_of(const EmbeddingNets<P>& nets, int64_t net) {
                                 std::to_string(kMostLayers) + " layers, not " +
                                 std::to_string(nets.nlayers()));
   }
-  Net<P> one{static_cast<int>(nets.nlayers()), {1}, {}, nets.activation, nets.threshold, {}};
+  Net<P> one{static_cast<int>(nets.nlayers()), {1}, {}, {}, nets.activation, nets.threshold, {}};
   for (int l = 0; l < one.nlayers; ++l) {
     one.width[l + 1] = nets.neuron[l];
     one.has_skip[l] = nets.has_skip(l);
+    one.has_timestep[l] = nets.has_timestep(l);
   }
-  one.parameters = arrays_of<const P>(nets, nets.parameters.data() + net * nets.nparameters());
+  one.parameters = arrays_of<const P>(one, nets.parameters.data() + net * nets.nparameters());
   return one;
 }
 
@@ -82,7 +83,7 @@ DPMASK_KERNEL NetArrays<T> arrays_in(const Net<P>& net, T* memory) {
     memory += net.in(l) * net.out(l);
     arrays.b[l] = memory;
     memory += net.out(l);
-    if (net.parameters.timestep[l] == nullptr) continue;
+    if (!net.has_timestep[l]) continue;
     arrays.timestep[l] = memory;
     memory += net.out(l);
   }

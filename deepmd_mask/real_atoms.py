@@ -5,6 +5,10 @@ from typing import NamedTuple
 
 from deepmd.tf.env import tf
 
+# What is known of the real atoms before anything is computed for them stays with the host, which
+# checks it and needs their numbers, also where TensorFlow computes on a GPU.
+HOST = "/CPU:0"
+
 
 class RealAtoms(NamedTuple):
     """The real atoms of a batch, as op/kernels.h describes them, for the graph.
@@ -32,16 +36,19 @@ class RealAtoms(NamedTuple):
 
     def frame(self) -> tf.Tensor:
         """[size] int64, the frame of each atom."""
-        return self.slot // tf.cast(self.nslots, tf.int64)
+        with tf.device(HOST):
+            return self.slot // tf.cast(self.nslots, tf.int64)
 
     def type_first(self) -> tf.Tensor:
         """[ntypes + 1] int64, the row of the first atom of each type."""
-        return self.first[:: self.nframes]
+        with tf.device(HOST):
+            return self.first[:: self.nframes]
 
     def type(self) -> tf.Tensor:
         """[size] int32, the type of each atom."""
         type_first = self.type_first()
-        return tf.repeat(tf.range(self.ntypes), type_first[1:] - type_first[:-1])
+        with tf.device(HOST):
+            return tf.repeat(tf.range(self.ntypes), type_first[1:] - type_first[:-1])
 
     def to_slots(self, values: tf.Tensor) -> tf.Tensor:
         """Spread values [size] over all slots, [nframes, nslots]; virtual atoms get 0."""

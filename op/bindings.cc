@@ -15,6 +15,7 @@
 #include "first_exception.h"
 #include "kernels.h"
 #include "ops_version.h"
+#include "series.h"
 
 namespace py = pybind11;
 
@@ -193,6 +194,7 @@ class EmbeddingOfArrays {
     }
     return all;
   }
+  std::vector<int64_t> most_panels() const { return dpmask::most_panels(embedding_); }
   // first, panels and C of the series in use.
   py::tuple series() const {
     const int64_t M1 = embedding_.nets.neuron.back();
@@ -288,6 +290,7 @@ void bind_embedding(py::module_& m, const char* name) {
            py::arg("threads") = 1, py::keep_alive<1, 2>())
       .def("use_table", &E::use_table, py::arg("first"), py::arg("panels"), py::arg("C"))
       .def("npanels", &E::npanels)
+      .def("most_panels", &E::most_panels)
       .def("series", &E::series)
       .def("embed", &E::embed)
       .def("embed_grad", &E::embed_grad, py::arg("dX"))

@@ -9,6 +9,8 @@ import pytest
 
 from deepmd_mask import _kernels
 
+TERMS = 16  # kTerms of op/kernels.h
+
 
 def load(name):
     """Return an object with the functions of _kernels that CUDA has, or skip the test.
@@ -47,6 +49,10 @@ class OnTheCpu:
     def get(array):
         return array.copy()
 
+    @staticmethod
+    def pointer(array):
+        return array.ctypes.data
+
 
 class OnTheGpu:
     """The same for a GPU."""
@@ -64,6 +70,10 @@ class OnTheGpu:
 
     def empty(self, shape, dtype=np.float64):
         return self.cupy.full(shape, np.nan, dtype)
+
+    @staticmethod
+    def pointer(array):
+        return array.data.ptr
 
 
 class CudaKernels:
@@ -139,7 +149,7 @@ class CudaKernels:
 
 
 class Embedding:
-    """Which panels the series of a batch have is for the CPU to say; their C is the device's."""
+    """The embedding; most_panels of its nets is for the CPU to say."""
 
     def __init__(self, kernels, bits, dtype, atoms, *, net, parameters, n, threads=1, **shape):
         self.kernels, self.arrays, self.dtype = kernels, kernels.arrays, dtype
@@ -154,21 +164,52 @@ class Embedding:
             n=n,
             **shape,
         )
-        cpu = getattr(_kernels, f"Embedding{bits}")
-        options = {"net": net, "parameters": parameters, "n": n}
-        first, panels, self.C_of_cpu = cpu(atoms, **options, **shape).series()
-        self.use_table(first, panels, np.full(self.C_of_cpu.shape, np.nan, dtype))
-        for k, low, high in self.nets_with_series():
-            workspace = self.arrays.empty(self.workspaces["series"])
-            self.device_embedding.fit_panels(k, low, high, self.C, workspace, self.arrays.stream)
+        self.cpu = getattr(_kernels, f"Embedding{bits}")(
+            atoms, net=net, parameters=parameters, n=n, **shape
+        )
+        self._find_series(self.cpu.most_panels(), shape["neuron"][-1])
+
+    def _find_series(self, most, M1):
+        """Let the device choose the panels; their number is all that it tells the host."""
+        nnets, capacity = len(most), min(max(most, default=0), self.kernels.cuda.MOST_PANELS)
+        first = np.zeros(nnets + 1, dtype=np.int64)
+        empty = np.empty((0, 2)), np.empty((0, TERMS, M1), self.dtype)
+        self.use_table(first, *empty)
+        if capacity == 0:
+            return
+        count = self.arrays.put(np.full(nnets, -1))
+        found = (
+            count,
+            self.arrays.empty((nnets, capacity, 2)),
+            self.arrays.empty((nnets, capacity, TERMS, M1), self.dtype),
+        )
+        pointers = [self.arrays.pointer(p) for p in self.parameters]
+        self.device_embedding.find_panels(
+            self.arrays.put(pointers, np.int64),
+            self.arrays.put(most, np.int64),
+            capacity,
+            *found,
+            self.arrays.empty(self.workspaces["find"]),
+            self.arrays.stream,
+        )
+        first[1:] = np.cumsum(self.arrays.get(count))
+        npanels = first[-1]
+        shapes = ((npanels, 2), (npanels, TERMS, M1))
+        self.use_table(first, *(np.full(shape, np.nan) for shape in shapes))
+        self.device_embedding.join_panels(capacity, *found, self.arrays.stream)
+
+    def series(self):
+        """Return first, panels and C of the series in use."""
+        return self.first, self.arrays.get(self.panels), self.arrays.get(self.C)
 
     def use_table(self, first, panels, C):
         self.first = first
+        self.panels = self.arrays.put(panels)
         self.C = self.arrays.put(C, self.dtype)
         arrays = {
             "net": self.net,
             "first": self.arrays.put(first),
-            "panels": self.arrays.put(panels),
+            "panels": self.panels,
             "C": self.C,
         }
         self.device_embedding = self.make(

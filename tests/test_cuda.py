@@ -65,10 +65,15 @@ def test_same_input_gives_same_bits_of_energies(kernels):
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_series_of_a_panel_is_that_of_the_cpu(kernels, dtype):
-    case = Case(nreal=(40, 25), nslots=70, one_side=False, steepness=0.4, dtype=dtype)
+@pytest.mark.parametrize("activation", ["tanh", "gelu", "none"])
+@pytest.mark.parametrize("steepness", [0.4, 3])
+def test_series_is_that_of_the_cpu(kernels, dtype, activation, steepness):
+    """The same panels, and nets without any where their pairs cost less."""
+    options = {"one_side": False, "steepness": steepness, "resnet_dt": True}
+    case = Case(nreal=(40, 25), nslots=70, activation=activation, dtype=dtype, **options)
     embedding = case.kernels(case.atoms)
-    case.assert_close(embedding.arrays.get(embedding.C), embedding.C_of_cpu)
+    for found, wanted in zip(embedding.series(), embedding.cpu.series(), strict=True):
+        case.assert_close(found, wanted)
 
 
 def test_more_types_than_one_kernel_takes(kernels):
