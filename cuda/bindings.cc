@@ -383,6 +383,19 @@ PYBIND11_MODULE(DPMASK_MODULE, m) {
            py::kw_only(), py::arg("nframes"), py::arg("nslots"), py::arg("ntypes"), py::arg("size"),
            py::arg("npairs"));
   m.def(
+      "upload",
+      [](const std::vector<int64_t>& numbers, const py::object& array, uintptr_t stream) {
+        const int64_t size = static_cast<int64_t>(numbers.size());
+        upload(numbers.data(), size, integers(array, "array", size), as_stream(stream));
+      },
+      py::arg("numbers"), py::arg("array"), py::arg("stream"));
+  m.def(
+      "clear",
+      [](const py::list& arrays, const std::vector<int64_t>& sizes, uintptr_t stream) {
+        clear(pointers<double>(arrays, sizes), sizes, as_stream(stream));
+      },
+      py::arg("arrays"), py::arg("sizes"), py::arg("stream"));
+  m.def(
       "number_pairs",
       [](const DeviceAtoms& d, uintptr_t stream) {
         number_pairs(d.atoms, d.pairs, as_stream(stream));

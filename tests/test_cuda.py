@@ -76,6 +76,24 @@ def test_series_is_that_of_the_cpu(kernels, dtype, activation, steepness):
         case.assert_close(found, wanted)
 
 
+@pytest.mark.parametrize("size", [0, 1, 1000])
+def test_numbers_of_the_host_arrive(kernels, size):
+    """More than the arguments of one kernel hold, too."""
+    numbers, arrays = list(range(size)), kernels.arrays
+    found = arrays.put(np.full(size, -1))
+    kernels.cuda.upload(numbers, found, arrays.stream)
+    assert arrays.get(found).tolist() == numbers
+
+
+def test_arrays_are_cleared_and_no_others(kernels):
+    sizes = [3, 0, 200]
+    arrays = [kernels.arrays.put(np.ones(size)) for size in sizes * 20]
+    last = arrays.pop()
+    kernels.cuda.clear(arrays, sizes, kernels.arrays.stream)
+    assert not any(kernels.arrays.get(array).any() for array in arrays)
+    assert kernels.arrays.get(last).all()
+
+
 def test_more_types_than_one_kernel_takes(kernels):
     case = FittingCase(counts=(1, 2) * 20)
     e, _, _ = case.kernels().energies()
