@@ -2,24 +2,41 @@
 """The command ``dp-mask``. Each command parses its options and calls one function."""
 
 import json
+import logging
 import os
+import re
 import sys
 from pathlib import Path
 
 import click
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # what TensorFlow says of itself
+for name in ("deepmd.env", "deepmd.utils.batch_size"):  # hints on speed, in each run
+    logging.getLogger(name).setLevel(logging.ERROR)
 
 
-class Commands(click.Group):
-    """A group whose commands report what is wrong with the input as one line, not a traceback."""
+class Command(click.Command):
+    """A command that reports what is wrong with the input as one line, not a traceback."""
 
     def invoke(self, context: click.Context) -> object:
-        """Run the command that the context names."""
+        """Run the command."""
         try:
             return super().invoke(context)
         except (ValueError, OSError) as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(self._in_words_of_options(str(error))) from error
+
+    def _in_words_of_options(self, message: str) -> str:
+        """Name options where a message names parameters of the function, as in `set_size`."""
+        message = re.sub(r"^\[Errno \d+\] ", "", message)
+        for option in self.params:
+            message = message.replace(f"`{option.name}`", max(option.opts, key=len))
+        return message
+
+
+class Commands(click.Group):
+    """The group of these commands."""
+
+    command_class = Command
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -62,19 +79,31 @@ def _read_sel(context: click.Context, option: click.Parameter, text: str) -> str
     callback=_read_sel,
     show_default=True,
     metavar="AUTO|N,N,…",
-    help="Slots of each type; auto, or auto:1.2, as in an input.",
+    help="Slots of each type: auto, or auto:1.2, as in an input; or a number for each type, in "
+    "the order of --type-map, which must be given then.",
 )
 @click.option(
     "--preference",
     default="all",
     show_default=True,
-    help="all, element:ZN,S, within:2.8:ZN (Å), or array:NAME of the sources.",
+    help="all, element:ZN,S, within:2.8:ZN (Å), or array:NAME, which all sources must have.",
 )
-@click.option("--validation", type=float, default=0, help="Frames for it: a fraction or a number.")
-@click.option("--seed", default=0, show_default=True, help="Of the choice of these frames.")
-@click.option("--energy-unit", default="eV", show_default=True, help="Of the sources.")
 @click.option(
-    "--force-unit", default="eV/Å", show_default=True, help="Of the sources, as hartree/bohr."
+    "--validation",
+    type=click.FloatRange(min=0),
+    default=0,
+    help="Frames for it: a fraction below 1, or a number; 1 is one frame.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Of the choice of these frames.",
+)
+@click.option("--energy-unit", default="eV", show_default=True, help="Of all sources.")
+@click.option(
+    "--force-unit", default="eV/Å", show_default=True, help="Of all sources, as hartree/bohr."
 )
 @click.option("--energy-key", default="energy", show_default=True, help="Name in the sources.")
 @click.option("--forces-key", default="forces", show_default=True, help="Name in the sources.")
@@ -144,7 +173,7 @@ def check(systems: tuple[str, ...], input_file: str, as_json: bool, everything: 
 
 
 @main.command()
-@click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("model", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="A .pb file.")
 @click.option("--builtin", is_flag=True, help="The other way: for DeePMD-kit alone.")
 @click.option(
@@ -190,7 +219,7 @@ def convert(
 
 
 @main.command()
-@click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("model", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="All of it as JSON.")
 @click.option("--training-input", is_flag=True, help="Only the training input, as JSON.")
 def info(model: Path, as_json: bool, training_input: bool) -> None:

@@ -225,9 +225,7 @@ class DescrptMask(DescrptSe):
             mask = tf.cast(tf.reshape(input_dict["aparam"], [-1, natoms[0]]), tf.float64)
             self.real_atoms = RealAtoms(
                 *ops.real_atoms(coord, types, mask, natoms[0], sel=self.sel_a),
-                nframes=tf.shape(types)[0],
-                nslots=natoms[1],
-                ntypes=self.ntypes,
+                types=types,
             )
         input_dict["real_atoms"] = self.real_atoms
         atoms = [coord, *self.real_atoms[:3]]

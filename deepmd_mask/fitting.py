@@ -43,7 +43,7 @@ class MaskEnerFitting(EnerFitting):
         Returns
         -------
         tf.Tensor
-            e [nframes * nslots]; 0 for virtual atoms.
+            e [real atoms], times the mask; without one, what EnerFitting returns.
 
         Raises
         ------
@@ -67,14 +67,13 @@ class MaskEnerFitting(EnerFitting):
                 t < len(self.atom_ener) and self.atom_ener[t] is not None
                 for t in range(self.ntypes)
             ]
-            e -= vacuum * tf.gather(tf.constant(assigned, e.dtype), atoms.type())
-        e += tf.gather(self.t_bias_atom_e, atoms.type())
+            e -= vacuum * atoms.of_type(tf.constant(assigned, e.dtype))
+        e += atoms.of_type(self.t_bias_atom_e)
         if self.tot_ener_zero:
             frame = atoms.frame()
             e -= tf.gather(tf.math.unsorted_segment_mean(e, frame, atoms.nframes), frame)
         tf.summary.histogram("fitting_net_output", e)
-        weighted = e * tf.cast(atoms.weight, e.dtype)
-        return tf.reshape(atoms.to_slots(weighted), [-1])
+        return e * tf.cast(atoms.weight, e.dtype)
 
     def _energies(
         self,

@@ -85,26 +85,26 @@ class MaskEnerModel(EnerModel):
         )
         atoms = self.descrpt.real_atoms
         e = self.fitting.build(D, natoms, input_dict, reuse=reuse, suffix=suffix)
-        e = self._with_out_bias(tf.reshape(e, [-1, natoms[1]]))
-        self.atom_ener = e
-        energy = atoms.sum_of_frames(global_cvt_2_ener_float(atoms.from_slots(e)))
+        e = self._with_out_bias(e)
+        self.atom_ener = atoms.to_slots(e)
+        energy = atoms.sum_of_frames(global_cvt_2_ener_float(e))
         force, virial, atom_virial = self.descrpt.prod_force_virial(e, natoms)
         return {
             "energy": tf.identity(energy, name=f"o_energy{suffix}"),
             "force": tf.identity(force, name=f"o_force{suffix}"),
             "virial": tf.identity(virial, name=f"o_virial{suffix}"),
-            "atom_ener": tf.identity(e, name=f"o_atom_energy{suffix}"),
+            "atom_ener": tf.identity(self.atom_ener, name=f"o_atom_energy{suffix}"),
             "atom_virial": tf.identity(atom_virial, name=f"o_atom_virial{suffix}"),
             "coord": coord,
             "atype": atype,
         }
 
     def _with_out_bias(self, e: tf.Tensor) -> tf.Tensor:
-        """Scale and shift the energies [nframes, nslots] by the model's variables for that."""
+        """Scale and shift the energies [real atoms] by the model's variables for that."""
         atoms = self.descrpt.real_atoms
-        std = tf.gather(self.t_out_std[0, :, 0], atoms.type())
-        bias = tf.gather(self.t_out_bias[0, :, 0], atoms.type()) * tf.cast(atoms.weight, e.dtype)
-        return e * atoms.to_slots(std) + atoms.to_slots(bias)
+        std = atoms.of_type(self.t_out_std[0, :, 0])
+        bias = atoms.of_type(self.t_out_bias[0, :, 0])
+        return e * std + bias * tf.cast(atoms.weight, e.dtype)
 
     def change_energy_bias(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Refuse: DeePMD-kit would count virtual atoms."""

@@ -21,44 +21,43 @@ class RealAtoms(NamedTuple):
         [size] float64, the mask of each atom.
     first
         [ntypes * nframes + 1] int64, the row of the first atom of each type in each frame.
-    nframes, nslots
-        Scalars.
-    ntypes
-        Number of types.
+    types
+        [nframes, nslots] int32, of all slots.
     """
 
     slot: tf.Tensor
     weight: tf.Tensor
     first: tf.Tensor
-    nframes: tf.Tensor
-    nslots: tf.Tensor
-    ntypes: int
+    types: tf.Tensor
+
+    @property
+    def nframes(self) -> tf.Tensor:
+        """Number of frames."""
+        return tf.shape(self.types)[0]
 
     def frame(self) -> tf.Tensor:
         """[size] int64, the frame of each atom."""
         with tf.device(HOST):
-            return self.slot // tf.cast(self.nslots, tf.int64)
+            return self.slot // tf.shape(self.types, out_type=tf.int64)[1]
 
     def type_first(self) -> tf.Tensor:
         """[ntypes + 1] int64, the row of the first atom of each type."""
         with tf.device(HOST):
             return self.first[:: self.nframes]
 
-    def type(self) -> tf.Tensor:
-        """[size] int32, the type of each atom."""
-        type_first = self.type_first()
+    def of_type(self, values: tf.Tensor) -> tf.Tensor:
+        """[size], of values [ntypes] that of each atom's type."""
         with tf.device(HOST):
-            return tf.repeat(tf.range(self.ntypes), type_first[1:] - type_first[:-1])
+            type_of_atom = tf.gather(tf.reshape(self.types, [-1]), self.slot)
+        return tf.gather(values, type_of_atom)
 
     def to_slots(self, values: tf.Tensor) -> tf.Tensor:
         """Spread values [size] over all slots, [nframes, nslots]; virtual atoms get 0."""
-        size = tf.cast(self.nframes, tf.int64) * tf.cast(self.nslots, tf.int64)
-        spread = tf.scatter_nd(self.slot[:, None], values, size[None])
-        return tf.reshape(spread, [self.nframes, self.nslots])
-
-    def from_slots(self, values: tf.Tensor) -> tf.Tensor:
-        """Pick values [size] of the real atoms out of [nframes, nslots]."""
-        return tf.gather(tf.reshape(values, [-1]), self.slot)
+        with tf.device(HOST):
+            nslots = tf.size(self.types, out_type=tf.int64)  # of all frames
+            places, shape = self.slot[:, None], nslots[None]
+        spread = tf.scatter_nd(places, values, shape)
+        return tf.reshape(spread, tf.shape(self.types))
 
     def sum_of_frames(self, values: tf.Tensor) -> tf.Tensor:
         """Add up values [size] to [nframes], in an order that padding does not change."""

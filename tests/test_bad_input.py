@@ -111,7 +111,12 @@ def test_element_outside_the_type_map(system):
 
 def test_more_real_atoms_than_sel(system):
     refuse_data(
-        system, "set.000, frame 1", "4 real atoms", "type 0 (C)", "sel allows 3", sel=[3, 4, 2]
+        system,
+        "set.000/aparam.npy, frame 1",
+        "4 real atoms",
+        "type 0 (C)",
+        "sel allows 3",
+        sel=[3, 4, 2],
     )
 
 
@@ -160,7 +165,7 @@ def test_validation_data_is_checked_too(tmp_path, system):
 def test_every_set_is_checked(tmp_path, frames):
     system = helpers.write_system(tmp_path / "two", frames, nsets=2)
     np.save(system / "set.001" / "aparam.npy", np.full((1, NSLOTS), 0.5))
-    refuse_data(system, "set.001", "frame 0, atom 0", "mask value 0.5")
+    refuse_data(system, "set.001", "frame 0 (2 of the system), atom 0", "mask value 0.5")
 
 
 def test_files_that_change_are_read_again(system):
@@ -223,7 +228,7 @@ def test_dp_train_touches_no_file(tmp_path, system, which):
     for name in files:
         (directory / name).write_text("precious")
     output = helpers.run_dp(["train", "input.json"], directory, succeeds=False)
-    assert f"system {bad}, set.000, frame 1, atom 4: mask value 0.9" in output
+    assert f"system {bad}, set.000/aparam.npy, frame 1, atom 4: mask value 0.9" in output
     changed = [name for name in files if (directory / name).read_text() != "precious"]
     assert not changed
     assert {path.name for path in directory.iterdir()} == {"input.json", *files}

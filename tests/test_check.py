@@ -4,6 +4,7 @@
 import json
 import os
 import shutil
+from io import BytesIO
 
 import helpers
 import numpy as np
@@ -64,6 +65,12 @@ def removing(name):
     return lambda system: (system / name).unlink()
 
 
+def archive():
+    file = BytesIO()
+    np.savez(file, force=FRAMES.force)
+    return file.getvalue()
+
+
 def truncate(system):
     path = system / "set.000/force.npy"
     os.truncate(path, path.stat().st_size - 8)
@@ -118,7 +125,8 @@ SPOILED = {
                             "set.000/atom_pref.npy", 1, ONE, "preference is -2"),
     "preference not finite": (setting("atom_pref", {ONE: np.nan}), "error", "preference",
                               "set.000/atom_pref.npy", 1, ONE, "preference is nan"),
-    "periodic": (removing("nopbc"), "error", "periodic", None, None, None, "no file nopbc"),
+    "periodic": (removing("nopbc"), "error", "periodic", "nopbc", None, None,
+                 "is missing, so the system is periodic"),
     "type": (writing("type.raw", "0 0 0 0 0 1 1 1 1 7 2"), "error", "types", "type.raw", None, 9,
              "type 7 is outside the type map"),
     "text as type": (writing("type.raw", "C\nO\n"), "error", "types", "type.raw", None, None,
@@ -129,10 +137,24 @@ SPOILED = {
     "no file of types": (removing("type.raw"), "error", "types", "type.raw", None, None, "missing"),
     "type map twice": (writing("type_map.raw", "C O C"), "error", "type-map", "type_map.raw",
                        None, None, "C is there twice"),
+    "type map that is no text": (writing("type_map.raw", b"C\nO\n\xff"), "error", "type-map",
+                                 "type_map.raw", None, None, "is not a list of names"),
+    "ragged type map": (writing("type_map.raw", "C O\nZN"), "error", "type-map", "type_map.raw",
+                        None, None, "is not a list of names"),
+    "type map of two columns": (writing("type_map.raw", "C 1\nO 2\nZN 3"), "error", "type-map",
+                                "type_map.raw", None, None, "lines of several names"),
+    "empty type map": (writing("type_map.raw", ""), "error", "type-map", "type_map.raw", None,
+                       None, "is empty"),
+    "huge type": (writing("type.raw", "0 0 0 0 0 1 1 1 1 2 1e30"), "error", "types", "type.raw",
+                  None, None, "whole numbers"),
+    "archive for an array": (writing("set.000/force.npy", archive()), "error", "unreadable",
+                             "set.000/force.npy", None, None, "it is an archive of arrays"),
+    "one number for an array": (replacing("coord", lambda a: a[0, 0]), "error", "shape",
+                                "set.000/coord.npy", None, None, "found shape ()"),
     "no set": (lambda system: shutil.rmtree(system / "set.000"), "error", "no-set", None, None,
                None, "there is no set.*"),
     "no frame": (lambda system: [np.save(p, np.load(p)[:0]) for p in system.glob("set.*/*")],
-                 "error", "no-frame", "set.000", None, None, "has no frame"),
+                 "error", "no-frame", "set.000/coord.npy", None, None, "has no frame"),
     "missing mask": (removing("set.000/aparam.npy"), "error", "missing-file",
                      "set.000/aparam.npy", None, None, f"({NFRAMES}, {NSLOTS}), 1 for real"),
     "missing coordinates": (removing("set.000/coord.npy"), "error", "missing-file",
@@ -155,8 +177,8 @@ SPOILED = {
                     "set.000/coord.npy", None, None, "No data left"),
     "truncated": (truncate, "error", "unreadable", "set.000/force.npy", None, None,
                   "ends before its last frame"),
-    "folder for a system's file": (folder_for_file, "warning", "missing-file",
-                                   "set.000/energy.npy", None, None, "is missing"),
+    "folder for a system's file": (folder_for_file, "error", "unreadable",
+                                   "set.000/energy.npy", None, None, "is a folder"),
     "file for a folder": (file_for_system, "error", "no-system", None, None, None,
                           "cannot be read"),
     "no system": (shutil.rmtree, "error", "no-system", None, None, None, "not found"),
@@ -213,6 +235,39 @@ def test_finding(system, kind):
     place = (finding.level, finding.code, finding.system, finding.file, finding.frame, finding.atom)
     assert place == (level, code, str(system), file, frame, atom)
     assert message in finding.message
+    named = [f"system {system}"] + ([file] if file else [])
+    named += [f"{kind} {n}" for kind, n in {"frame": frame, "atom": atom}.items() if n is not None]
+    line = f"{', '.join(named)}: {finding.message}"
+    assert str(finding) == line
+    assert f"{level} [{code}] {line}" in run(system)[1].splitlines()
+
+
+def test_frame_within_its_set_and_within_the_system(tmp_path):
+    """Frame 0 of the second set is frame 4."""
+    frames = helpers.random_frames(nframes=16, nreal=None)
+    first = [int(np.flatnonzero(mask)[0]) for mask in frames.mask]
+    for array in frames[1:]:
+        array[15] = array[0]  # repeated
+    for array in (frames.mask, frames.force, frames.preference):
+        array[4] = 0  # no-atom
+    frames.coord[7, first[7]] += 50  # far
+    frames.coord[8, first[8]] = np.nan  # coord
+    frames.energy[10] += 50  # energy-outlier
+    frames.force[11, first[11]] = np.inf  # label
+    system = helpers.write_system(tmp_path / "system", frames, nsets=4)
+    found = check(system).findings
+    places = {finding.code: finding.frame_of_system for finding in found}
+    assert places == {
+        "no-atom": 4, "far": 7, "coord": 8, "energy-outlier": 10, "label": 11, "repeated": 15
+    }  # fmt: skip
+    for finding in found:
+        before = 4 * int(finding.file[4:7])
+        assert finding.frame_of_system == before + finding.frame
+        assert f"frame {finding.frame} ({finding.frame_of_system} of the system)" in str(finding)
+    (system / "set.001/coord.npy").unlink()
+    after = [finding for finding in check(system).findings if finding.file > "set.002"]
+    assert after
+    assert {finding.frame_of_system for finding in after} == {None}
 
 
 @pytest.mark.parametrize("kind", SPOILED)
@@ -240,6 +295,11 @@ def test_frame_without_atoms(tmp_path):
     frames = helpers.random_frames(nreal=[[1, 2, 1], [0, 0, 0]])
     (finding,) = check(helpers.write_system(tmp_path / "a", frames)).findings
     assert (finding.level, finding.code, finding.frame) == ("warning", "no-atom", 1)
+
+
+def test_byte_order_does_not_matter(system):
+    replacing("coord", lambda array: array.astype(">f8"))(system)
+    assert check(system).findings == []
 
 
 def test_hdf5(tmp_path, system):
@@ -383,6 +443,18 @@ def test_systems_that_the_input_names_and_that_are_not_there(tmp_path, system):
     ]
 
 
+def test_relative_paths_of_an_input_in_another_folder(tmp_path, system, monkeypatch):
+    """They begin in the working directory, as for dp train, and the message says so."""
+    helpers.write_input(tmp_path, helpers.make_input([system.name]))
+    monkeypatch.chdir(tmp_path)
+    assert check((), "input.json").findings == []
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    (finding,) = check((), "../input.json").findings
+    assert (finding.code, finding.system) == ("no-system", system.name)
+    assert f"now {tmp_path / 'elsewhere'}; run it in the folder that is meant" in finding.message
+
+
 # ---- The command ---------------------------------------------------------------------------------
 
 
@@ -422,6 +494,10 @@ def test_json(system):
     found = json.loads(output)
     assert found["errors"] == 1
     finding = found["findings"][0]
-    assert set(finding) == {"level", "code", "system", "message", "file", "frame", "atom"}
+    place = {name: finding[name] for name in ("system", "file", "frame", "atom")}
+    assert place == {
+        "system": str(system), "file": "set.000/energy.npy", "frame": 1, "atom": None
+    }  # fmt: skip
+    assert finding["frame_of_system"] == 1
     assert found["systems"][0]["frames"] == NFRAMES
     assert found["systems"][0]["atoms"]["C"][2] == 5

@@ -108,7 +108,7 @@ def test_energy_no_longer_depends_on_padding(builtin, tmp_path):
 @pytest.mark.parametrize("choice", ["one", "two"])
 def test_compressed_in_one_go(builtin, tmp_path, choice):
     output = tmp_path / "compressed.pb"
-    with pytest.raises(ValueError, match="--min-distance"):
+    with pytest.raises(ValueError, match="`min_distance`"):
         convert(builtin.model(choice), output, compress=True)
     assert not output.exists()
     convert(builtin.model(choice), output, compress=True, min_distance=0.7)
@@ -123,7 +123,7 @@ def test_compressed_in_one_go(builtin, tmp_path, choice):
 def test_table_that_is_not_the_nets_is_refused(builtin, tmp_path, precision):
     """It ends at a quarter of the s that the frame of the comparison has."""
     options = {"compress": True, "min_distance": 20, "precision": precision}
-    message = r"changes forces by .* If 20 is not .* --min-distance\..* --step of dp compress"
+    message = r"changes forces by .* If 20 is not .* `min_distance`\..* --step of dp compress"
     assert_refused(message, builtin.model("two"), tmp_path, **options)
 
 
@@ -296,7 +296,7 @@ def test_nothing_to_convert(trained, tmp_path):
 def test_output_is_not_replaced_unasked(builtin, tmp_path):
     (tmp_path / "fast.pb").write_text("precious")
     model = builtin.model("two")
-    assert_refused("exists; name another output or add --overwrite", model, tmp_path)
+    assert_refused("exists; name another output, or replace it with `overwrite`", model, tmp_path)
     assert_refused("must end in .pb", model, tmp_path, output=tmp_path / "fast")
     assert_refused("there is no folder", model, tmp_path, output=tmp_path / "a" / "fast.pb")
     convert(model, tmp_path / "fast.pb", overwrite=True)

@@ -3,7 +3,9 @@
 
 import csv
 import json
+import sys
 
+import frozen_models
 import helpers
 import jobs
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from deepmd_mask.cli import main
-from deepmd_mask.data import Errors, evaluate
+from deepmd_mask.data import Errors, Evaluation, evaluate
 from deepmd_mask.data.metrics import Place
 
 
@@ -200,20 +202,101 @@ def test_labels_that_are_missing_are_left_out(trained, tmp_path):
         evaluate(trained.model, system)
 
 
-def test_what_is_refused(trained, unlike, tmp_path):
-    _, systems = unlike
-    with pytest.raises(ValueError, match=r"figure x\.tex: the suffix must be one of"):
-        evaluate(trained.model, systems, plot="x.tex")
-    with pytest.raises(OSError, match=r"no such model.*nothing\.pb"):
-        evaluate("nothing.pb", systems)
+def test_what_is_refused(trained, tmp_path):
     with pytest.raises(ValueError, match="nowhere"):
         evaluate(trained.model, tmp_path / "nowhere")
     other = helpers.write_system(tmp_path / "other", trained.frames, ["C", "O", "FE"])
     with pytest.raises(ValueError, match=r"FE is not in the model's type_map"):
         evaluate(trained.model, other)
     bad = trained.frames._replace(coord=np.zeros_like(trained.frames.coord))
-    with pytest.raises(ValueError, match=r"bad, set\.000, frame 0, atom \d+: at the same point"):
+    with pytest.raises(
+        ValueError, match=r"bad, set\.000/coord\.npy, frame 0, atom \d+: at the same point"
+    ):
         evaluate(trained.model, helpers.write_system(tmp_path / "bad", bad))
+
+
+def test_outputs_are_refused_before_the_evaluation(unlike, tmp_path):
+    """Even before the model is read, which is none here."""
+    model, systems = tmp_path / "none.pb", unlike[1]
+    (tmp_path / "there.png").write_text("precious")
+    for error, message, options in (
+        (ValueError, r"figure x\.tex: the suffix must be one of", {"plot": "x.tex"}),
+        (
+            ValueError,
+            "`csv_file` and `plot` are both a.png",
+            {"plot": "a.png", "csv_file": "a.png"},
+        ),
+        (ValueError, "`model` and `csv_file` are both", {"csv_file": model, "overwrite": True}),
+        (OSError, "there.png exists", {"plot": tmp_path / "there.png"}),
+        (OSError, "there.png exists", {"csv_file": tmp_path / "there.png"}),
+        (OSError, "is a folder", {"csv_file": tmp_path, "overwrite": True}),
+    ):
+        with pytest.raises(error, match=message):
+            evaluate(model, systems, **options)
+    arguments = ["test", "-m", model, "-s", systems[0], "--csv", tmp_path / "there.png"]
+    done = CliRunner().invoke(main, list(map(str, arguments)))
+    assert "there.png exists; choose another name, or replace it with --overwrite" in done.output
+
+
+def test_folder_that_cannot_be_written_is_refused_before_the_evaluation(
+    trained, unlike, tmp_path, monkeypatch
+):
+    def too_late(*_):
+        raise AssertionError
+
+    monkeypatch.setattr(sys.modules["deepmd_mask.data.evaluate"]._Model, "predict", too_late)
+    (tmp_path / "file").write_text("precious")
+    for name in ("csv_file", "plot"):
+        with pytest.raises(OSError, match="nothing was left"):
+            evaluate(trained.model, unlike[1], **{name: tmp_path / "file" / "x.png"})
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+BROKEN = {
+    "truncated": lambda path, whole: path.write_bytes(whole[: len(whole) // 2]),
+    "no graph": lambda path, whole: path.write_bytes(bytes(range(256)) * 9),
+    "text": lambda path, whole: path.write_text("se_a_mask\n"),
+    "empty": lambda path, whole: path.write_bytes(b""),
+    "folder": lambda path, whole: path.mkdir(),
+    "missing": lambda path, whole: None,
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_model_that_is_broken(trained, unlike, tmp_path, kind):
+    """All commands say so in the same line."""
+    model = tmp_path / "model.pb"
+    BROKEN[kind](model, trained.model.read_bytes())
+    lines = set()
+    for command in (
+        ["test", "-m", model, "-s", unlike[1][0]],
+        ["info", model],
+        ["convert", model, "-o", tmp_path / "new.pb"],
+    ):
+        done = CliRunner().invoke(main, list(map(str, command)))
+        assert done.exit_code == 1
+        lines.add(done.output)
+    (line,) = lines
+    assert line.startswith("Error: ")
+    assert line.count("\n") == 1
+    assert str(model) in line
+    assert "no such model" in line or "is not a frozen model" in line
+
+
+def test_graph_that_is_no_whole_model(trained, unlike, tmp_path):
+    model = frozen_models.edited(trained.model, tmp_path / "model.pb", drop=["descrpt_attr/rcut"])
+    with pytest.raises(ValueError, match=r"model .*model\.pb: DeePMD-kit cannot load it"):
+        evaluate(model, unlike[1])
+
+
+def test_columns_of_the_table_stay_apart():
+    """However far off a model is."""
+    result = Evaluation("model.pb")
+    result.overall.energy.add(
+        np.array([[1.0], [1.01]]), np.array([[9.0], [9.0]]), np.ones(2), lambda i: Place("", "", i)
+    )
+    line = next(line for line in result.as_text().splitlines() if line.startswith("energy"))
+    assert len(line.split()) == 4 + 5
 
 
 @pytest.mark.parametrize("parts", [1, 3, 50])

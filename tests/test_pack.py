@@ -266,6 +266,46 @@ def test_hdf5(tmp_path):
     assert unpack(group, tmp_path / "c.xyz") == 3
 
 
+def test_hdf5_of_several_systems(tmp_path):
+    """As dpdata writes it; a file and a group are folders of systems."""
+    import dpdata
+
+    pack(FRAMES, tmp_path / "a")
+    many = dpdata.MultiSystems().load_systems_from_file(tmp_path / "a", fmt="deepmd/mask")
+    many.to("deepmd/hdf5", str(tmp_path / "h.hdf5"))
+    energies = []
+    for k, source in enumerate(("h.hdf5", "h.hdf5#", "h.hdf5#/")):
+        pack(tmp_path / source if k == 0 else f"{tmp_path}/{source}", tmp_path / str(k))
+        energies.append(sorted(load(tmp_path / str(k))[0]["energy"]))
+    assert energies == [[-12.0, -11.0, -10.0]] * 3
+    for group in ("/none", "/C1/set.000"):
+        with pytest.raises(ValueError, match="no system"):
+            pack(f"{tmp_path}/h.hdf5#{group}", tmp_path / "none")
+    (tmp_path / "text#1.xyz").write_text(GOOD)
+    pack(tmp_path / "text#1.xyz", tmp_path / "text")
+    (tmp_path / "text#1.xyz").rename(tmp_path / "text.xyz")
+    with pytest.raises(ValueError, match="no system"):
+        pack(f"{tmp_path}/text.xyz#/group", tmp_path / "none")
+
+
+def test_index_of_ase(tmp_path):
+    ase.io.write(tmp_path / "a@b.traj", FRAMES)
+    ase.io.write(tmp_path / "a.xyz", FRAMES)
+    for k, (index, frames) in enumerate(
+        {"1": FRAMES[1:2], ":2": FRAMES[:2], "-1": FRAMES[2:]}.items()
+    ):
+        for source in (f"{tmp_path}/a@b.traj", f"traj:{tmp_path}/a@b.traj"):
+            pack(f"{source}@{index}", tmp_path / str(k), overwrite=True)
+            require_frames(tmp_path / str(k), frames)
+        assert pack(f"{tmp_path}/a.xyz@{index}", tmp_path / "x", overwrite=True).atoms == (
+            min(map(len, frames)), max(map(len, frames))
+        )  # fmt: skip
+    with pytest.raises(ValueError, match='"last" is no index'):
+        pack(f"{tmp_path}/a.xyz@last", tmp_path / "none")
+    with pytest.raises(ValueError, match="no frame"):
+        pack(f"{tmp_path}/a@b.traj@7:", tmp_path / "none")
+
+
 def test_format_of_dpdata(tmp_path):
     """A format with a slash is dpdata's."""
     pack(FRAMES[:1], tmp_path / "a")
@@ -308,38 +348,62 @@ def with_nan(key):
     return atoms
 
 
+def touching():
+    atoms = molecule(["O", "H", "H"])
+    atoms.positions[2] = atoms.positions[0]
+    return atoms
+
+
 REFUSED = {
-    "frame 0 of the given ones, atom 3: Zn is not in the type map ['H', 'O']":
+    "frame 0 of the given ones, atom 3: Zn is not in `type_map` ['H', 'O']":
         {"type_map": ["H", "O"]},
-    "frame 2 of the given ones: 3 atoms of H, but sel allows 2; raise sel":
+    "frame 2 of the given ones: 3 atoms of H, but `sel` allows 2; raise it":
         {"type_map": ["H", "O", "S", "Zn"], "sel": [2, 2, 1, 1]},
-    "sel is a list; give the type map": {"sel": [4, 4, 4, 4]},
+    "`sel` is a list; give `type_map`": {"sel": [4, 4, 4, 4]},
     "must have one number, not negative, for each type": {"type_map": ["H", "O"], "sel": [4]},
-    'sel is "automatic"': {"sel": "automatic"},
+    '`sel` is "automatic"': {"sel": "automatic"},
+    '`sel` is "auto:0.5"; its factor must be at least 1': {"sel": "auto:0.5"},
     '"O" is there twice': {"type_map": ["O", "o", "H", "S", "Zn"]},
     "it is periodic": {"sources": [FRAMES[0], periodic()]},
     "the energy is nan": {"sources": with_nan("energy")},
     "atom 1: the position is": {"sources": with_nan("positions")},
     "atom 1: the force is": {"sources": with_nan("forces")},
-    "the preference names FE, which no frame has": {"preference": "element:FE"},
-    'preference "element" is none of': {"preference": "element"},
-    'preference "within:x:ZN" is none of': {"preference": "within:x:ZN"},
+    "`preference` names FE, which no frame has": {"preference": "element:FE"},
+    '`preference` "element" is none of': {"preference": "element"},
+    '`preference` "within:x:ZN" is none of': {"preference": "within:x:ZN"},
     "there is no per-atom array w": {"preference": "array:w"},
     "atom 2: preference -1 in array w":
         {"sources": molecule(["H"] * 3, w=[0, 1, -1]), "preference": "array:w"},
     "array w has the shape (3, 3)":
         {"sources": molecule(["H"] * 3, w=np.eye(3)), "preference": "array:w"},
     "at least one must be left": {"validation": 3},
-    "give a fraction below 1": {"validation": 1.5},
-    "the set size is 0": {"set_size": 0},
-    'precision is "float16"': {"precision": "float16"},
-    '"furlong" is no unit of energy': {"energy_unit": "furlong"},
-    '"hartree" is no unit of force': {"force_unit": "hartree"},
+    "`validation` is 1.5; give a fraction below 1": {"validation": 1.5},
+    "`validation` is nan": {"validation": float("nan")},
+    "`validation` is inf": {"validation": float("inf")},
+    "`validation` is -1": {"validation": -1},
+    "`seed` is -4": {"seed": -4},
+    "`set_size` is 0": {"set_size": 0},
+    '`precision` is "float16"': {"precision": "float16"},
+    '`energy_unit`: "furlong" is no unit of energy': {"energy_unit": "furlong"},
+    '`force_unit`: "hartree" is no unit of force': {"force_unit": "hartree"},
+    '`force_unit`: "stone" is no unit of energy': {"force_unit": "stone/nm"},
     "there is no source": {"sources": []},
     "no frame has an atom": {"sources": molecule([])},
     "there is no frame in it": {"sources": [[]]},
     "a float is no source": {"sources": 1.5},
-    "not found": {"sources": "nowhere"},
+    "nowhere: not found; check": {"sources": "nowhere"},
+    "dpdata/hdf5 is meant as a format, it is none of dpdata, with a slash: abacus/":
+        {"sources": "dpdata/hdf5:x"},
+    "deepmd/hdf5, ": {"sources": "ase/db:x"},
+    "gauss is meant as a format, it is none of ASE, without a slash: abinit":
+        {"sources": "gauss:x"},
+    "vasp/outcar:nowhere: there is no file": {"sources": "vasp/outcar:nowhere"},
+    'extxyz:: there is no file "";': {"sources": "extxyz:"},
+    ":nowhere: not found; check": {"sources": ":nowhere"},
+    "`sel` gives 120000000 slots": {"sel": "auto:40000000", "sources": FRAMES[1]},
+    "atom 1: X, with atomic number 0": {"sources": molecule(["H", "X"])},
+    "frame 1 of the given ones, atom 0: at the same point as atom 2 (distance 0)":
+        {"sources": [FRAMES[0], touching()]},
 }  # fmt: skip
 
 
@@ -615,7 +679,38 @@ def test_commands(tmp_path):
         "3,2,1,1",
     )
     assert "exists" in run("pack", tmp_path / "out.xyz", "-o", tmp_path / "b", exit_code=1)
-    assert "write auto" in run("pack", "x", "-o", "y", "--sel", "3,many", exit_code=2)
+
+
+def test_messages_of_commands_name_options(tmp_path):
+    """And not the parameters of functions, nor the numbers of system errors."""
+    ase.io.write(tmp_path / "in.traj", FRAMES)
+    (tmp_path / "there").write_text("precious")
+
+    def refused(*options, exit_code=1):
+        output = tmp_path / "out"
+        message = run("pack", tmp_path / "in.traj", "-o", output, *options, exit_code=exit_code)
+        assert not {"_", "`", "Errno"} & set(message.replace(str(tmp_path), ""))
+        assert not output.exists()
+        return message
+
+    assert "name another with --energy-key" in refused("--energy-key", "E")
+    assert "name another with --forces-key" in refused("--forces-key", "F")
+    assert '--sel is "auto:0.5"; its factor' in refused("--sel", "auto:0.5")
+    assert "--sel is a list; give --type-map" in refused("--sel", "3,4")
+    assert '--force-unit: "eV" is no unit of force' in refused("--force-unit", "eV")
+    assert '--preference "near" is none of' in refused("--preference", "near")
+    assert "which --preference wants of all sources" in refused("--preference", "array:w")
+    assert "--validation is 3.0, which is 3 of 3 frames" in refused("--validation", "3")
+    assert "--validation is nan" in refused("--validation", "nan")
+    for option in ("--validation", "--seed", "--set-size"):
+        assert f"'{option}': -4 is not in the range" in refused(option, "-4", exit_code=2).replace(
+            "-4.0", "-4"
+        )
+    assert "write auto" in refused("--sel", "3,many", exit_code=2)
+    message = refused("-o", tmp_path / "there")
+    assert f"{tmp_path / 'there'} exists; choose another name, or replace it with --over" in message
+    message = refused("-o", tmp_path / "there" / "system")
+    assert "Error: Not a directory; nothing was left" in message or "Error: File exists" in message
 
 
 def test_tools_start_without_tensorflow(tmp_path):

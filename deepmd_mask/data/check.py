@@ -198,7 +198,7 @@ def _check_energies(
         wide[:, columns] = scan.counts
         counts.append(wide)
         energies.append(np.concatenate(sums[scan.system.path].energies))
-        places += [(scan.system.path, *place) for place in scan.places]
+        places += [(scan.system, place) for place in scan.places]
     if not places:
         return
     counts, energies = np.concatenate(counts), np.concatenate(energies)

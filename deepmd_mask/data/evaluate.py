@@ -11,11 +11,12 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from .findings import reason_of
 from .metrics import Errors, Evaluation, Metrics, Place
 from .parity import Points, draw, require_format
 from .scan import Wanted, scan_system
 from .systems import Chunk, System, systems_in
-from .writer import put_in_place
+from .writer import put_in_place, require_replaceable
 
 SLOTS_AT_ONCE = 1 << 13  # so many the model is given
 COLUMNS = (
@@ -88,6 +89,7 @@ def evaluate(
     OSError
         If a file cannot be read, exists, or cannot be written. Nothing is left of it then.
     """
+    _require_unlike_files(model=model, csv_file=csv_file, plot=plot)
     if plot is not None:
         require_format(plot)
     paths = [systems] if isinstance(systems, (str, os.PathLike)) else list(systems)
@@ -95,18 +97,19 @@ def evaluate(
     if not paths:
         raise ValueError("there is no system; name one")
     for file in (csv_file, plot):
-        if file is not None and Path(file).exists() and not overwrite:
-            raise FileExistsError(17, "exists; name another, or allow to overwrite it", str(file))
+        if file is not None:
+            require_replaceable(Path(file), overwrite, folder=False)
     potential = _Model(model)
     opened = [_scan(path, potential.type_map) for path in paths]
     result = Evaluation(str(model))
     points = {key: Points() for key in Metrics().__dict__} if plot is not None else {}
-    hidden = None if progress else True
     with ExitStack() as stack:
+        # Both files come first: one that cannot be written costs no evaluation.
         write_row = _table_writer(stack, csv_file, overwrite)
-        bar = tqdm(
-            desc="evaluating", total=sum(s.nframes for s in opened), unit=" frames", disable=hidden
-        )
+        figure = plot and stack.enter_context(put_in_place(Path(plot), overwrite, folder=False))
+        total = sum(system.nframes for system in opened)
+        hidden = None if progress else True
+        bar = tqdm(desc="evaluating", total=total, unit=" frames", disable=hidden)
         stack.enter_context(bar)
         for system in opened:
             for frames in potential.predict(system):
@@ -114,21 +117,36 @@ def evaluate(
                 for row in _rows(frames):
                     write_row(row)
                 bar.update(len(frames.chunk))
-    if plot is not None:
-        with put_in_place(Path(plot), overwrite, folder=False) as part:
-            draw(part, Path(plot).suffix[1:], points, potential.type_map)
+        if figure:
+            draw(figure, Path(plot).suffix[1:], points, potential.type_map)
     return result
+
+
+def _require_unlike_files(**files: str | os.PathLike | None) -> None:
+    """Refuse one file for two parameters, which are named."""
+    named: dict[Path, str] = {}
+    for name, file in files.items():
+        if file is not None and named.setdefault(Path(file).resolve(), name) != name:
+            first = named[Path(file).resolve()]
+            raise ValueError(f"`{first}` and `{name}` are both {file}; give each a file of its own")
 
 
 class _Model:
     """A frozen model."""
 
     def __init__(self, path: str | os.PathLike):
-        if not Path(path).is_file():
-            raise FileNotFoundError(2, "there is no such model; dp freeze makes one", str(path))
-        from deepmd.infer import DeepPot  # noqa: PLC0415  loads TensorFlow, which takes a while
+        # Only here, because TensorFlow takes its time.
+        from deepmd.infer import DeepPot  # noqa: PLC0415
 
-        self.potential = DeepPot(str(path))
+        from ..frozen.graph import FrozenModel  # noqa: PLC0415
+
+        # With several frames the built-in's atomic virials have a wrong shape.
+        self.one_frame = FrozenModel(Path(path)).require_operators() == "built-in"
+        try:
+            self.potential = DeepPot(str(path))
+        except Exception as error:  # DeePMD-kit's readers raise whatever they meet
+            reason = reason_of(error)
+            raise ValueError(f"model {path}: DeePMD-kit cannot load it ({reason})") from error
         self.type_map = tuple(self.potential.get_type_map())
         if self.potential.get_dim_aparam() != 1 or self.potential.get_dim_fparam() != 0:
             raise ValueError(
@@ -136,9 +154,6 @@ class _Model:
                 f"{self.potential.get_dim_fparam()} frame parameters; a model with se_a_mask has "
                 "the mask as its only one. Use dp test for other models"
             )
-        nodes = self.potential.deep_eval.graph.as_graph_def().node
-        # With several frames the built-in's atomic virials have a wrong shape.
-        self.one_frame = any(node.op == "DescrptSeAMask" for node in nodes)
 
     def predict(self, system: System) -> Iterator[Frames]:
         """Yield all frames of a system, with what the model gives."""

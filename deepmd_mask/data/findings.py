@@ -23,9 +23,11 @@ class Finding:
     file
         Within the system, as ``set.000/coord.npy``.
     frame
-        Number of the frame within its set, from 0.
+        Number of the frame within its set, from 0: its row in the file.
     atom
         Number of the slot, from 0.
+    frame_of_system
+        Number of the frame within the system, from 0; None, too, if a set before cannot be read.
     """
 
     level: Literal["error", "warning"]
@@ -35,22 +37,22 @@ class Finding:
     file: str | None = None
     frame: int | None = None
     atom: int | None = None
+    frame_of_system: int | None = None
 
     def __str__(self) -> str:
-        """Return place and message in one line; of a frame's file the set's name is enough."""
-        short = self.file and self.frame is not None
-        return self._line(self.file.split("/")[0] if short else self.file)
-
-    def in_full(self) -> str:
-        """Return level, code, place with the whole name of the file, and message, in one line."""
-        return f"{self.level} [{self.code}] {self._line(self.file)}"
-
-    def _line(self, file: str | None) -> str:
+        """Return place and message in one line."""
         place = [f"system {self.system}"] if self.system else []
-        place += [file] if file else []
-        place += [f"frame {self.frame}"] if self.frame is not None else []
+        place += [self.file] if self.file else []
+        if self.frame is not None:
+            other = self.frame_of_system not in (None, self.frame)
+            whole = f" ({self.frame_of_system} of the system)" if other else ""
+            place.append(f"frame {self.frame}{whole}")
         place += [f"atom {self.atom}"] if self.atom is not None else []
         return f"{', '.join(place)}: {self.message}"
+
+    def in_full(self) -> str:
+        """Return level, code, place and message, in one line."""
+        return f"{self.level} [{self.code}] {self}"
 
 
 Report = Callable[[Finding], None]
@@ -66,3 +68,10 @@ def refuse(finding: Finding) -> None:
     """
     if finding.level == "error":
         raise ValueError(str(finding))
+
+
+def reason_of(error: Exception) -> str:
+    """Return an error's first line, or its kind; of the system's errors what they mean."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).strip().split("\n")[0] or type(error).__name__

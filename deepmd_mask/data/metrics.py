@@ -202,7 +202,7 @@ def _table(title: str, rows: Iterable[tuple[str, Errors]]) -> list[str]:
     width = max(len(title), 26, *(len(name) for name, _ in rows))
     lines = [f"{title:{width}}{'RMSE':>11}{'MAE':>11}{'max':>11}{'R²':>9}{'numbers':>10}"]
     for name, errors in rows:
-        numbers = f"{errors.rmse:11.4g}{errors.mae:11.4g}{errors.max:11.4g}{errors.r2:9.4f}"
+        numbers = f"{errors.rmse:11.4g}{errors.mae:11.4g}{errors.max:11.4g} {errors.r2:8.4f}"
         none = f"{'-':>11}{'-':>11}{'-':>11}{'-':>9}"
         lines.append(f"{name:{width}}{numbers if errors.count else none}{errors.count:10}")
     return lines

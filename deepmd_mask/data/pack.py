@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from .._kernels import RealAtoms
 from .preferences import Preference
 from .sources import Frame, Keys, read_frames
 from .spool import Spool
@@ -77,13 +78,15 @@ def pack(
         "auto:f", which has the meaning that it has in an input, of the frames packed here.
     preference
         Which atoms have weight 1 in atom_pref.npy: "all", "element:ZN,S", "within:2.8:ZN" (Å; the
-        element itself, too). Or "array:NAME", for weights from a per-atom array of the sources.
+        element itself, too). Or "array:NAME", for weights from a per-atom array, which all
+        sources must have.
     validation
-        Frames for validation: a fraction below 1 or a number; 0 for no split.
+        Frames for validation: a fraction below 1 or a number, so that 1 is one frame; 0 for no
+        split.
     seed
         Of the choice of these frames.
     energy_unit, force_unit
-        Of the sources, as "hartree" and "hartree/bohr". The system is in eV and eV/Å.
+        Of all sources, as "hartree" and "hartree/bohr". The system is in eV and eV/Å.
     energy_key, forces_key
         Names of the labels in files that ASE reads.
     precision
@@ -110,9 +113,15 @@ def pack(
         If the output exists or cannot be written. Nothing is left of it then.
     """
     if precision not in ("float64", "float32"):
-        raise ValueError(f'precision is "{precision}"; it must be float64 or float32')
+        raise ValueError(f'`precision` is "{precision}"; it must be float64 or float32')
     if set_size < 1:
-        raise ValueError(f"the set size is {set_size}; it must be at least 1")
+        raise ValueError(f"`set_size` is {set_size}; it must be at least 1")
+    if seed < 0:
+        raise ValueError(f"`seed` is {seed}; it must be 0 or a positive number")
+    if not (0 <= validation < 1 or (np.isfinite(validation) and validation == int(validation) > 0)):
+        raise ValueError(
+            f"`validation` is {validation}; give a fraction below 1, or a whole number of frames"
+        )
     rule = Preference.parse(preference)
     frames = _labelled(sources, Keys(energy_key, forces_key, rule.array), drop_cell)
     factors = _factors(energy_unit, force_unit)
@@ -170,7 +179,7 @@ def _read(
         without += not weights.any()
     missing = rule.missing(types.met)
     if missing:
-        raise ValueError(f"the preference names {', '.join(missing)}, which no frame has")
+        raise ValueError(f"`preference` names {', '.join(missing)}, which no frame has")
     if most == 0:
         raise ValueError("no frame has an atom; look at the sources")
     return (int(least), most), without
@@ -181,7 +190,14 @@ def _factors(energy_unit: str, force_unit: str) -> tuple[float, float]:
         return 1.0, 1.0
     from .units import energy_factor, force_factor  # noqa: PLC0415  ASE takes its time
 
-    return energy_factor(energy_unit), force_factor(force_unit)
+    name = "energy_unit"
+    try:
+        energy = energy_factor(energy_unit)
+        name = "force_unit"
+        force = force_factor(force_unit)
+    except ValueError as error:
+        raise ValueError(f"`{name}`: {error}") from None
+    return energy, force
 
 
 def _labelled(sources: Any, keys: Keys, drop_cell: bool) -> Iterator[Frame]:
@@ -205,8 +221,8 @@ def _require_usable(frame: Frame, drop_cell: bool) -> None:
     if frame.periodic and not drop_cell:
         raise ValueError(
             f"{frame.place}: it is periodic, and se_a_mask knows no periodic images. Cut out the "
-            "region with whole molecules; if the frames are that already, drop the cell "
-            "(--drop-cell)"
+            "region with whole molecules; if the frames are that already, drop the cell with "
+            "`drop_cell`"
         )
     if not np.isfinite(frame.energy):
         raise ValueError(f"{frame.place}: the energy is {frame.energy}; take the frame out")
@@ -216,16 +232,27 @@ def _require_usable(frame: Frame, drop_cell: bool) -> None:
                 f"{frame.place}, atom {atom}: the {name} is {array[atom].tolist()}, not finite; "
                 "take the frame out"
             )
+    _require_apart(frame)
+
+
+def _require_apart(frame: Frame) -> None:
+    """Refuse atoms at the same point, by the rule of training."""
+    natoms = len(frame.names)
+    positions = np.ascontiguousarray(frame.positions, dtype=np.float64)
+    try:
+        RealAtoms(positions[None], np.zeros((1, natoms), np.int32), np.ones((1, natoms)), 1)
+    except ValueError as error:
+        what = str(error).removeprefix("frame 0, ").split(";")[0]
+        raise ValueError(f"{frame.place}, {what}; take one of them out of the source") from None
 
 
 def _split(nframes: int, validation: float, seed: int) -> dict[str, np.ndarray]:
     """Tell for each system, by name, which frames are in it, [nframes]."""
     count = max(1, round(validation * nframes)) if 0 < validation < 1 else int(validation)
-    if count != validation and not 0 < validation < 1:
-        raise ValueError(f"validation is {validation}; give a fraction below 1, or a whole number")
-    if not 0 <= count < nframes:
+    if count >= nframes:
         raise ValueError(
-            f"{count} of {nframes} frames are wanted for validation; at least one must be left"
+            f"`validation` is {validation}, which is {count} of {nframes} frames; at least one "
+            "must be left for training"
         )
     chosen = np.zeros(nframes, dtype=bool)
     chosen[np.random.default_rng(seed).permutation(nframes)[:count]] = True

@@ -55,7 +55,7 @@ class Preference:
                 return cls("within", names, float(distance))
         except ValueError:
             pass
-        raise ValueError(f'preference "{text}" is none of: {_FORMS}')
+        raise ValueError(f'`preference` "{text}" is none of: {_FORMS}')
 
     def weights(self, frame: Frame) -> np.ndarray:
         """Return the weights of a frame's atoms, [natoms].
@@ -91,7 +91,10 @@ def _near(positions: np.ndarray, centres: np.ndarray, distance: float) -> np.nda
 def _of_array(frame: Frame, name: str) -> np.ndarray:
     values = frame.arrays.get(name)
     if values is None:
-        raise ValueError(f"{frame.place}: there is no per-atom array {name} for the preference")
+        raise ValueError(
+            f"{frame.place}: there is no per-atom array {name}, which `preference` wants of all "
+            "sources; give it to this one, or pack it with another rule"
+        )
     values = np.asarray(values)
     if values.shape != (len(frame.names),) or values.dtype.kind not in "fiub":
         raise ValueError(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._kernels import RealAtoms
+from .arrays import is_there
 from .findings import Finding, Report, refuse
 from .systems import Chunk, System, open_system
 
@@ -117,10 +118,10 @@ def scan_system(
     _check_order(system, report)
     if system.periodic:
         message = (
-            "is periodic: it has no file nopbc. se_a_mask knows no periodic images; cut out the "
-            "region with whole molecules and add an empty file nopbc"
+            "is missing, so the system is periodic. se_a_mask knows no periodic images; cut out "
+            "the region with whole molecules and add an empty file nopbc"
         )
-        report(Finding("error", "periodic", system.path, message))
+        report(Finding("error", "periodic", system.path, message, "nopbc"))
     numbers = _numbers_in_model(system, wanted.type_map, report)
     if numbers is None:
         return None
@@ -221,9 +222,10 @@ def _of_kernel(system: System, part: Chunk, text: str) -> Finding:
     """Make a finding of what the kernel says of a single frame."""
     atom, message = re.fullmatch(r"frame 0, atom (\d+): (.*)", text).groups()
     code, key = next(rule for start, rule in _KERNEL_RULES.items() if message.startswith(start))
-    in_set = key in next(s for s in system.sets if s.name == part.set_name).arrays
+    in_set = key in system.set_named(part.set_name).arrays
     file = f"{part.set_name}/{key}.npy" if in_set else "type.raw"
-    return Finding("error", code, system.path, message, file, part.first, int(atom))
+    place = part.set_name, part.first
+    return system.finding("error", code, message, file, place, int(atom))
 
 
 # ---- What training can do without ----------------------------------------------------------------
@@ -241,7 +243,7 @@ def _check_order(system: System, report: Report) -> None:
 def _check_labels_there(system: System, wanted: Wanted, report: Report) -> None:
     for part in system.sets:
         for key in wanted.used:
-            if not (part.folder / f"{key}.npy").is_file():
+            if not is_there(part.folder / f"{key}.npy"):
                 message = "is missing; without it a loss on it is left out for these frames"
                 file = f"{part.name}/{key}.npy"
                 report(Finding("warning", "missing-file", system.path, message, file))
@@ -258,8 +260,8 @@ def _check_labels(system: System, chunk: Chunk, report: Report) -> None:
         """Report each frame in which something is wrong, [n] or [n, nslots]."""
         for frame in np.flatnonzero(wrong.reshape(len(chunk), -1).any(axis=1)).tolist():
             atom = int(np.argmax(wrong[frame])) if wrong.ndim == 2 else None
-            place = f"{chunk.set_name}/{key}.npy", chunk.first + frame, atom
-            report(Finding(level, code, system.path, message(frame, atom), *place))
+            file, place = f"{chunk.set_name}/{key}.npy", (chunk.set_name, chunk.first + frame)
+            report(system.finding(level, code, message(frame, atom), file, place, atom))
 
     if chunk.energy is not None:
         bad = ~np.isfinite(chunk.energy)

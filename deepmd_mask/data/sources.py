@@ -8,11 +8,14 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from glob import escape, glob
 from io import StringIO
 from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
+from deepmd.utils.path import DPPath
 
+from .findings import reason_of
 from .systems import open_system, systems_in
 
 if TYPE_CHECKING:
@@ -73,8 +76,9 @@ def read_frames(source: Any, keys: Keys = Keys(), number: int = 0) -> Iterator[F
     Parameters
     ----------
     source
-        A file that ASE reads; a system of DeePMD-kit (plain, masked or mixed; a folder or
-        FILE#/GROUP) or a folder of such; FORMAT:PATH with a format's name of ASE or dpdata, as in
+        A file that ASE reads, or FILE@INDEX for some of its frames; a system of DeePMD-kit (plain,
+        masked or mixed; a folder, or a group FILE#/GROUP in HDF5) or a folder or group of such;
+        FORMAT:PATH with a format's name of ASE or dpdata, as in
         ``vasp/outcar:run1/OUTCAR``; or an object: ``ase.Atoms``, a system or ``MultiSystems`` of
         dpdata, or an iterable of these.
     keys
@@ -112,37 +116,74 @@ def _read_path(path: str, keys: Keys) -> Iterator[Frame]:
     file_format, path = _split_format(path)
     if file_format and "/" in file_format:
         yield from _read_dpdata(path, file_format, keys)
-    elif file_format:
+        return
+    systems = [] if file_format else systems_in(path)
+    if file_format or (systems == [path] and os.path.isfile(_split_index(path)[0])):
         yield from _read_ase(path, file_format, keys)
-    elif "#" in path and os.path.isfile(path.split("#")[0]):
-        yield from _read_system(path, keys)
-    elif os.path.isdir(path):
-        folders = systems_in(path)
-        if folders == [path] and not os.path.exists(os.path.join(path, "type.raw")):
-            raise ValueError(
-                f"source {path}: no system (with a file type.raw) is in this folder; if it is in "
-                "another format, name it, as in vasp/outcar:PATH"
-            )
-        for folder in folders:
-            yield from _read_system(folder, keys)
-    elif os.path.exists(path):
-        yield from _read_ase(path, None, keys)
-    else:
-        raise ValueError(f"source {path}: not found; check the path")
+        return
+    for system in systems:
+        yield from _read_system(system, keys)
 
 
 def _split_format(path: str) -> tuple[str | None, str]:
-    """Split FORMAT:PATH; a path that exists is a path."""
-    file_format, colon, rest = path.partition(":")
-    if not colon or os.path.exists(path):
+    """Split FORMAT:PATH; a path that exists is a path.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    if _is_path(path):
         return None, path
+    file_format, colon, rest = path.partition(":")
+    if not colon or not file_format:
+        raise ValueError(f"source {path}: not found; check the path")
     if "/" in file_format:
         from dpdata.format import Format  # noqa: PLC0415
 
-        known = Format.get_formats()
+        whose, known = (
+            "dpdata, with a slash",
+            [name for name in Format.get_formats() if "/" in name],
+        )
     else:
-        from ase.io.formats import ioformats as known  # noqa: PLC0415
-    return (file_format, rest) if file_format in known else (None, path)
+        from ase.io.formats import ioformats  # noqa: PLC0415
+
+        whose, known = "ASE, without a slash", [n for n, f in ioformats.items() if f.can_read]
+    if file_format not in known:
+        raise ValueError(
+            f"source {path}: not found; if {file_format} is meant as a format, it is none of "
+            f"{whose}: {', '.join(sorted(known))}"
+        )
+    # Of dpdata's formats some take the common begin of the names of several files.
+    if not rest or not (_is_path(rest) or glob(f"{escape(rest)}*")):
+        raise ValueError(f'source {path}: there is no file "{rest}"; check the path')
+    return file_format, rest
+
+
+def _is_path(path: str) -> bool:
+    """Tell whether a path, or the file of FILE#/GROUP or FILE@INDEX, exists."""
+    files = path.partition("#")[0], _split_index(path)[0]
+    return os.path.exists(path) or any(map(os.path.isfile, files))
+
+
+def _split_index(path: str) -> tuple[str, int | slice]:
+    """Split FILE@INDEX, with ASE's indices as in "@-1" and "@::10"; a path that exists is a path.
+
+    Raises
+    ------
+    ValueError
+        If the file exists, and the index is none.
+    """
+    if "@" not in path or os.path.exists(path):
+        return path, slice(None)
+    from ase.io.formats import parse_filename  # noqa: PLC0415
+
+    file, index = parse_filename(path)
+    if not os.path.isfile(file):
+        return path, slice(None)
+    if not isinstance(index, (int, slice)):
+        raise ValueError(f'source {path}: "{index}" is no index; write @-1 or @::10, for example')
+    return file, index
 
 
 # ---- DeePMD-kit ----------------------------------------------------------------------------------
@@ -151,6 +192,11 @@ def _split_format(path: str) -> tuple[str | None, str]:
 def _read_system(path: str, keys: Keys) -> Iterator[Frame]:
     from .scan import sound_frames  # noqa: PLC0415  which needs the kernels
 
+    if not _has_types(path):
+        raise ValueError(
+            f"source {path}: no system (with a file type.raw) is in this folder or HDF5 group; if "
+            "it is in another format, name it, as in vasp/outcar:PATH"
+        )
     others = () if keys.array in (None, "atom_pref") else (keys.array,)
     system = open_system(path, ("coord", "energy", "force"), others)
     if system.names is None:
@@ -174,6 +220,13 @@ def _read_system(path: str, keys: Keys) -> Iterator[Frame]:
                 )
 
 
+def _has_types(path: str) -> bool:
+    try:
+        return (DPPath(path) / "type.raw").is_file()
+    except OSError:  # no HDF5
+        return False
+
+
 # ---- dpdata --------------------------------------------------------------------------------------
 
 
@@ -191,7 +244,7 @@ def _read_dpdata(path: str, file_format: str, keys: Keys) -> Iterator[Frame]:
             systems = [dpdata.LabeledSystem(path, fmt=file_format)]
     except Exception as error:  # parsers raise whatever they meet
         raise ValueError(
-            f"source {path}: dpdata cannot read it as {file_format} ({_say(error)})"
+            f"source {path}: dpdata cannot read it as {file_format} ({reason_of(error)})"
         ) from error
     first = 0
     for system in systems:
@@ -223,19 +276,22 @@ def _of_dpdata(data: dict, where: str, keys: Keys, first: int = 0) -> Iterator[F
 
 def _read_ase(path: str, file_format: str | None, keys: Keys) -> Iterator[Frame]:
     import ase.io  # noqa: PLC0415
-    from ase.io.formats import UnknownFileTypeError, filetype  # noqa: PLC0415
+    from ase.io.formats import UnknownFileTypeError, filetype, ioformats  # noqa: PLC0415
 
+    file, index = _split_index(path)
     try:
-        file_format = file_format or filetype(path)
+        file_format = file_format or filetype(file)
+        if file_format not in ioformats:  # a mere suffix
+            raise UnknownFileTypeError(file_format)
     except (UnknownFileTypeError, UnicodeDecodeError, OSError) as error:
         raise ValueError(
-            f"source {path}: ASE does not know its format ({_say(error)}); name it, as in "
-            "gaussian-out:PATH"
+            f"source {path}: ASE does not know its format ({reason_of(error)}); name it, as in "
+            "gaussian-out:PATH or, for formats of dpdata, vasp/outcar:PATH"
         ) from error
-    if file_format == "extxyz":
-        images = _read_extxyz(path)
+    if file_format == "extxyz" and index == slice(None):
+        images = _read_extxyz(file)
     else:
-        images = ase.io.iread(path, ":", format=file_format, do_not_split_by_at_sign=True)
+        images = ase.io.iread(file, index, format=file_format, do_not_split_by_at_sign=True)
     for number in itertools.count():
         try:
             atoms = next(images)
@@ -244,7 +300,7 @@ def _read_ase(path: str, file_format: str | None, keys: Keys) -> Iterator[Frame]
         except Exception as error:  # parsers raise whatever they meet
             raise ValueError(
                 f"source {path}, frame {number}: ASE cannot read it as {file_format} "
-                f"({_say(error)}); mend the file or take the frame out"
+                f"({reason_of(error)}); mend the file or take the frame out"
             ) from error
         yield _of_atoms(atoms, f"source {path}, frame {number}", keys)
 
@@ -288,6 +344,11 @@ def _of_atoms(atoms: "ase.Atoms", place: str, keys: Keys) -> Frame:
     if forces is None or np.shape(forces) != (len(atoms), 3):
         raise ValueError(_missing(place, "forces", keys.forces, {**atoms.arrays, **results}))
     array = results.get(keys.array, atoms.arrays.get(keys.array))
+    for atom in np.flatnonzero(atoms.numbers == 0)[:1].tolist():
+        raise ValueError(
+            f"{place}, atom {atom}: X, with atomic number 0, is no element; take this atom out of "
+            "the source, or name its element"
+        )
     return Frame(
         place,
         np.array(atoms.get_chemical_symbols(), dtype=str),
@@ -303,10 +364,5 @@ def _missing(place: str, label: str, key: str, there: dict) -> str:
     others = sorted(name for name in there if name not in ("numbers", "positions", key))
     found = f"; it has {', '.join(others)}" if others else ""
     return (
-        f"{place}: there is no {label} under the name {key}{found}; name another with {label}_key"
+        f"{place}: there is no {label} under the name {key}{found}; name another with `{label}_key`"
     )
-
-
-def _say(error: Exception) -> str:
-    """Return an error's first line, or its kind."""
-    return str(error).strip().split("\n")[0] or type(error).__name__

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.spatial import cKDTree
 
-from .findings import Finding, Report
+from .findings import Report
 from .scan import Scanned
 from .systems import System
 
@@ -21,12 +21,12 @@ def check_distances(system: System, scanned: Scanned, report: Report) -> None:
     """Warn of frames without atoms, with atoms that nearly touch, and with atoms far off."""
     chunk = scanned.chunk
     for f, frame in enumerate(scanned.frames.tolist()):
-        place = f"{chunk.set_name}/coord.npy", frame
+        place, file = (chunk.set_name, frame), f"{chunk.set_name}/coord.npy"
         real = np.flatnonzero(chunk.mask[f])
         if len(real) == 0:
             message = "no atom is real; training learns nothing from this frame"
-            file = f"{chunk.set_name}/aparam.npy"
-            report(Finding("warning", "no-atom", system.path, message, file, frame))
+            mask = f"{chunk.set_name}/aparam.npy"
+            report(system.finding("warning", "no-atom", message, mask, place))
         if len(real) < 2:
             continue
         positions = chunk.coord[f, real]
@@ -37,14 +37,14 @@ def check_distances(system: System, scanned: Scanned, report: Report) -> None:
                 f"only {distances[one]:.3g} from atom {real[neighbours[one]]}, less than {CLOSE}; "
                 "if that is no error of the geometry or of the unit, leave it"
             )
-            report(Finding("warning", "close", system.path, message, *place, int(real[one])))
+            report(system.finding("warning", "close", message, file, place, int(real[one])))
         if distances[lost] > FAR:
             message = (
                 f"{distances[lost]:.4g} from its nearest neighbour, more than {FAR:g}; take the "
                 "frame out if the molecule has exploded, or make molecules whole that a "
                 "periodic box has cut"
             )
-            report(Finding("warning", "far", system.path, message, *place, int(real[lost])))
+            report(system.finding("warning", "far", message, file, place, int(real[lost])))
 
 
 class Repeats:
@@ -66,8 +66,9 @@ class Repeats:
             first = self.first.setdefault(digest, place)
             if first != place:
                 message = f"has the same atoms at the same places as {first}; take one of them out"
-                file = f"{scanned.chunk.set_name}/coord.npy"
-                report(Finding("warning", "repeated", system.path, message, file, frame))
+                set_name = scanned.chunk.set_name
+                where = f"{set_name}/coord.npy", (set_name, frame)
+                report(system.finding("warning", "repeated", message, *where))
 
 
 def _digest(scanned: Scanned, f: int, numbers: np.ndarray) -> bytes | None:
@@ -115,7 +116,10 @@ def fit_composition(counts: np.ndarray, energies: np.ndarray) -> tuple[np.ndarra
 
 
 def check_energies(
-    places: Sequence[tuple[str, str, int]], counts: np.ndarray, energies: np.ndarray, report: Report
+    places: Sequence[tuple[System, tuple[str, int]]],
+    counts: np.ndarray,
+    energies: np.ndarray,
+    report: Report,
 ) -> None:
     """Warn of energies that composition does not explain.
 
@@ -124,7 +128,7 @@ def check_energies(
     Parameters
     ----------
     places
-        System, set and number of each frame.
+        System of each frame, and its set and number within that.
     counts
         [nframes, ntypes] real atoms of each type.
     energies
@@ -137,11 +141,11 @@ def check_energies(
         return
     residuals, deviation = fit_composition(counts, energies)
     for k in np.flatnonzero(np.abs(residuals) > OUTLIER * deviation).tolist():
-        system, set_name, frame = places[k]
+        system, place = places[k]
         message = (
             f"energy {energies[k]:.10g} is {residuals[k]:+.4g} off a linear fit on composition, "
             f"{abs(residuals[k]) / deviation:.0f} times the usual; look at this frame's "
             "calculation (charge, spin, convergence, unit)"
         )
-        file = f"{set_name}/energy.npy"
-        report(Finding("warning", "energy-outlier", system, message, file, frame))
+        file = f"{place[0]}/energy.npy"
+        report(system.finding("warning", "energy-outlier", message, file, place))

@@ -7,20 +7,20 @@ docs/data.md describes the files.
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from deepmd.common import expand_sys_str
-from deepmd.utils.path import DPH5Path, DPPath
+from deepmd.utils.path import DPPath
 
-from .findings import Finding, Report, refuse
+from .arrays import ArrayFile, is_there, require_array
+from .findings import Finding, Report, reason_of, refuse
 
 SLOTS_AT_ONCE = 1 << 16  # some 8 MB for all arrays of a chunk
 
-# Numbers of each slot, or of each frame, in the files of a set; and what to say if one is missing.
+# Numbers of each slot, or of each frame, in the files of a set.
 _PER_SLOT = {"coord": 3, "force": 3, "aparam": 1, "atom_pref": 1, "real_atom_types": 1}
 _PER_FRAME = {"energy": 1}
-_MEANING = {"aparam": "1 for real atoms, 0 for virtual ones", "atom_pref": "weights of forces"}
 
 
 @dataclass(frozen=True)
@@ -77,40 +77,26 @@ class Chunk:
 
 
 @dataclass(frozen=True)
-class ArrayFile:
-    """One array of a set, of which only the frames asked for are read.
+class FrameSet:
+    """A folder ``set.*``.
 
     Attributes
     ----------
-    path
-        Of the file or of the HDF5 data set.
-    shape
-        Number of frames, numbers of each frame.
-    dtype
-        As in the file.
+    folder, name
+        Where it is.
+    nframes
+        Number of frames.
+    arrays
+        The sound ones, by key.
+    first
+        Number of its first frame within the system; None if a set before cannot be read.
     """
-
-    path: DPPath
-    shape: tuple[int, int]
-    dtype: np.dtype
-
-    def read(self, frames: slice) -> np.ndarray:
-        """Return frames in float64, [nframes, numbers of each frame]."""
-        # Opened each time: the pages of a map that stays open would add up to the whole file.
-        array = _open_array(self.path)
-        if array.shape != self.shape:
-            array = np.asarray(array).reshape(self.shape)
-        return np.array(array[frames], dtype=np.float64)
-
-
-@dataclass(frozen=True)
-class FrameSet:
-    """A folder ``set.*``: where it is, its number of frames, and its sound arrays, by key."""
 
     folder: DPPath
     name: str
     nframes: int
     arrays: dict[str, ArrayFile]
+    first: int | None = None
 
 
 @dataclass(frozen=True)
@@ -149,6 +135,33 @@ class System:
     def nframes(self) -> int:
         """Return the number of frames of all sets."""
         return sum(part.nframes for part in self.sets)
+
+    def finding(
+        self,
+        level: str,
+        code: str,
+        message: str,
+        file: str,
+        place: tuple[str, int],
+        atom: int | None = None,
+    ) -> Finding:
+        """Return what is wrong with a frame.
+
+        Parameters
+        ----------
+        level, code, message, file, atom
+            Of the finding.
+        place
+            Set and number within it of the frame.
+        """
+        set_name, frame = place
+        first = self.set_named(set_name).first
+        number = None if first is None else first + frame
+        return Finding(level, code, self.path, message, file, frame, atom, number)
+
+    def set_named(self, name: str) -> FrameSet:
+        """Return a set."""
+        return next(part for part in self.sets if part.name == name)
 
     def chunks(self) -> Iterator[Chunk]:
         """Read all frames, a bounded number of atoms at a time."""
@@ -216,15 +229,15 @@ def open_system(
         root = DPPath(path)
         sets = sorted(root.glob("set.*"))
         types = _read_types(path, root, report)
-        names = _read_names(root)
+        names = _read_names(path, root, report)
     except FileNotFoundError:
-        report(Finding("error", "no-system", path, "not found; check the path"))
+        report(Finding("error", "no-system", path, f"not found; {_where_to_look(path)}"))
         return None
     except OSError as error:
         message = f"cannot be read ({error}); a system is a folder, or FILE#/GROUP in HDF5"
         report(Finding("error", "no-system", path, message))
         return None
-    if types is None or (names is not None and not _within(path, types, names, report)):
+    if types is None or names == () or (names and not _within(path, types, names, report)):
         return None
     if not sets:
         report(Finding("error", "no-set", path, "there is no set.*; its frames belong there"))
@@ -232,8 +245,28 @@ def open_system(
     required = (*required, *others)
     opened = [_open_set(path, folder, len(types), required, report) for folder in sets]
     periodic = not (root / "nopbc").is_file()
-    good = tuple(part for part in opened if part is not None)
+    good = tuple(_numbered(opened))
     return System(path, types, names, periodic, good, tuple(others)) if good else None
+
+
+def _where_to_look(path: str) -> str:
+    if os.path.isabs(path):
+        return "check the path"
+    return (
+        f"relative paths, those in an input, too, begin in the folder in which the command runs, "
+        f"now {os.getcwd()}; run it in the folder that is meant, or check the path"
+    )
+
+
+def _numbered(opened: Sequence[FrameSet | None]) -> Iterator[FrameSet]:
+    """Yield the sets that can be read, with the number of their first frame."""
+    first: int | None = 0
+    for part in opened:
+        if part is None:
+            first = None
+            continue
+        yield replace(part, first=first)
+        first = None if first is None else first + part.nframes
 
 
 def systems_in(path: str | os.PathLike) -> list[str]:
@@ -255,22 +288,39 @@ def _read_types(path: str, root: DPPath, report: Report) -> np.ndarray | None:
     if not (root / "type.raw").is_file():
         return bad("missing; it names the type of each slot by a number from 0")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # NumPy warns of an empty file
-            values = (root / "type.raw").load_txt(ndmin=1)
+        values = _load_text(root / "type.raw")
     except ValueError as error:
         return bad(f"is not a list of numbers ({error}); write one number for each slot")
-    if values.ndim != 1 or not np.array_equal(values, np.rint(values)):
+    whole = np.array_equal(values, np.rint(values)) and np.all(np.abs(values) < 2**31)
+    if values.ndim != 1 or not whole:
         return bad("holds other things than whole numbers; write one for each slot")
     if len(values) == 0:
         return bad("is empty; write one number for each slot")
     return values.astype(np.int32)
 
 
-def _read_names(root: DPPath) -> tuple[str, ...] | None:
-    if not (root / "type_map.raw").is_file():
+def _read_names(path: str, root: DPPath, report: Report) -> tuple[str, ...] | None:
+    """Return the names of the types; None if there is no file of them, () if it is bad."""
+
+    def bad(message: str) -> tuple[()]:
+        report(Finding("error", "type-map", path, message, "type_map.raw"))
+        return ()
+
+    if not is_there(root / "type_map.raw"):
         return None
-    return tuple((root / "type_map.raw").load_txt(dtype=str, ndmin=1).tolist())
+    try:
+        names = _load_text(root / "type_map.raw", dtype=str)
+    except (ValueError, OSError) as error:
+        return bad(f"is not a list of names ({reason_of(error)}); write one in each line")
+    if names.ndim != 1 or len(names) == 0:
+        return bad("is empty, or has lines of several names; write one in each line")
+    return tuple(names.tolist())
+
+
+def _load_text(path: DPPath, **options: type) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # NumPy warns of an empty file
+        return path.load_txt(ndmin=1, **options)
 
 
 def _within(path: str, types: np.ndarray, names: Sequence[str], report: Report) -> bool:
@@ -294,66 +344,20 @@ def _open_set(
     path: str, folder: DPPath, nslots: int, required: Sequence[str], report: Report
 ) -> FrameSet | None:
     """Return the set; None if something is wrong that leaves no frames to look at."""
-    coord = _require_array(path, folder, "coord", None, 3 * nslots, report)
+    coord = require_array(path, folder, "coord", None, 3 * nslots, report)
     if coord is None:
         return None
     nframes = coord.shape[0]
     if nframes == 0:
-        report(Finding("error", "no-frame", path, "has no frame; remove it", f"{folder.name}"))
+        file = f"{folder.name}/coord.npy"
+        report(Finding("error", "no-frame", path, "has no frame; remove the set", file))
         return None
     arrays = {"coord": coord}
     for key in dict.fromkeys((*required, *_PER_SLOT, *_PER_FRAME)):
-        if key in arrays or (key not in required and not (folder / f"{key}.npy").is_file()):
+        if key in arrays or (key not in required and not is_there(folder / f"{key}.npy")):
             continue
         width = _PER_FRAME.get(key) or nslots * _PER_SLOT.get(key, 1)
-        array = _require_array(path, folder, key, nframes, width, report)
+        array = require_array(path, folder, key, nframes, width, report)
         if array is not None:
             arrays[key] = array
     return FrameSet(folder, folder.name, nframes, arrays) if set(required) <= set(arrays) else None
-
-
-def _require_array(
-    path: str, folder: DPPath, key: str, nframes: int | None, width: int, report: Report
-) -> ArrayFile | None:
-    """Open an array that must be there; without nframes it tells their number itself."""
-    file = f"{folder.name}/{key}.npy"
-
-    def bad(code: str, message: str, level: str = "error") -> None:
-        report(Finding(level, code, path, message, file))
-
-    if not (folder / f"{key}.npy").is_file():
-        shape = f"(nframes, {width})" if nframes is None else f"({nframes}, {width})"
-        meaning = f", {_MEANING[key]}" if key in _MEANING else ""
-        return bad("missing-file", f"is missing; its shape must be {shape}{meaning}")
-    try:
-        array = _open_array(folder / f"{key}.npy")
-    except (ValueError, OSError, EOFError) as error:
-        return bad("unreadable", f"cannot be read ({_reason(error)}); write it anew")
-    if array.dtype.kind not in "fiub":
-        return bad("dtype", f"has the dtype {array.dtype}; save it as float64 or float32")
-    if array.dtype not in (np.float64, np.float32) and key in ("coord", "energy", "force"):
-        message = f"has the dtype {array.dtype}, which rounds; save it as float64 or float32"
-        bad("dtype", message, "warning")
-    if nframes is None:
-        nframes = 1 if array.ndim == 1 else array.shape[0]
-    # DeePMD-kit takes any shape of as many numbers that begins with the frames.
-    wanted = (nframes, width)
-    if array.size != nframes * width or (array.ndim > 1 and array.shape[0] != nframes):
-        return bad("shape", f"found shape {array.shape}, expected {wanted}")
-    return ArrayFile(folder / f"{key}.npy", wanted, array.dtype)
-
-
-def _open_array(path: DPPath) -> np.ndarray:
-    """Return an array, or what can be sliced like one, of which nothing has been read yet."""
-    if isinstance(path, DPH5Path):
-        return path.root[str(path).split("#", 1)[1]]
-    return np.load(str(path), mmap_mode="r", allow_pickle=False)
-
-
-def _reason(error: Exception) -> str:
-    """Say why an array cannot be read, without NumPy's advice to trust pickled objects."""
-    if "pickle" in str(error) or "Python objects" in str(error):
-        return "it holds pickled objects or text, not numbers"
-    if "mmap length" in str(error):
-        return "the file ends before its last frame"
-    return str(error) or type(error).__name__

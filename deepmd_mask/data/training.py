@@ -214,9 +214,11 @@ def auto_sel(sel: str, max_count: np.ndarray) -> list[int]:
         If sel is something else.
     """
     if not re.fullmatch(r"auto(:\d+(\.\d*)?)?", sel):
-        raise ValueError(f'sel is "{sel}"; it must be a list, "auto", or "auto:1.2" and the like')
+        raise ValueError(f'`sel` is "{sel}"; it must be a list, "auto", or "auto:1.2" and the like')
     rule = _AutoSel()
     ratio = rule.parse_auto_sel_ratio(sel)
+    if ratio < 1:
+        raise ValueError(f'`sel` is "{sel}"; its factor must be at least 1, for all atoms to fit')
     return [rule.wrap_up_4(ratio * count) for count in max_count]
 
 
@@ -238,11 +240,10 @@ def _require_within_sel(
     bounds = np.zeros(scan.counts.shape[1], dtype=int)
     bounds[: len(sel)] = sel[: len(bounds)]
     for frame, t in np.argwhere(scan.counts > bounds).tolist():
-        set_name, number = scan.places[frame]
+        place = scan.places[frame]
         name = f"type {t}" + (f" ({type_map[t]})" if type_map else "")
         message = (
             f"{scan.counts[frame, t]} real atoms of {name}, but sel allows {bounds[t]}; "
             "raise sel or take atoms out of the frame"
         )
-        file = f"{set_name}/aparam.npy"
-        report(Finding("error", "sel", scan.system.path, message, file, number))
+        report(scan.system.finding("error", "sel", message, f"{place[0]}/aparam.npy", place))

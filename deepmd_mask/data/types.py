@@ -8,6 +8,8 @@ import numpy as np
 from .sources import Frame
 from .training import auto_sel
 
+MOST_SLOTS = 1_000_000  # of a system; more is a slip, and fills the memory
+
 
 class Types:
     """Numbers for names, which get their places in the type map at the end.
@@ -29,15 +31,16 @@ class Types:
         if isinstance(sel, str):
             auto_sel(sel, self.most)  # complains early
         elif self.given is None:
-            raise ValueError("sel is a list; give the type map whose order it has")
+            raise ValueError("`sel` is a list; give `type_map`, whose order it has")
         elif len(sel) != len(self.given) or min(sel, default=0) < 0:
             raise ValueError(
-                f"sel {list(sel)} must have one number, not negative, for each type of {self.given}"
+                f"`sel` {list(sel)} must have one number, not negative, for each type of "
+                f"{self.given}"
             )
         upper = [name.upper() for name in self.given or ()]
         for name in self.given or ():
             if upper.count(name.upper()) > 1 or not name or len(name.split()) != 1:
-                raise ValueError(f'type map: "{name}" is there twice, empty, or has a space')
+                raise ValueError(f'`type_map`: "{name}" is there twice, empty, or has a space')
 
     def numbers(self, frame: Frame) -> np.ndarray:
         """Return the numbers of a frame's atoms, and count them."""
@@ -58,7 +61,7 @@ class Types:
         known = spellings.get(name.upper(), name)
         if self.given is not None and known not in self.given:
             raise ValueError(
-                f"{frame.place}, atom {atom}: {name} is not in the type map {self.given}; add it "
+                f"{frame.place}, atom {atom}: {name} is not in `type_map` {self.given}; add it "
                 "there, or take the atom out of the source"
             )
         if known not in self.met:
@@ -70,7 +73,7 @@ class Types:
             bound = self.sel[self.given.index(name)]
             if count > bound:
                 raise ValueError(
-                    f"{frame.place}: {count} atoms of {name}, but sel allows {bound}; raise sel, "
+                    f"{frame.place}: {count} atoms of {name}, but `sel` allows {bound}; raise it, "
                     'or let "auto" choose it'
                 )
 
@@ -91,6 +94,10 @@ class Types:
         most = np.zeros(len(names), dtype=int)
         most[renumber] = self.most
         sel = auto_sel(self.sel, most) if isinstance(self.sel, str) else list(self.sel)
+        if sum(sel) > MOST_SLOTS:
+            raise ValueError(
+                f"`sel` gives {sum(sel)} slots; no more than {MOST_SLOTS} are possible"
+            )
         return names, sel, renumber
 
 

@@ -43,11 +43,13 @@ def put_in_place(output: Path, overwrite: bool, folder: bool) -> Iterator[Path]:
     OSError
         If something cannot be written, a full disk for example.
     """
-    _refuse_to_lose(output, overwrite, folder)
+    require_replaceable(output, overwrite, folder)
     part = output.with_name(f".{output.name}.{uuid.uuid4().hex[:8]}.partial")
     old = part.with_suffix(".old")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
+        if not folder:
+            part.touch()  # complains early of a folder that cannot be written to
         yield part
         if output.is_dir():  # os.replace does this for files alone
             os.replace(output, old)
@@ -72,11 +74,13 @@ def remove(path: Path) -> None:
         path.unlink()
 
 
-def _refuse_to_lose(output: Path, overwrite: bool, folder: bool) -> None:
+def require_replaceable(output: Path, overwrite: bool, folder: bool) -> None:
+    """Refuse to lose what exists; parameters and errors as of ``put_in_place``."""
     if not os.path.lexists(output):
         return
     if not overwrite:
-        raise FileExistsError(f"{output} exists; choose another name, or ask to overwrite it")
+        message = f"{output} exists; choose another name, or replace it with `overwrite`"
+        raise FileExistsError(message)
     if output.is_dir() != folder:
         kind = "a file" if folder else "a folder"
         raise FileExistsError(f"{output} is {kind}; choose another name")

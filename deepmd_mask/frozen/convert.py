@@ -63,8 +63,8 @@ def convert(
     OSError
         If the output cannot be written, or exists and may not be replaced.
     """
-    _require_output(source, output, overwrite)
     model = FrozenModel(source)
+    _require_output(source, output, overwrite)
     old = describe(model, training_input)
     _require_convertible(model, old)
     new = _target(old, operators, precision)
@@ -105,7 +105,7 @@ def _end_of_table(
     if distance is None or not distance > 0:
         msg = (
             f"{model.path} does not tell the shortest distance between real atoms of its training "
-            "data, where its table is to end; give it with --min-distance (dp-mask check prints it)"
+            "data, where its table is to end; give it with `min_distance` (dp-mask check prints it)"
         )
         raise ValueError(msg)
     return distance
@@ -123,7 +123,7 @@ def _require_output(source: Path, output: Path, overwrite: bool) -> None:
             msg = f"{output} is the model to convert, which is never changed; name another output"
             raise ValueError(msg)
         if not overwrite:
-            msg = f"{output} exists; name another output or add --overwrite"
+            msg = f"{output} exists; name another output, or replace it with `overwrite`"
             raise FileExistsError(msg)
 
 
@@ -206,7 +206,7 @@ def _require_accurate(difference: Difference, new: Description) -> None:
             f"the table changes forces by {difference.force:.1e} of the largest, and atomic "
             f"energies by {difference.atom_energy:.1e}; {tolerance:.0e} is allowed. If "
             f"{new.min_distance:g} is not the shortest distance between real atoms, give that "
-            "with --min-distance. If it is, the nets are too steep for the intervals of the table: "
+            "with `min_distance`. If it is, the nets are too steep for the intervals of the table: "
             "convert without --compress, then take a smaller --step of dp compress"
         )
         raise ValueError(msg)

@@ -127,11 +127,7 @@ def describe(model: FrozenModel, training_input: dict | None = None) -> Descript
     ValueError
         If it is not a model with se_a_mask.
     """
-    operators = model.operators()
-    if operators is None:
-        kind = model.training_input().get("model", {}).get("descriptor", {}).get("type")
-        msg = f"{model.path} is not a model with se_a_mask" + (f" but with {kind}" if kind else "")
-        raise ValueError(msg)
+    operators = model.require_operators()
     script = training_input or model.training_input()
     reader = _Reader(model, script)
     return Description(

@@ -31,11 +31,15 @@ class FrozenModel:
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such file.
     ValueError
         If the file is not a frozen model.
     """
 
     def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise FileNotFoundError(2, "there is no such model; dp freeze makes one", str(path))
         self.path = path
         self.graph_def = tf.compat.v1.GraphDef()
         try:
@@ -45,8 +49,8 @@ class FrozenModel:
         self.nodes = {node.name: node for node in self.graph_def.node}
         if not self.nodes:
             msg = (
-                f"{path} is not a frozen model of DeePMD-kit's TensorFlow backend (a .pb file); "
-                "dp convert-from pbtxt makes one from text"
+                f"{path} is not a frozen model of DeePMD-kit's TensorFlow backend (a .pb file), or "
+                "not a whole one; dp freeze makes one, and dp convert-from pbtxt from text"
             )
             raise ValueError(msg)
 
@@ -54,6 +58,21 @@ class FrozenModel:
         """Return whose operators the model runs on, a key of MARKS; None for another model."""
         found = {node.op for node in self.graph_def.node}
         return next((name for name, op in MARKS.items() if op in found), None)
+
+    def require_operators(self) -> str:
+        """Return whose operators the model runs on.
+
+        Raises
+        ------
+        ValueError
+            If it is not a model with se_a_mask.
+        """
+        operators = self.operators()
+        if operators is None:
+            kind = self.training_input().get("model", {}).get("descriptor", {}).get("type")
+            but = f" but with {kind}" if kind else ""
+            raise ValueError(f"{self.path} is not a model with se_a_mask{but}")
+        return operators
 
     def is_compressed(self) -> bool:
         """Return whether tables stand in for the embedding nets."""

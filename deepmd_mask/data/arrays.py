@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""One array of a set: opened, looked at, read some frames at a time."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from deepmd.utils.path import DPH5Path, DPPath
+
+from .findings import Finding, Report
+
+# What to say if one is missing.
+_MEANING = {"aparam": "1 for real atoms, 0 for virtual ones", "atom_pref": "weights of forces"}
+
+
+@dataclass(frozen=True)
+class ArrayFile:
+    """One array of a set, of which only the frames asked for are read.
+
+    Attributes
+    ----------
+    path
+        Of the file or of the HDF5 data set.
+    shape
+        Number of frames, numbers of each frame.
+    dtype
+        As in the file.
+    """
+
+    path: DPPath
+    shape: tuple[int, int]
+    dtype: np.dtype
+
+    def read(self, frames: slice) -> np.ndarray:
+        """Return frames in float64, [nframes, numbers of each frame]."""
+        # Opened each time: the pages of a map that stays open would add up to the whole file.
+        array = _open_array(self.path)
+        if array.shape != self.shape:
+            array = np.asarray(array).reshape(self.shape)
+        return np.array(array[frames], dtype=np.float64)
+
+
+def require_array(
+    path: str, folder: DPPath, key: str, nframes: int | None, width: int, report: Report
+) -> ArrayFile | None:
+    """Open an array that must be there.
+
+    Parameters
+    ----------
+    path
+        Of the system.
+    folder
+        The set.
+    key
+        Name of the file without its suffix.
+    nframes
+        Number of frames; without it the array tells that itself.
+    width
+        Numbers of each frame.
+    report
+        Is told what is wrong.
+
+    Returns
+    -------
+    ArrayFile
+        None if something is wrong.
+    """
+    file = f"{folder.name}/{key}.npy"
+
+    def bad(code: str, message: str, level: str = "error") -> None:
+        report(Finding(level, code, path, message, file))
+
+    if not is_there(folder / f"{key}.npy"):
+        shape = f"(nframes, {width})" if nframes is None else f"({nframes}, {width})"
+        meaning = f", {_MEANING[key]}" if key in _MEANING else ""
+        return bad("missing-file", f"is missing; its shape must be {shape}{meaning}")
+    if (folder / f"{key}.npy").is_dir():
+        return bad("unreadable", "is a folder, not an array; write it anew, or remove it")
+    try:
+        array = _open_array(folder / f"{key}.npy")
+    except (ValueError, OSError, EOFError) as error:
+        return bad("unreadable", f"cannot be read ({_reason(error)}); write it anew")
+    if array.dtype.kind not in "fiub":
+        return bad("dtype", f"has the dtype {array.dtype}; save it as float64 or float32")
+    if array.dtype.newbyteorder("=") not in (np.float64, np.float32) and key in (
+        "coord",
+        "energy",
+        "force",
+    ):
+        message = f"has the dtype {array.dtype}, which rounds; save it as float64 or float32"
+        bad("dtype", message, "warning")
+    if nframes is None:
+        nframes = 1 if array.ndim < 2 else array.shape[0]
+    # DeePMD-kit takes any shape of as many numbers that begins with the frames.
+    wanted = (nframes, width)
+    if array.size != nframes * width or (array.ndim > 1 and array.shape[0] != nframes):
+        return bad("shape", f"found shape {array.shape}, expected {wanted}")
+    return ArrayFile(folder / f"{key}.npy", wanted, array.dtype)
+
+
+def is_there(path: DPPath) -> bool:
+    """Return whether there is something of that name, be it of the wrong kind."""
+    return path.is_file() or path.is_dir()
+
+
+def _open_array(path: DPPath) -> np.ndarray:
+    """Return an array, or what can be sliced like one, of which nothing has been read yet."""
+    if isinstance(path, DPH5Path):
+        return path.root[str(path).split("#", 1)[1]]
+    array = np.load(str(path), mmap_mode="r", allow_pickle=False)
+    if not isinstance(array, np.ndarray):
+        raise ValueError("it is an archive of arrays, as numpy.savez writes it")
+    return array
+
+
+def _reason(error: Exception) -> str:
+    """Say why an array cannot be read, without NumPy's advice to trust pickled objects."""
+    if "pickle" in str(error) or "Python objects" in str(error):
+        return "it holds pickled objects or text, not numbers"
+    if "mmap length" in str(error):
+        return "the file ends before its last frame"
+    return str(error) or type(error).__name__
