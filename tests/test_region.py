@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepmd_mask.openmm.region import Region, minimum_image
+from deepmd_mask.openmm.pieces import minimum_image
+from deepmd_mask.openmm.region import Region
 
 FEW = settings(max_examples=40, deadline=None, derandomize=True)
 SEEDS = st.integers(0, 2**32 - 1)
@@ -34,6 +35,7 @@ def random_system(seed, nresidues=40, ncentres=2):
     region = Region(
         name="site",
         residue=residue,
+        bonds=np.zeros((0, 2), int),
         eligible=rng.uniform(size=natoms) < 0.9,
         forces_on=np.full(natoms, True),
         always=np.full(nresidues, False),
@@ -99,6 +101,22 @@ def test_atoms_in_any_image_give_the_same_cut_in_one_piece(seed):
 
 @FEW
 @given(SEEDS)
+def test_molecule_larger_than_the_box_stays_whole(seed):
+    """A chain through many residues, its bonds listed in any order."""
+    rng, box, _, region = random_system(seed, ncentres=1)
+    natoms = len(region.residue)
+    positions = np.cumsum(rng.uniform(-0.3, 0.3, size=(natoms, 3)), axis=0)
+    bonds = rng.permutation([(k, k + 1) for k in range(natoms - 1)])
+    everything = np.arange(natoms)
+    region = replace(region, bonds=bonds, eligible=everything >= 0, fixed=everything)
+    scattered = positions + rng.integers(-2, 3, size=positions.shape) @ box
+    found = region.cut(scattered, box).coordinates
+    wanted = positions - positions[region.centres[0]]
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-11)
+
+
+@FEW
+@given(SEEDS)
 def test_two_centres_on_both_sides_of_the_boundary(seed):
     """Coordinates are relative to the first centre, also round the second."""
     rng, box, positions, region = random_system(seed)
@@ -149,5 +167,5 @@ def test_member_beyond_half_the_box():
     corner = positions[region.centres[0]] + 0.95
     positions[region.residue == 20] = corner
     assert region.residue[region.centres[0]] != 20
-    with pytest.raises(ValueError, match=r"site: a residue is 1.6.* not clear which image"):
+    with pytest.raises(ValueError, match=r"site: a molecule is 1.6.* not clear which image"):
         region.cut(positions, box)

@@ -194,7 +194,8 @@ def dp_force(
         Atoms whose residues can become members; by default all. OpenMM hands over only these,
         which is faster in large systems. Fixed regions do not need it.
     periodic
-        Whether the system has a box; by default whether the topology has one.
+        Whether the system has a box; by default whether the topology has one. Without one no
+        images are looked for, so members beyond the box's border would be missed.
     scale
         Name of a global parameter, 1 at first, that multiplies energy and forces.
     length_unit, energy_unit
@@ -203,11 +204,13 @@ def dp_force(
     Raises
     ------
     ValueError
-        If a region does not fit the topology, or the model has no type for an atom that will be a
-        member for certain.
+        If there is no region, one does not fit the topology, or the model has no type for an atom
+        that will be a member for certain.
     """
     labels = Labels.of(topology)
     regions = [regions] if isinstance(regions, DPRegion) else list(regions)
+    if not regions:
+        raise ValueError("dp_force: there is no region; give one or several")
     laid_out = [labels.region(region, candidates) for region in regions]
     path = str(Path(model).resolve())
     if periodic is None:

@@ -64,11 +64,18 @@ class DPRegion:
         Raises
         ------
         ValueError
-            If the region does not fit the topology or the box.
+            If the region does not fit the topology or the box, or the positions are not those of
+            all atoms.
         """
         box = topology.getPeriodicBoxVectors() if box is None else box
         region = Labels.of(topology).region(self)
-        return region.cut(np.array(plain(positions)), None if box is None else np.array(plain(box)))
+        r = np.array(plain(positions), float)
+        if r.shape != (topology.getNumAtoms(), 3) or not np.isfinite(r).all():
+            raise ValueError(
+                f"{self.name}: positions must be finite, of the shape "
+                f"{(topology.getNumAtoms(), 3)}, not {r.shape}"
+            )
+        return region.cut(r, None if box is None else np.array(plain(box), float))
 
     def fix(self, topology: app.Topology, positions: Any, box: Any = None) -> "DPRegion":
         """Return this region with the members that it has now, for good; arguments as of `cut`."""
@@ -87,6 +94,8 @@ class Labels:
         Of each atom, its element and its name; a virtual site has no element, but "".
     residues, residue_names
         Of each residue, chain:name:number, and its name.
+    bonds
+        [nbonds, 2] int, atoms.
     """
 
     residue: np.ndarray
@@ -94,6 +103,7 @@ class Labels:
     names: list[str]
     residues: list[str]
     residue_names: list[str]
+    bonds: np.ndarray
 
     @classmethod
     def of(cls, topology: app.Topology) -> "Labels":
@@ -105,6 +115,7 @@ class Labels:
             [atom.name for atom in atoms],
             [f"{residue.chain.id}:{residue.name}:{residue.id}" for residue in residues],
             [residue.name for residue in residues],
+            np.array([(a.index, b.index) for a, b in topology.bonds()], int).reshape(-1, 2),
         )
 
     def region(self, region: DPRegion, candidates: Sequence[int] | None = None) -> Region:
@@ -120,7 +131,7 @@ class Labels:
         Raises
         ------
         ValueError
-            If an atom does not exist, or there is no centre or no radius.
+            If an atom does not exist or is no index, or there is no centre, no radius or no member.
         """
         atoms = {
             what: self._marked(getattr(region, what), f"{region.name}: {what}")
@@ -131,29 +142,38 @@ class Labels:
         radius = plain(region.radius or 0.0)
         if region.atoms is None and not radius > 0:
             raise ValueError(f"{region.name}: the radius is {region.radius}; it must be above 0")
+        if isinstance(region.exclude, str):
+            raise ValueError(f'{region.name}: exclude takes a list, as in ["{region.exclude}"]')
         excluded = np.isin(self.residue_names, list(region.exclude))[self.residue]
         eligible = np.array([symbol != "" for symbol in self.symbols]) & ~excluded
         if candidates is not None:
             chosen = self._marked(candidates, "candidates") | atoms["centres"] | atoms["always"]
             eligible &= self._residues_of(chosen)[self.residue]
+        fixed = None if region.atoms is None else np.flatnonzero(atoms["atoms"] & eligible)
+        if fixed is not None and len(fixed) == 0:
+            raise ValueError(f"{region.name}: no atom of `atoms` can be a member")
         return Region(
             region.name,
             self.residue,
+            self.bonds,
             eligible,
             atoms["forces_on"] | (region.forces_on is None),
             self._residues_of(atoms["always"]),
             np.array(region.centres, int),
             radius,
-            None if region.atoms is None else np.flatnonzero(atoms["atoms"] & eligible),
+            fixed,
         )
 
     def _marked(self, atoms: Sequence[int] | None, what: str) -> np.ndarray:
         """Return which atoms [natoms] a list names."""
-        natoms, atoms = len(self.residue), np.array([] if atoms is None else list(atoms), int)
-        wrong = atoms[(atoms < 0) | (atoms >= natoms)]
+        natoms, atoms = len(self.residue), () if atoms is None else atoms
+        indices = np.array(list(atoms) if np.iterable(atoms) else atoms)
+        if indices.ndim != 1 or (len(indices) > 0 and indices.dtype.kind not in "iu"):
+            raise ValueError(f"{what} takes a list of indices of atoms; of a mask, np.flatnonzero")
+        wrong = indices[(indices < 0) | (indices >= natoms)]
         if len(wrong):
             raise ValueError(f"{what} has the atom {wrong[0]}; the last one is {natoms - 1}")
-        return np.isin(np.arange(natoms), atoms)
+        return np.isin(np.arange(natoms), indices)
 
     def _residues_of(self, marked: np.ndarray) -> np.ndarray:
         """Return which residues [nresidues] have a marked atom."""

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """DP regions: which atoms of a periodic system belong to one, and where they are in one piece."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+
+from .pieces import Pieces, minimum_image
 
 
 class Cut(NamedTuple):
@@ -15,7 +17,7 @@ class Cut(NamedTuple):
     atoms
         [n] int, ascending.
     coordinates
-        [n, 3], relative to the first centre, no residue torn by the box.
+        [n, 3], relative to the first centre, no molecule or residue torn by the box.
     """
 
     atoms: np.ndarray
@@ -35,6 +37,8 @@ class Region:
         For messages.
     residue
         [natoms] int, the residue of each atom.
+    bonds
+        [nbonds, 2] int, atoms.
     eligible
         [natoms] bool, the atoms that can be members or make their residue one.
     forces_on
@@ -51,18 +55,21 @@ class Region:
 
     name: str
     residue: np.ndarray
+    bonds: np.ndarray
     eligible: np.ndarray
     forces_on: np.ndarray
     always: np.ndarray
     centres: np.ndarray
     radius: float
     fixed: np.ndarray | None = None
+    _last: list[tuple[np.ndarray, Pieces]] = field(default_factory=list, init=False, repr=False)
 
     def cut(self, positions: np.ndarray, box: np.ndarray | None) -> Cut:
         """Find the members and put them into one piece.
 
-        Each residue is placed by its atom that is nearest to a centre. No residue may be larger
-        than half of the box.
+        Members that bonds connect, or a residue, are one piece, which is placed by its atom that is
+        nearest to a centre. No bond may be longer than half of the box's smallest width, and no
+        residue whose atoms bonds do not connect larger than that.
 
         Parameters
         ----------
@@ -74,7 +81,7 @@ class Region:
         Raises
         ------
         ValueError
-            If the radius is larger than half of the box, or a member is farther away than that.
+            If the radius is larger than half of the box, or a piece is farther away than that.
         """
         atoms = self.members(positions, box) if self.fixed is None else self.fixed
         centres, r = positions[self.centres], positions[atoms]
@@ -85,19 +92,30 @@ class Region:
         nearest = distance.argmin(axis=1)
         each = np.arange(len(atoms))
         placed = to_centre[each, nearest] + minimum_image(centres - centres[0], box)[nearest]
-        residue = self.residue[atoms]
-        order = np.lexsort((distance[each, nearest], residue))
-        leaders = order[np.flatnonzero(np.diff(residue[order], prepend=-1))]
+        pieces = self._pieces(atoms)
+        order = np.lexsort((distance[each, nearest], pieces.piece))
+        leaders = order[np.flatnonzero(np.diff(pieces.piece[order], prepend=-1))]
         half = box.diagonal().min() / 2
         farthest = np.sqrt(distance[each, nearest][leaders].max())
         if farthest > half:
             msg = (
-                f"{self.name}: a residue is {farthest:g} from the nearest centre, and half of the "
+                f"{self.name}: a molecule is {farthest:g} from the nearest centre, and half of the "
                 f"box's smallest width is {half:g}, so it is not clear which image is meant"
             )
             raise ValueError(msg)
-        leader = leaders[np.unique(residue, return_inverse=True)[1]]
-        return Cut(atoms, placed[leader] + minimum_image(r - r[leader], box))
+        leader = leaders[pieces.piece]
+        from_roots = pieces.from_roots(r, box)
+        return Cut(atoms, placed[leader] + from_roots - from_roots[leader])
+
+    def _pieces(self, atoms: np.ndarray) -> Pieces:
+        """Return what holds together of these members, which often are those of the last time."""
+        if not self._last or not np.array_equal(self._last[0][0], atoms):
+            row = np.full(len(self.residue), -1)
+            row[atoms] = np.arange(len(atoms))
+            bonds = row[self.bonds]
+            pieces = Pieces.of(bonds[(bonds >= 0).all(axis=1)], self.residue[atoms])
+            self._last[:] = [(atoms, pieces)]
+        return self._last[0][1]
 
     def members(self, positions: np.ndarray, box: np.ndarray | None) -> np.ndarray:
         """Return the atoms [n], ascending, whose residues are near; arguments are those of cut."""
@@ -139,21 +157,6 @@ class Region:
         atoms = np.flatnonzero(from_first < reach**2) if reach <= half else np.arange(len(d))
         d = minimum_image(positions[atoms, None] - centres, box)
         return atoms[(_squares(d) < self.radius**2).any(axis=1)]
-
-
-def minimum_image(d: np.ndarray, box: np.ndarray | None) -> np.ndarray:
-    """Take separations [..., 3] to their images in the cell round 0, in place; return them.
-
-    In the reduced form, the vectors of the box have no components x, y and z beyond their own, and
-    vectors shorter than half of the smallest width are what they are (as in OpenMM's own forces).
-    """
-    if box is not None:
-        for k in (2, 1, 0):
-            images = np.rint(d[..., k] / box[k, k])
-            for axis in range(k + 1):
-                if box[k, axis] != 0:
-                    d[..., axis] -= images * box[k, axis]
-    return d
 
 
 def _squares(d: np.ndarray) -> np.ndarray:

@@ -30,12 +30,19 @@ class RegionReporter:
         Steps between reports. Each costs an evaluation of the model.
     append
         Whether to go on with a file that exists.
+
+    Raises
+    ------
+    ValueError
+        If the interval is no positive whole number.
     """
 
     COLUMNS = ("step", "region", "atoms", "energy", "residues")
 
     def __init__(self, file: str | PathLike, interval: int, append: bool = False) -> None:
-        self.interval = interval
+        if interval != int(interval) or interval < 1:
+            raise ValueError(f"RegionReporter: the interval is {interval}; give steps, 1 or more")
+        self.interval = int(interval)
         self._terms = None
         begun = append and Path(file).is_file() and Path(file).stat().st_size > 0
         self._file = open(file, "a" if append else "w", newline="")

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The zinc site in its box of water: topology, force field, DP region, simulation."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import openmm as mm
+from openmm import app, unit
+
+from deepmd_mask.openmm import DPRegion, dp_force
+
+EXAMPLE = Path(__file__).resolve().parent
+BUILD = EXAMPLE / "build"
+FIELD = app.ForceField("amber14/protein.ff14SB.xml", "amber14/tip3p.xml")
+PROTONATION = {"HIS": "HID"}  # hydrogen on N-delta, zinc on N-epsilon
+SOLVENT = ("HOH", "NA", "CL")
+PADDING = 1.4  # nm of water; no residue may be farther from zinc than half of the box
+CUTOFF = 0.9  # nm
+REGION_RADIUS = 0.35  # nm: zinc's first shell, and waters about to enter it
+FRICTION = 2.0  # 1/ps
+SPRING = 40000.0  # kJ/mol/nm², of pulls and walls
+RELAXED = 0.21  # nm, Zn-N of both histidines while the box is relaxed
+WALL = 0.25  # nm, Zn-N up to which nothing holds a histidine
+
+
+class Box(NamedTuple):
+    """A solvated site.
+
+    Attributes
+    ----------
+    topology
+        The peptide, zinc, counter-ions, water.
+    positions
+        [natoms, 3] in nm.
+    """
+
+    topology: app.Topology
+    positions: np.ndarray
+
+    def zinc(self):
+        """Return the index of zinc."""
+        (index,) = [a.index for a in self.topology.atoms() if a.name == "ZN"]
+        return index
+
+    def nitrogens(self):
+        """Return the indices of the histidines' N-epsilon."""
+        return [a.index for a in self.topology.atoms() if a.name == "NE2"]
+
+    def region(self):
+        """Return the DP region: zinc, the whole peptide and the waters near zinc."""
+        peptide = [a.index for a in self.topology.atoms() if a.residue.name not in SOLVENT]
+        return DPRegion(
+            [self.zinc()],
+            REGION_RADIUS,
+            always=peptide,
+            exclude=[name for name in SOLVENT if name != "HOH"],
+            name="site",
+        )
+
+
+def load(path):
+    """Read a box, or build it if there is no such file."""
+    if not path.exists():
+        build(path)
+    pdb = app.PDBFile(str(path))
+    return Box(pdb.topology, nanometers(pdb.positions))
+
+
+def build(path, steps=5000):
+    """Add hydrogens, water and counter-ions to site.pdb, relax all, and write it.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Of the file to write.
+    steps : int
+        Of molecular dynamics after minimisation.
+    """
+    pdb = app.PDBFile(str(EXAMPLE / "site.pdb"))
+    modeller = app.Modeller(pdb.topology, pdb.positions)
+    variants = [PROTONATION.get(residue.name) for residue in modeller.topology.residues()]
+    modeller.addHydrogens(FIELD, variants=variants)
+    modeller.addSolvent(FIELD, padding=PADDING, model="tip3p")
+    box = Box(modeller.topology, nanometers(modeller.positions))
+    relaxing = simulation(box, force_field(box, pulled=True), 300, 0.001, seed=1)
+    relaxing.minimizeEnergy()
+    relaxing.context.setVelocitiesToTemperature(300, 1)
+    relaxing.step(steps)
+    relaxed = relaxing.context.getState(getPositions=True, enforcePeriodicBox=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".partial").open("w") as file:
+        app.PDBFile.writeFile(box.topology, relaxed.getPositions(), file, keepIds=True)
+    path.with_suffix(".partial").replace(path)
+
+
+def force_field(box, pulled=False):
+    """Return the System of a box.
+
+    Bonds to hydrogen and water are rigid, so that what the correction says along them, where the
+    two levels disagree on the stiffest motions, has no effect.
+
+    Parameters
+    ----------
+    box : Box
+    pulled : bool
+        Whether zinc is pulled to each N-epsilon by a spring, `pull_0` and `pull_1` nm long, and has
+        a radius that can be changed, by `wider` (sigma, in nm). For sampling.
+    """
+    system = FIELD.createSystem(
+        box.topology,
+        nonbondedMethod=app.PME,
+        nonbondedCutoff=CUTOFF,
+        constraints=app.HBonds,
+        rigidWater=True,
+    )
+    if not pulled:
+        return system
+    for k, nitrogen in enumerate(box.nitrogens()):
+        pull = mm.CustomBondForce(f"{SPRING / 2}*(r-pull_{k})^2")
+        pull.setUsesPeriodicBoundaryConditions(True)
+        pull.addGlobalParameter(f"pull_{k}", RELAXED)
+        pull.addBond(box.zinc(), nitrogen)
+        system.addForce(pull)
+    (nonbonded,) = [f for f in system.getForces() if isinstance(f, mm.NonbondedForce)]
+    nonbonded.addGlobalParameter("wider", 0.0)
+    nonbonded.addParticleParameterOffset("wider", box.zinc(), 0, 1, 0)
+    return system
+
+
+def hold(system, box):
+    """Add a wall that keeps both histidines at zinc, since the data hold few sites without."""
+    wall = mm.CustomBondForce(f"{SPRING / 2}*max(0, r-{WALL})^2")
+    wall.setUsesPeriodicBoundaryConditions(True)
+    for nitrogen in box.nitrogens():
+        wall.addBond(box.zinc(), nitrogen)
+    system.addForce(wall)
+
+
+def add_correction(system, box, model):
+    """Add the model's force on the DP region to a System."""
+    system.addForce(dp_force(model, box.topology, box.region()))
+
+
+def simulation(box, system, temperature, timestep, seed, threads=None):
+    """Return a Simulation at the positions of a box, by Langevin dynamics.
+
+    Parameters
+    ----------
+    box : Box
+    system : openmm.System
+    temperature, timestep : float
+        In K and ps.
+    seed : int
+    threads : int, optional
+        Of OpenMM; by default as many as there are cores.
+    """
+    integrator = mm.LangevinMiddleIntegrator(temperature, FRICTION, timestep)
+    integrator.setRandomNumberSeed(seed)
+    platform = mm.Platform.getPlatform("CPU")
+    started = app.Simulation(
+        box.topology, system, integrator, platform, {"Threads": str(threads or os.cpu_count())}
+    )
+    started.context.setPositions(box.positions)
+    return started
+
+
+def nanometers(lengths):
+    """Return lengths as an array in nm."""
+    return np.array(lengths.value_in_unit(unit.nanometer))
