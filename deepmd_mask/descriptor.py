@@ -21,7 +21,7 @@ from deepmd.utils.data_system import DeepmdDataSystem
 from . import __version__, ops
 from .data.training import auto_sel, scan_systems
 from .embedding_net import NetShape, Seed, Table, net_variables, tabulate
-from .real_atoms import RealAtoms
+from .real_atoms import HOST, RealAtoms
 
 log = logging.getLogger("deepmd.mask")  # shown as DeePMD-kit's own messages are
 
@@ -217,15 +217,16 @@ class DescrptMask(DescrptSe):
             sel = tf.constant(self.sel_a, name="sel", dtype=tf.int32)
             made_by = tf.constant(json.dumps(VERSIONS), name="made_by", dtype=tf.string)
         # Freezing keeps what others depend on; t_box, sel and made_by are read by name.
-        with tf.control_dependencies([sel, made_by, box_]):
+        with tf.device(HOST), tf.control_dependencies([sel, made_by, box_]):
             coord = tf.reshape(coord_, [-1, natoms[1] * 3])
-        coord = tf.cast(coord, tf.float64)
-        types = tf.reshape(atype_, [-1, natoms[1]])
-        mask = tf.cast(tf.reshape(input_dict["aparam"], [-1, natoms[0]]), tf.float64)
-        self.real_atoms = RealAtoms(
-            *ops.real_atoms(coord, types, mask, natoms[0], sel=self.sel_a),
-            types=types,
-        )
+        with tf.device(HOST):
+            coord = tf.cast(coord, tf.float64)
+            types = tf.reshape(atype_, [-1, natoms[1]])
+            mask = tf.cast(tf.reshape(input_dict["aparam"], [-1, natoms[0]]), tf.float64)
+            self.real_atoms = RealAtoms(
+                *ops.real_atoms(coord, types, mask, natoms[0], sel=self.sel_a),
+                types=types,
+            )
         input_dict["real_atoms"] = self.real_atoms
         atoms = [coord, *self.real_atoms[:3]]
         if self.table is None:
@@ -233,10 +234,7 @@ class DescrptMask(DescrptSe):
             series = ops.fit_series(*atoms, self._parameters, **self._attributes())
         else:
             self._parameters = []
-            series = [
-                tf.constant(array, name=f"descrpt_attr{suffix}/table_{name}")
-                for name, array in self.table._asdict().items()
-            ]
+            series = self._series_of_table(suffix)
         self._embed_inputs = [*atoms, *series]
         self.X = ops.embed(*self._embed_inputs, self._parameters, **self._attributes())
         tf.summary.histogram("X", self.X)
@@ -271,6 +269,17 @@ class DescrptMask(DescrptSe):
         for name, output in zip(("force", "virial", "atom_virial"), outputs, strict=True):
             tf.summary.histogram(name, output)
         return tuple(tf.cast(output, GLOBAL_TF_FLOAT_PRECISION) for output in outputs)
+
+    def _series_of_table(self, suffix: str) -> list[tf.Tensor]:
+        """Return the arrays of the table, in the order of the operators."""
+        name = f"descrpt_attr{suffix}/table_"
+        with tf.device(HOST):
+            first = tf.constant(self.table.first, name=f"{name}first")
+        return [
+            first,
+            tf.constant(self.table.panels, name=f"{name}panels"),
+            tf.constant(self.table.C, name=f"{name}C"),
+        ]
 
     def _net_of_pair(self) -> list[int]:
         """Return the net of each (t_i, t_j), -1 if excluded, in the order of _variables."""

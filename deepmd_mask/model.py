@@ -12,6 +12,7 @@ from deepmd.tf.model.model import StandardModel
 from deepmd.utils.path import DPPath
 
 from .descriptor import DescrptMask
+from .real_atoms import HOST
 
 
 class MaskEnerModel(EnerModel):
@@ -76,8 +77,9 @@ class MaskEnerModel(EnerModel):
             tf.constant(self.model_type, name="model_type", dtype=tf.string)
             tf.constant(MODEL_VERSION, name="model_version", dtype=tf.string)
             self.init_out_stat(suffix=suffix)
-        coord = tf.reshape(coord_, [-1, natoms[1] * 3])
-        atype = tf.reshape(atype_, [-1, natoms[1]])
+        with tf.device(HOST):
+            coord = tf.reshape(coord_, [-1, natoms[1] * 3])
+            atype = tf.reshape(atype_, [-1, natoms[1]])
         D = self.descrpt.build(
             coord, atype, natoms, box, mesh, input_dict, suffix=suffix, reuse=reuse
         )

@@ -5,6 +5,10 @@ from typing import NamedTuple
 
 from deepmd.tf.env import tf
 
+# What is known of the real atoms before anything is computed for them stays with the host, which
+# checks it and needs their numbers, also where TensorFlow computes on a GPU.
+HOST = "/CPU:0"
+
 
 class RealAtoms(NamedTuple):
     """The real atoms of a batch, as op/kernels.h describes them, for the graph.
@@ -33,20 +37,26 @@ class RealAtoms(NamedTuple):
 
     def frame(self) -> tf.Tensor:
         """[size] int64, the frame of each atom."""
-        return self.slot // tf.shape(self.types, out_type=tf.int64)[1]
+        with tf.device(HOST):
+            return self.slot // tf.shape(self.types, out_type=tf.int64)[1]
 
     def type_first(self) -> tf.Tensor:
         """[ntypes + 1] int64, the row of the first atom of each type."""
-        return self.first[:: self.nframes]
+        with tf.device(HOST):
+            return self.first[:: self.nframes]
 
     def of_type(self, values: tf.Tensor) -> tf.Tensor:
         """[size], of values [ntypes] that of each atom's type."""
-        return tf.gather(values, tf.gather(tf.reshape(self.types, [-1]), self.slot))
+        with tf.device(HOST):
+            type_of_atom = tf.gather(tf.reshape(self.types, [-1]), self.slot)
+        return tf.gather(values, type_of_atom)
 
     def to_slots(self, values: tf.Tensor) -> tf.Tensor:
         """Spread values [size] over all slots, [nframes, nslots]; virtual atoms get 0."""
-        nslots = tf.size(self.types, out_type=tf.int64)  # of all frames
-        spread = tf.scatter_nd(self.slot[:, None], values, nslots[None])
+        with tf.device(HOST):
+            nslots = tf.size(self.types, out_type=tf.int64)  # of all frames
+            places, shape = self.slot[:, None], nslots[None]
+        spread = tf.scatter_nd(places, values, shape)
         return tf.reshape(spread, tf.shape(self.types))
 
     def sum_of_frames(self, values: tf.Tensor) -> tf.Tensor:

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
-// Activation functions with their first and second derivatives, on Eigen arrays.
+// Activation functions with their first and second derivatives, on Eigen arrays or what has their
+// interface.
 #pragma once
 
-#include <Eigen/Core>
 #include <cmath>
 
+#include "device.h"
 #include "kernels.h"
 
 namespace dpmask::DPMASK_ISA {
@@ -12,8 +13,8 @@ namespace dpmask::DPMASK_ISA {
 // Sets a = phi(z) and, as far as kOrder asks, d1 = phi'(z) and d2 = phi''(z). The arrays may not
 // overlap. The names are DeePMD-kit's.
 template <int kOrder, typename Array>
-void activate(Activation activation, double silut_threshold, const Array& z, Array a, Array d1,
-              Array d2) {
+DPMASK_DEVICE void activate(Activation activation, double silut_threshold, const Array& z, Array a,
+                            Array d1, Array d2) {
   using T = typename Array::Scalar;
   constexpr bool first = kOrder >= 1;
   constexpr bool second = kOrder >= 2;

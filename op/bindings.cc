@@ -15,6 +15,7 @@
 #include "first_exception.h"
 #include "kernels.h"
 #include "ops_version.h"
+#include "series.h"
 
 namespace py = pybind11;
 
@@ -193,6 +194,15 @@ class EmbeddingOfArrays {
     }
     return all;
   }
+  std::vector<int64_t> most_panels() const { return dpmask::most_panels(embedding_); }
+  // first, panels and C of the series in use.
+  py::tuple series() const {
+    const int64_t M1 = embedding_.nets.neuron.back();
+    const int64_t npanels = series_.first.back();
+    return py::make_tuple(Array<int64_t>(series_.first.size(), series_.first.data()),
+                          Array<double>({npanels, int64_t{2}}, series_.panels.data()),
+                          Array<T>({npanels, kTerms, M1}, series_.C.data()));
+  }
   Array<T> embed() const {
     Array<T> X = like_X();
     dpmask::embed(embedding_, X.mutable_data(), parallel_);
@@ -280,6 +290,8 @@ void bind_embedding(py::module_& m, const char* name) {
            py::arg("threads") = 1, py::keep_alive<1, 2>())
       .def("use_table", &E::use_table, py::arg("first"), py::arg("panels"), py::arg("C"))
       .def("npanels", &E::npanels)
+      .def("most_panels", &E::most_panels)
+      .def("series", &E::series)
       .def("embed", &E::embed)
       .def("embed_grad", &E::embed_grad, py::arg("dX"))
       .def("force", &E::force, py::arg("A"))

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
 // The descriptor from X, and the gradient. Shapes: x, y and gx [size, 4, M1], b and gb
 // [size, M1 * M2].
-#include "operator.h"
+#include "register.h"
 
 namespace dpmask {
 namespace {
@@ -60,7 +60,7 @@ class ContractionOp : public tf::OpKernel {
   int64_t M2_;
 };
 
-template <typename T>
+template <typename T, typename Device>
 class ContractOp : public ContractionOp<T> {
  public:
   using ContractionOp<T>::ContractionOp;
@@ -69,11 +69,12 @@ class ContractOp : public ContractionOp<T> {
     OP_REQUIRES(ctx, Y.shape() == X.shape(), invalid("Y must have the shape of X"));
     tf::Tensor* B = nullptr;
     OP_REQUIRES_OK(ctx, ctx->allocate_output(0, this->B_shape(shape), &B));
-    contract(shape, data<T>(X), data<T>(Y), data<T>(B), pool_of(ctx));
+    auto&& device = Device::of(ctx);
+    contract(shape, data<T>(X), data<T>(Y), data<T>(B), device);
   }
 };
 
-template <typename T>
+template <typename T, typename Device>
 class ContractReverseOp : public ContractionOp<T> {
  public:
   using ContractionOp<T>::ContractionOp;
@@ -83,12 +84,13 @@ class ContractReverseOp : public ContractionOp<T> {
                 invalid("gB must have the shape [size, M1 * M2]"));
     tf::Tensor* gX = nullptr;
     OP_REQUIRES_OK(ctx, ctx->allocate_output(0, Y.shape(), &gX));
-    contract_reverse(shape, data<T>(Y), data<T>(gB), data<T>(gX), pool_of(ctx));
+    auto&& device = Device::of(ctx);
+    contract_reverse(shape, data<T>(Y), data<T>(gB), data<T>(gX), device);
   }
 };
 
-DPMASK_REGISTER("Contract", ContractOp);
-DPMASK_REGISTER("ContractReverse", ContractReverseOp);
+DPMASK_REGISTER("Contract", ContractOp, );
+DPMASK_REGISTER("ContractReverse", ContractReverseOp, );
 
 }  // namespace
 }  // namespace dpmask

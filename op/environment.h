@@ -6,12 +6,7 @@
 
 #include <cmath>
 
-// The CPU and the CUDA kernels share these functions.
-#ifdef __CUDACC__
-#define DPMASK_DEVICE __host__ __device__
-#else
-#define DPMASK_DEVICE
-#endif
+#include "device.h"
 
 namespace dpmask {
 

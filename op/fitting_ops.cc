@@ -6,7 +6,7 @@
 #include <tuple>
 
 #include "activation_names.h"
-#include "operator.h"
+#include "register.h"
 
 namespace dpmask {
 namespace {
@@ -112,7 +112,7 @@ class FittingOp : public tf::OpKernel {
   FittingNets<T> nets_;
 };
 
-template <typename T>
+template <typename T, typename Device>
 class EnergiesOp : public FittingOp<T> {
  public:
   using FittingOp<T>::FittingOp;
@@ -121,11 +121,12 @@ class EnergiesOp : public FittingOp<T> {
     OP_REQUIRES_OK(ctx, ctx->allocate_output(0, tf::TensorShape({fitting.size()}), &e));
     OP_REQUIRES_OK(ctx, ctx->allocate_output(1, ctx->input(1).shape(), &A));
     OP_REQUIRES_OK(ctx, ctx->allocate_output(2, tf::TensorShape({fitting.z_size()}), &z));
-    energies(fitting, data<T>(e), data<T>(A), data<T>(z), pool_of(ctx));
+    auto&& device = Device::of(ctx);
+    energies(fitting, data<T>(e), data<T>(A), data<T>(z), device);
   }
 };
 
-template <typename T>
+template <typename T, typename Device>
 class EnergiesGradOp : public FittingOp<T> {
  public:
   using FittingOp<T>::FittingOp;
@@ -146,13 +147,13 @@ class EnergiesGradOp : public FittingOp<T> {
       OP_REQUIRES_OK(ctx, ctx->allocate_output(p + 1, ctx->input(p + 2).shape(), &out));
       dparameters.push_back(data<T>(out));
     }
-    energies_grad(fitting, data<T>(z), data<T>(de), data<T>(dA), data<T>(dD), dparameters,
-                  pool_of(ctx));
+    auto&& device = Device::of(ctx);
+    energies_grad(fitting, data<T>(z), data<T>(de), data<T>(dA), data<T>(dD), dparameters, device);
   }
 };
 
-DPMASK_REGISTER("Energies", EnergiesOp);
-DPMASK_REGISTER("EnergiesGrad", EnergiesGradOp);
+DPMASK_REGISTER("Energies", EnergiesOp, .HostMemory("type_first"));
+DPMASK_REGISTER("EnergiesGrad", EnergiesGradOp, .HostMemory("type_first"));
 
 }  // namespace
 }  // namespace dpmask

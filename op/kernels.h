@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "device.h"
+
 namespace dpmask {
 
 // Calls body(0), ..., body(n - 1), in any order and on any thread. The results of the kernels do
@@ -102,10 +104,10 @@ struct Series {
   const double* panels;  // [npanels, 2]; middle and half_width
   const T* C;            // [npanels, kTerms, M1]
 
-  int64_t npanels() const { return first[nnets]; }
-  bool has(int64_t net) const { return first[net] < first[net + 1]; }
-  double middle(int64_t panel) const { return panels[2 * panel]; }
-  double half_width(int64_t panel) const { return panels[2 * panel + 1]; }
+  DPMASK_DEVICE int64_t npanels() const { return first[nnets]; }
+  DPMASK_DEVICE bool has(int64_t net) const { return first[net] < first[net + 1]; }
+  DPMASK_DEVICE double middle(int64_t panel) const { return panels[2 * panel]; }
+  DPMASK_DEVICE double half_width(int64_t panel) const { return panels[2 * panel + 1]; }
 };
 
 // A series with the arrays that it points to.

@@ -70,8 +70,8 @@ void locate(const EmbeddingNets<double>& nets, int64_t net, int64_t layer,
 
 }  // namespace
 
-Kinks kinks_of(const EmbeddingNets<double>& nets) {
-  switch (nets.activation) {
+Kinks kinks_of(Activation activation, double threshold) {
+  switch (activation) {
     case Activation::linear:
       return {{}, true};
     case Activation::relu:
@@ -79,7 +79,7 @@ Kinks kinks_of(const EmbeddingNets<double>& nets) {
     case Activation::relu6:
       return {{0, 6}, true};
     case Activation::silut:
-      return {{nets.threshold}, false};
+      return {{threshold}, false};
     default:
       return {{}, false};
   }
@@ -89,7 +89,7 @@ Kinks kinks_of(const EmbeddingNets<double>& nets) {
 // straight line if phi is made of straight lines.
 std::vector<double> ends_at_kinks(const EmbeddingNets<double>& nets, int64_t net, double lower,
                                   double upper) {
-  const Kinks kinks = kinks_of(nets);
+  const Kinks kinks = kinks_of(nets.activation, nets.threshold);
   if (kinks.at.empty()) return {lower, upper};
   const double length = upper - lower;
   const int64_t nlookouts = kinks.straight ? 1 : kLookouts;

@@ -15,8 +15,8 @@ struct Kinks {
   bool straight;  // phi is a straight line between them
 };
 
-// Those of the nets' activation function.
-Kinks kinks_of(const EmbeddingNets<double>& nets);
+// Those of an activation function; threshold is silut's.
+Kinks kinks_of(Activation activation, double threshold);
 
 // lower, upper and, ascending between them, all s at which what enters a neuron of the net crosses
 // a kink of the activation function, so that G or a derivative of it jumps.

@@ -11,14 +11,10 @@
 #include "instruction_set.h"
 #include "net_kinks.h"
 #include "pairs.h"
+#include "series.h"
 
 namespace dpmask {
 namespace {
-
-// How large the last coefficients may be, relative to the largest G: rounding error, and in float32
-// less than that, since a force has the derivative's error.
-template <typename T>
-constexpr double kTolerance = std::is_same_v<T, double> ? 1.4e-14 : 1e-9;
 
 // So many pairs of a net must there be for each of its panels, or they go through the net
 // themselves: a panel costs 2 kTerms points of the net, counting those of the panel that was halved
@@ -54,28 +50,28 @@ class InDouble {
   EmbeddingNets<double> nets_;
 };
 
-// The pairs of each net.
+// Adds the pairs of each net to counts.
 template <typename T>
-std::vector<int64_t> count_pairs_of_nets(const Embedding<T>& embedding, const Pairs& pairs,
-                                         int64_t nnets) {
+void count_pairs_of_nets(const Embedding<T>& embedding, std::vector<int64_t>* counts) {
   const RealAtoms& atoms = embedding.atoms;
-  std::vector<int64_t> counts(nnets, 0);
-  for (int64_t i = 0; i < atoms.size; ++i) {
-    for (int64_t t = 0; t < atoms.ntypes; ++t) {
-      const int32_t net = embedding.nets.net[pairs.type[i] * atoms.ntypes + t];
-      const int64_t group = t * atoms.nframes + pairs.frame[i];
-      const int64_t itself = t == pairs.type[i] ? 1 : 0;
-      if (net >= 0) counts[net] += atoms.first[group + 1] - atoms.first[group] - itself;
+  const auto size = [&](int64_t t, int64_t frame) {
+    const int64_t group = t * atoms.nframes + frame;
+    return atoms.first[group + 1] - atoms.first[group];
+  };
+  for (int64_t t_i = 0; t_i < atoms.ntypes; ++t_i) {
+    for (int64_t t_j = 0; t_j < atoms.ntypes; ++t_j) {
+      const int32_t net = embedding.nets.net[t_i * atoms.ntypes + t_j];
+      for (int64_t frame = 0; net >= 0 && frame < atoms.nframes; ++frame) {
+        (*counts)[net] += size(t_i, frame) * (size(t_j, frame) - (t_i == t_j ? 1 : 0));
+      }
     }
   }
-  return counts;
 }
 
 // A bound for the slope along s of what enters any neuron: per neuron, the weights' magnitudes
 // times the bounds of the layer before, an activation function's slope being at most
 // kSteepestActivation.
 double steepest_neuron(const EmbeddingNets<double>& nets, int64_t net) {
-  constexpr double kSteepestActivation = 1.13;  // gelu's; the others' are 1.1 or less
   const double* const* parameters = &nets.parameters[net * nets.nparameters()];
   std::vector<double> h = {1};
   double steepest = 0;
@@ -179,7 +175,8 @@ Panels fit_net(const EmbeddingNets<double>& nets, int64_t net, const std::vector
                double tolerance, const Bounds& bounds) {
   const SeriesFit fit = DPMASK_CHOOSE(series_fit);
   const int64_t M1 = nets.neuron.back();
-  const double steepest = kinks_of(nets).straight ? 0 : steepest_neuron(nets, net);
+  const double steepest =
+      kinks_of(nets.activation, nets.threshold).straight ? 0 : steepest_neuron(nets, net);
   std::vector<double> level = first_panels(ends, steepest, bounds);
   Panels good;
   double largest = 0;
@@ -230,19 +227,27 @@ SeriesArrays<T> joined(const std::vector<Panels>& nets, int64_t M1) {
 }  // namespace
 
 template <typename T>
+std::vector<int64_t> most_panels(const Embedding<T>& embedding) {
+  const EmbeddingNets<T>& nets = embedding.nets;
+  std::vector<int64_t> most(nets.parameters.size() / nets.nparameters(), 0);
+  // Where activation functions have kinks, G has too many.
+  if (!kinks_of(nets.activation, nets.threshold).at.empty()) return most;
+  count_pairs_of_nets(embedding, &most);
+  for (int64_t& count : most) count /= kPairsPerPanel;
+  return most;
+}
+
+template <typename T>
 SeriesArrays<T> fit_series(const Embedding<T>& embedding, const Parallel& parallel) {
   const InDouble<T> in_double(embedding.nets);
   const EmbeddingNets<double>& nets = in_double.nets();
-  const Pairs pairs(embedding.atoms);
-  const std::vector<int64_t> counts = count_pairs_of_nets(embedding, pairs, in_double.nnets());
-  std::vector<Panels> all(in_double.nnets());
-  const int64_t most = counts.empty() ? 0 : *std::max_element(counts.begin(), counts.end());
-  // Where activation functions have kinks, G has too many.
-  const bool is_smooth = kinks_of(nets).at.empty();
-  if (most >= kPairsPerPanel && is_smooth) {
+  const std::vector<int64_t> most = most_panels(embedding);
+  std::vector<Panels> all(most.size());
+  if (std::any_of(most.begin(), most.end(), [](int64_t count) { return count > 0; })) {
+    const Pairs pairs(embedding.atoms);
     const Interval interval = interval_of_pairs(embedding, pairs, for_light_work(pairs, parallel));
-    parallel(in_double.nnets(), [&](int64_t net) {
-      const Bounds bounds = {counts[net] / kPairsPerPanel, 0.0};
+    parallel(static_cast<int64_t>(most.size()), [&](int64_t net) {
+      const Bounds bounds = {most[net], 0.0};
       all[net] = fit_net(nets, net, {interval.lower, interval.upper}, kTolerance<T>, bounds);
     });
   }
@@ -284,6 +289,7 @@ void fit_series_grad(const EmbeddingNets<T>& given, const Series<T>& series, con
 }
 
 #define DPMASK_INSTANTIATE(T)                                                            \
+  template std::vector<int64_t> most_panels<T>(const Embedding<T>&);                     \
   template SeriesArrays<T> fit_series<T>(const Embedding<T>&, const Parallel&);          \
   template SeriesArrays<T> fit_table<T>(const EmbeddingNets<T>&, double, double, double, \
                                         const Parallel&);                                \

@@ -6,6 +6,7 @@
 
 #include "embedding_units.h"
 #include "instruction_set.h"
+#include "series.h"
 #include "tiles.h"
 
 namespace dpmask {
@@ -116,20 +117,6 @@ void gradient(const EmbeddingNets<double>& nets, int64_t index, int64_t npanels,
 
 // ---- The pairs of a tile
 // -------------------------------------------------------------------------
-
-template <typename T>
-int64_t panel_of(const Series<T>& series, int64_t net, double s) {
-  int64_t low = series.first[net], high = series.first[net + 1] - 1;
-  while (low < high) {
-    const int64_t between = (low + high) / 2;
-    if (s <= series.middle(between) + series.half_width(between)) {
-      high = between;
-    } else {
-      low = between + 1;
-    }
-  }
-  return low;
-}
 
 // The Chebyshev polynomials of the pairs of a tile.
 template <typename T>

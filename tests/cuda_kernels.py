@@ -1,71 +1,311 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The CUDA kernels with the interface of deepmd_mask._kernels, so that both run the same tests."""
 
+from functools import partial
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
+from deepmd_mask import _kernels
 
-def load():
-    """Return an object with the functions of _kernels that CUDA has, or skip the test."""
-    cuda = pytest.importorskip(
-        "deepmd_mask._cuda_kernels", reason="built without DPMASK_CUDA=ON, see docs/developing.md"
-    )
+TERMS = 16  # kTerms of op/kernels.h
+
+
+def load(name):
+    """Return an object with the functions of _kernels that CUDA has, or skip the test.
+
+    Parameters
+    ----------
+    name
+        "cuda", or "emulated" for the same sources compiled for the CPU.
+    """
+    if name == "emulated":
+        reason = "built without DPMASK_CUDA=EMULATED, see docs/gpu.md"
+        module = pytest.importorskip("deepmd_mask._emulated_cuda_kernels", reason=reason)
+        return CudaKernels(module, OnTheCpu)
+    reason = "built without DPMASK_CUDA=ON, see docs/gpu.md"
+    module = pytest.importorskip("deepmd_mask._cuda_kernels", reason=reason)
     cupy = pytest.importorskip("cupy", reason="CuPy makes the arrays on the GPU")
     if not cupy.cuda.is_available():
         pytest.skip("there is no GPU")
-    return CudaKernels(cuda, cupy)
+    return CudaKernels(module, OnTheGpu(cupy))
+
+
+class OnTheCpu:
+    """Arrays for the emulated kernels; what was never written is not a number."""
+
+    stream = 0
+
+    @staticmethod
+    def put(array, dtype=None):
+        return np.array(array, dtype=dtype)  # a copy, whose ends a sanitizer knows
+
+    @staticmethod
+    def empty(shape, dtype=np.float64):
+        return np.full(shape, np.nan, dtype)
+
+    @staticmethod
+    def get(array):
+        return array.copy()
+
+    @staticmethod
+    def pointer(array):
+        return array.ctypes.data
+
+
+class OnTheGpu:
+    """The same for a GPU."""
+
+    def __init__(self, cupy):
+        self.cupy = cupy
+        self.get = cupy.asnumpy
+
+    @property
+    def stream(self):
+        return self.cupy.cuda.get_current_stream().ptr
+
+    def put(self, array, dtype=None):
+        return self.cupy.asarray(array, dtype=dtype, order="C")
+
+    def empty(self, shape, dtype=np.float64):
+        return self.cupy.full(shape, np.nan, dtype)
+
+    @staticmethod
+    def pointer(array):
+        return array.data.ptr
 
 
 class CudaKernels:
-    """Copies to the GPU, calls, copies back."""
+    """Copies to the device, calls, copies back."""
 
-    def __init__(self, cuda, cupy) -> None:
+    def __init__(self, cuda, arrays):
         self.cuda = cuda
-        self.cupy = cupy
+        self.arrays = arrays
+        for bits, dtype in (("32", np.float32), ("64", np.float64)):
+            setattr(self, f"Embedding{bits}", partial(Embedding, self, bits, dtype))
+            setattr(self, f"Fitting{bits}", partial(Fitting, self, bits, dtype))
+            setattr(self, f"contract{bits}", partial(self._contract, bits, dtype))
+            setattr(self, f"contract_reverse{bits}", partial(self._contract_reverse, bits, dtype))
 
-    def _stream(self):
-        return self.cupy.cuda.get_current_stream().ptr
-
-    def _device_atoms(self, atoms):
+    def put_atoms(self, atoms):
+        """Return the kernels' DeviceAtoms, numbers of pairs, frames and slots."""
         ntypes, (nframes, nslots) = atoms.ntypes, atoms.coord.shape[:2]
         counts = np.diff(atoms.first).reshape(ntypes, nframes).sum(axis=0)
         size, npairs = int(counts.sum()), int(np.sum(counts**2))
-        arrays = {
-            name: self.cupy.asarray(getattr(atoms, name))
-            for name in ("slot", "weight", "first", "coord")
-        }
-        lengths = {
-            "frame": size,
-            "local": size,
-            "rows": size,
-            "rows_first": nframes + 1,
-            "pair_first": nframes + 1,
-        }
-        arrays |= {name: self.cupy.zeros(n, dtype=np.int64) for name, n in lengths.items()}
+        names = ("slot", "weight", "first", "coord")
+        arrays = {name: self.arrays.put(getattr(atoms, name)) for name in names}
+        lengths = dict.fromkeys(("type", "frame", "local", "rows"), size)
+        lengths |= dict.fromkeys(("rows_first", "pair_first"), nframes + 1)
+        arrays |= {name: self.arrays.put(np.full(n, -1)) for name, n in lengths.items()}
         device = self.cuda.DeviceAtoms(
             arrays, nframes=nframes, nslots=nslots, ntypes=ntypes, size=size, npairs=npairs
         )
-        self.cuda.number_pairs(device, self._stream())
+        self.cuda.number_pairs(device, self.arrays.stream)
         return device, npairs, nframes, nslots
 
+    def empty_forces(self, nframes, nslots):
+        shapes = ((nframes, nslots, 3), (nframes, 9), (nframes, nslots, 9))
+        return [self.arrays.put(np.zeros(shape)) for shape in shapes]
+
+    def get_all(self, arrays):
+        return tuple(self.arrays.get(array) for array in arrays)
+
     def environment(self, atoms):
-        device, npairs, _, _ = self._device_atoms(atoms)
-        R = self.cupy.empty((npairs, 4))
-        self.cuda.environment(device, R, self._stream())
-        return R.get()
+        device, npairs, _, _ = self.put_atoms(atoms)
+        R = self.arrays.empty((npairs, 4))
+        self.cuda.environment(device, R, self.arrays.stream)
+        return self.arrays.get(R)
 
     def environment_force(self, atoms, dR):
-        device, npairs, nframes, nslots = self._device_atoms(atoms)
-        out = [
-            self.cupy.zeros(s) for s in ((nframes, nslots, 3), (nframes, 9), (nframes, nslots, 9))
-        ]
-        scratch = self.cupy.empty((npairs, 3))
-        self.cuda.environment_force(device, self.cupy.asarray(dR), scratch, *out, self._stream())
-        return tuple(array.get() for array in out)
+        device, npairs, nframes, nslots = self.put_atoms(atoms)
+        out = self.empty_forces(nframes, nslots)
+        dr = self.arrays.empty((npairs, 3))
+        self.cuda.environment_force(device, self.arrays.put(dR), dr, *out, self.arrays.stream)
+        return self.get_all(out)
 
     def environment_force_grad(self, atoms, force, virial, atom_virial):
-        device, npairs, _, _ = self._device_atoms(atoms)
-        given = [self.cupy.asarray(array) for array in (force, virial, atom_virial)]
-        ddR = self.cupy.empty((npairs, 4))
-        self.cuda.environment_force_grad(device, *given, ddR, self._stream())
-        return ddR.get()
+        device, npairs, _, _ = self.put_atoms(atoms)
+        given = [self.arrays.put(array) for array in (force, virial, atom_virial)]
+        ddR = self.arrays.empty((npairs, 4))
+        self.cuda.environment_force_grad(device, *given, ddR, self.arrays.stream)
+        return self.arrays.get(ddR)
+
+    def _contract(self, bits, dtype, X, Y, M2, threads=1):
+        size, _, M1 = X.shape
+        B = self.arrays.empty((size, M1, M2), dtype)
+        X, Y = self.arrays.put(X), self.arrays.put(Y)
+        contract = getattr(self.cuda, f"contract{bits}")
+        contract(X, Y, B, size=size, M1=M1, M2=M2, stream=self.arrays.stream)
+        return self.arrays.get(B)
+
+    def _contract_reverse(self, bits, dtype, Y, gB, M2, threads=1):
+        size, _, M1 = Y.shape
+        gX = self.arrays.empty(Y.shape, dtype)
+        Y, gB = self.arrays.put(Y), self.arrays.put(gB)
+        reverse = getattr(self.cuda, f"contract_reverse{bits}")
+        reverse(Y, gB, gX, size=size, M1=M1, M2=M2, stream=self.arrays.stream)
+        return self.arrays.get(gX)
+
+
+class Embedding:
+    """The embedding; most_panels of its nets is for the CPU to say."""
+
+    def __init__(self, kernels, bits, dtype, atoms, *, net, parameters, n, threads=1, **shape):
+        self.kernels, self.arrays, self.dtype = kernels, kernels.arrays, dtype
+        self.device, self.npairs, self.nframes, self.nslots = kernels.put_atoms(atoms)
+        self.like_X = (len(atoms.slot), 4, shape["neuron"][-1])
+        self.net = self.arrays.put(net, np.int32)
+        self.parameters = [self.arrays.put(p, dtype) for p in parameters]
+        self.make = partial(
+            getattr(kernels.cuda, f"DeviceEmbedding{bits}"),
+            self.device,
+            parameters=self.parameters,
+            n=n,
+            **shape,
+        )
+        self.cpu = getattr(_kernels, f"Embedding{bits}")(
+            atoms, net=net, parameters=parameters, n=n, **shape
+        )
+        self._find_series(self.cpu.most_panels(), shape["neuron"][-1])
+
+    def _find_series(self, most, M1):
+        """Let the device choose the panels; their number is all that it tells the host."""
+        nnets, capacity = len(most), min(max(most, default=0), self.kernels.cuda.MOST_PANELS)
+        first = np.zeros(nnets + 1, dtype=np.int64)
+        empty = np.empty((0, 2)), np.empty((0, TERMS, M1), self.dtype)
+        self.use_table(first, *empty)
+        if capacity == 0:
+            return
+        count = self.arrays.put(np.full(nnets, -1))
+        found = (
+            count,
+            self.arrays.empty((nnets, capacity, 2)),
+            self.arrays.empty((nnets, capacity, TERMS, M1), self.dtype),
+        )
+        pointers = [self.arrays.pointer(p) for p in self.parameters]
+        self.device_embedding.find_panels(
+            self.arrays.put(pointers, np.int64),
+            self.arrays.put(most, np.int64),
+            capacity,
+            *found,
+            self.arrays.empty(self.workspaces["find"]),
+            self.arrays.stream,
+        )
+        first[1:] = np.cumsum(self.arrays.get(count))
+        npanels = first[-1]
+        shapes = ((npanels, 2), (npanels, TERMS, M1))
+        self.use_table(first, *(np.full(shape, np.nan) for shape in shapes))
+        self.device_embedding.join_panels(capacity, *found, self.arrays.stream)
+
+    def series(self):
+        """Return first, panels and C of the series in use."""
+        return self.first, self.arrays.get(self.panels), self.arrays.get(self.C)
+
+    def use_table(self, first, panels, C):
+        self.first = first
+        self.panels = self.arrays.put(panels)
+        self.C = self.arrays.put(C, self.dtype)
+        arrays = {
+            "net": self.net,
+            "first": self.arrays.put(first),
+            "panels": self.panels,
+            "C": self.C,
+        }
+        self.device_embedding = self.make(
+            arrays,
+            nnets=len(first) - 1,
+            npanels=len(panels),
+            all_have_series=bool(np.all(np.diff(first) > 0)),
+        )
+        self.workspaces = self.device_embedding.workspaces()
+
+    def nets_with_series(self):
+        """Net and the panels between which its own are, of those that have any."""
+        return [
+            (net, low, high) for net, (low, high) in enumerate(pairwise(self.first)) if high > low
+        ]
+
+    def _workspace(self, *names):
+        return [self.arrays.empty(self.workspaces[name], self.dtype) for name in names]
+
+    def embed(self):
+        X = self.arrays.empty(self.like_X, self.dtype)
+        self.device_embedding.embed(X, *self._workspace("direct"), self.arrays.stream)
+        return self.arrays.get(X)
+
+    def embed_grad(self, dX):
+        def run(*outputs):
+            self.device_embedding.embed_grad(self.arrays.put(dX, self.dtype), *outputs)
+
+        return self._gradients(run)
+
+    def force(self, A):
+        out = self.kernels.empty_forces(self.nframes, self.nslots)
+        self.device_embedding.force(
+            self.arrays.put(A, self.dtype),
+            self.arrays.empty((self.npairs, 3)),
+            *out,
+            *self._workspace("direct"),
+            self.arrays.stream,
+        )
+        return self.kernels.get_all(out)
+
+    def force_grad(self, A, force, virial, atom_virial):
+        dA = self.arrays.empty(self.like_X, self.dtype)
+        given = [self.arrays.put(array) for array in (force, virial, atom_virial)]
+
+        def run(*outputs):
+            self.device_embedding.force_grad(self.arrays.put(A, self.dtype), *given, dA, *outputs)
+
+        gradients = self._gradients(run)
+        return self.arrays.get(dA), gradients
+
+    def _gradients(self, run):
+        """Of all parameters: of the nets themselves, and through dC of those with a series."""
+        dC = self.arrays.empty(self.C.shape, self.dtype)
+        gradient = [self.arrays.empty(p.shape, self.dtype) for p in self.parameters]
+        run(dC, gradient, *self._workspace("shares", "direct"), self.arrays.stream)
+        of_net = len(self.parameters) // (len(self.first) - 1)
+        for net, low, high in self.nets_with_series():
+            workspace = self.arrays.empty(self.workspaces["series"])
+            arrays = gradient[net * of_net : (net + 1) * of_net]
+            self.device_embedding.fit_panels_grad(
+                net, low, high, dC, arrays, workspace, self.arrays.stream
+            )
+        return list(self.kernels.get_all(gradient))
+
+
+class Fitting:
+    """The fitting nets."""
+
+    def __init__(self, kernels, bits, dtype, type_first, D, *, parameters, threads=1, **shape):
+        self.kernels, self.arrays, self.dtype = kernels, kernels.arrays, dtype
+        self.D = self.arrays.put(D, dtype)
+        self.parameters = [self.arrays.put(p, dtype) for p in parameters]
+        self.device_fitting = getattr(kernels.cuda, f"DeviceFitting{bits}")(
+            list(type_first), self.D, ninputs=D.shape[1], parameters=self.parameters, **shape
+        )
+        self.workspaces = self.device_fitting.workspaces()
+
+    def _empty(self, shape):
+        return self.arrays.empty(shape, self.dtype)
+
+    def energies(self):
+        out = [self._empty(len(self.D)), self._empty(self.D.shape)]
+        out.append(self._empty(self.workspaces["z"]))
+        workspace = self._empty(self.workspaces["energies"])
+        self.device_fitting.energies(*out, workspace, self.arrays.stream)
+        return self.kernels.get_all(out)
+
+    def energies_grad(self, z, de, dA):
+        dD = self._empty(self.D.shape)
+        gradient = [self._empty(p.shape) for p in self.parameters]
+        self.device_fitting.energies_grad(
+            *(self.arrays.put(array, self.dtype) for array in (z, de, dA)),
+            dD,
+            gradient,
+            self._empty(self.workspaces["energies_grad"]),
+            self.arrays.stream,
+        )
+        return self.arrays.get(dD), list(self.kernels.get_all(gradient))

@@ -16,9 +16,15 @@ N = 17.0
 TOLERANCE = {np.float64: 1e-11, np.float32: 2e-5}
 
 
-@pytest.fixture(params=["avx512", "avx2", "baseline"])
+kernels = _kernels  # or what a test is given in its place
+
+
+@pytest.fixture(params=["avx512", "avx2", "baseline", "cuda", "emulated"])
 def isa(request, monkeypatch):
-    """Run the test with each instruction set that this machine has."""
+    """Run the test with each instruction set that this machine has, and with the CUDA kernels."""
+    if request.param in ("cuda", "emulated"):
+        monkeypatch.setattr(request.module, "kernels", cuda_kernels.load(request.param))
+        return request.param
     monkeypatch.setenv("DP_MASK_ISA", request.param)
     try:
         assert _kernels.instruction_set() == request.param
@@ -68,7 +74,7 @@ class Case:
         return _kernels.RealAtoms(self.coord, self.types, self.mask, NTYPES)
 
     def kernels(self, atoms, parameters=None, threads=1):
-        Embedding = {np.float64: _kernels.Embedding64, np.float32: _kernels.Embedding32}[self.dtype]
+        Embedding = {np.float64: kernels.Embedding64, np.float32: kernels.Embedding32}[self.dtype]
         return Embedding(
             atoms,
             net=self.net,
@@ -264,9 +270,9 @@ def test_threads_change_no_bit(dtype):
     A, cotangents, atoms = case.random_X(), case.random_cotangents(), case.atoms
 
     def all_results(threads):
-        kernels = case.kernels(atoms, threads=threads)
-        dA, grads = kernels.force_grad(A, **cotangents)
-        return [kernels.embed(), *kernels.embed_grad(A), *kernels.force(A), dA, *grads]
+        run = case.kernels(atoms, threads=threads)
+        dA, grads = run.force_grad(A, **cotangents)
+        return [run.embed(), *run.embed_grad(A), *run.force(A), dA, *grads]
 
     alone = all_results(1)
     for threads in (2, 4):
@@ -295,7 +301,7 @@ def test_contraction(dtype, size, M1, M2, isa):
     """D = X^T X[:, :M2], the form of which it is the diagonal, and the gradient of that."""
     rng = np.random.default_rng(0)
     bits = np.dtype(dtype).itemsize * 8
-    contract = getattr(_kernels, f"contract{bits}")
+    contract = getattr(kernels, f"contract{bits}")
     X, Y = rng.normal(size=(2, size, 4, M1)).astype(dtype)
     gB = rng.normal(size=(size, M1, M2)).astype(dtype)
     tolerance = {"rtol": 0, "atol": 200 * np.finfo(dtype).eps}
@@ -303,7 +309,7 @@ def test_contraction(dtype, size, M1, M2, isa):
     np.testing.assert_allclose(contract(X, X, M2, threads=2), D, **tolerance)
     B = np.einsum("ica,icb->iab", X, Y[:, :, :M2]) + np.einsum("ica,icb->iab", Y, X[:, :, :M2])
     np.testing.assert_allclose(contract(X, Y, M2, threads=2), B / 2, **tolerance)
-    gX = getattr(_kernels, f"contract_reverse{bits}")(Y, gB, M2, threads=2)
+    gX = getattr(kernels, f"contract_reverse{bits}")(Y, gB, M2, threads=2)
     direction = rng.normal(size=X.shape).astype(dtype)
     wanted = np.sum(contract(direction, Y, M2) * gB, dtype=np.float64)
     scale = np.linalg.norm(gX) * np.linalg.norm(direction)
@@ -337,7 +343,7 @@ class FittingCase:
         self.rng = rng
 
     def kernels(self, **options):
-        Fitting = {np.float64: _kernels.Fitting64, np.float32: _kernels.Fitting32}[self.dtype]
+        Fitting = {np.float64: kernels.Fitting64, np.float32: kernels.Fitting32}[self.dtype]
         return Fitting(self.first, self.D, parameters=self.parameters, **self.shape, **options)
 
     def e(self, D=None, parameters=None):
@@ -392,10 +398,10 @@ def test_energies_and_their_derivative(fitting, isa):
 
 def test_gradient_of_energies_and_of_their_derivative(fitting, isa):
     """Of L = sum (de e + dA A), by a stencil of five points along random directions."""
-    kernels = fitting.kernels()
-    e, A, z = kernels.energies()
+    run = fitting.kernels()
+    e, A, z = run.energies()
     de, dA = (fitting.rng.normal(size=array.shape).astype(fitting.dtype) for array in (e, A))
-    dD, dparameters = kernels.energies_grad(z, de, dA)
+    dD, dparameters = run.energies_grad(z, de, dA)
     D, parameters = fitting.D.astype(np.float64), [p.astype(np.float64) for p in fitting.parameters]
 
     def L(D, parameters):
@@ -425,19 +431,19 @@ def test_threads_change_no_bit_of_energies():
     de, dA = case.rng.normal(size=len(case.D)), case.rng.normal(size=case.D.shape)
 
     def all_results(threads):
-        kernels = case.kernels(threads=threads)
-        e, A, z = kernels.energies()
-        dD, dparameters = kernels.energies_grad(z, de, dA)
+        run = case.kernels(threads=threads)
+        e, A, z = run.energies()
+        dD, dparameters = run.energies_grad(z, de, dA)
         return [e, A, dD, *dparameters]
 
     for one, more in zip(all_results(1), all_results(4), strict=True):
         np.testing.assert_array_equal(one, more)
 
 
-@pytest.fixture(params=["cpu", "cuda"])
+@pytest.fixture(params=["cpu", "cuda", "emulated"])
 def environment_kernels(request):
     """Return the kernels of the environment matrix, of each implementation."""
-    return _kernels if request.param == "cpu" else cuda_kernels.load()
+    return _kernels if request.param == "cpu" else cuda_kernels.load(request.param)
 
 
 def test_environment_matrix(case, environment_kernels):

@@ -3,6 +3,7 @@
 
 from itertools import pairwise
 
+import cuda_kernels
 import numpy as np
 import pytest
 import reference
@@ -12,6 +13,15 @@ from deepmd_mask import _kernels
 NEURON = [6, 12, 12]
 # Of G, and of forces, relative to the largest.
 TOLERANCE = {np.float64: (1e-12, 1e-10), np.float32: (2e-6, 1e-5)}
+kernels = _kernels  # or what a test is given in its place
+
+
+@pytest.fixture(params=["cpu", "cuda", "emulated"])
+def implementation(request, monkeypatch):
+    """Evaluate tables on the CPU and by the CUDA kernels."""
+    if request.param != "cpu":
+        monkeypatch.setattr(request.module, "kernels", cuda_kernels.load(request.param))
+    return request.param
 
 
 def random_nets(activation, dtype=np.float64, nnets=3, steepness=0.5):
@@ -43,7 +53,7 @@ def first_X(nets, s, table=None):
     """X_0 of a pair at the distance 1/s, divided by R, so that it is G of net 1."""
     atoms = two_atoms(1 / s)
     dtype = nets["parameters"][0].dtype.type
-    Embedding = {np.float64: _kernels.Embedding64, np.float32: _kernels.Embedding32}[dtype]
+    Embedding = {np.float64: kernels.Embedding64, np.float32: kernels.Embedding32}[dtype]
     embedding = Embedding(atoms, **nets, net=[0, 1, 2, -1], n=1.0)
     if table is not None:
         embedding.use_table(*table)
@@ -60,6 +70,7 @@ def test_panels_of_each_net_cover_the_interval_without_gaps():
         np.testing.assert_allclose((middle + half_width)[:-1], (middle - half_width)[1:])
 
 
+@pytest.mark.usefixtures("implementation")
 @pytest.mark.parametrize("activation", reference.ACTIVATIONS)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_table_is_the_net(activation, dtype):
@@ -129,6 +140,7 @@ def test_narrower_panels_are_more_accurate():
     assert errors[0] > 1e4 * errors[-1]
 
 
+@pytest.mark.usefixtures("implementation")
 @pytest.mark.parametrize(("end", "direction"), [(0.4, -1), (1.6, 1)])
 def test_beyond_its_ends_a_table_goes_on_as_a_straight_line(end, direction):
     """In value and slope: the force is that of the energy there, too."""

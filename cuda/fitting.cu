@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: LGPL-3.0-or-later
+// The fitting nets, in the letters of op/fitting.cc and op/fitting_units.h: layer after layer, the
+// layers of all types together.
+#include "activation.h"
+#include "batch.h"
+
+namespace dpmask::cuda {
+namespace {
+
+// A hidden layer on the rows of its type; arrays that a step does not use are nullptr.
+template <typename T>
+struct Layer {
+  int64_t rows, in, out;
+  const T *W, *b, *timestep;
+  bool has_skip;
+  Activation activation;
+  double threshold;
+  const T *h, *dh;
+  T *z, *dz, *output, *doutput;  // z is not written after it was made
+  T *goutput, *gdoutput, *gz, *gdz;
+
+  DPMASK_KERNEL T factor(int64_t column) const {
+    return timestep == nullptr ? T(1) : timestep[column];
+  }
+};
+
+// Calls Step::at(layer, k) for each k of rows * out.
+template <typename T, typename Step>
+struct Elements {
+  Layer<T> layer;
+  int64_t blocks() const { return (layer.rows * layer.out + kThreads - 1) / kThreads; }
+  DPMASK_KERNEL void operator()(const Block& block) const {
+    const int64_t first = block.index * kThreads, size = layer.rows * layer.out;
+    block.each(size - first < kThreads ? size - first : kThreads,
+               [=](int64_t k) { Step::at(layer, first + k); });
+  }
+};
+
+struct Output {  // from z and h and, for the derivative, dz and dh
+  template <typename T>
+  DPMASK_KERNEL static void at(const Layer<T>& l, int64_t k) {
+    const T factor = l.factor(k % l.out);
+    const Activated<T> a = activated<1>(l.activation, l.threshold, l.z[k]);
+    l.output[k] = a.phi * factor + (l.has_skip ? l.h[k] : T(0));
+    if (l.doutput == nullptr) return;
+    l.doutput[k] = a.d1 * factor * l.dz[k] + (l.has_skip ? l.dh[k] : T(0));
+  }
+};
+
+struct ReverseActivation {  // gz from goutput
+  template <typename T>
+  DPMASK_KERNEL static void at(const Layer<T>& l, int64_t k) {
+    const Activated<T> a = activated<1>(l.activation, l.threshold, l.z[k]);
+    l.gz[k] = l.goutput[k] * a.d1 * l.factor(k % l.out);
+  }
+};
+
+struct GradActivation {  // gz and gdz from goutput and gdoutput
+  template <typename T>
+  DPMASK_KERNEL static void at(const Layer<T>& l, int64_t k) {
+    const T factor = l.factor(k % l.out);
+    const Activated<T> a = activated<2>(l.activation, l.threshold, l.z[k]);
+    l.gz[k] = (l.goutput[k] * a.d1 + l.gdoutput[k] * a.d2 * l.dz[k]) * factor;
+    l.gdz[k] = l.gdoutput[k] * a.d1 * factor;
+  }
+};
+
+// The gradients of bias and timestep: a thread for each column.
+template <typename T>
+struct GradBias {
+  Layer<T> layer;
+  T *gb, *gtimestep;
+  int64_t blocks() const { return (layer.out + kThreads - 1) / kThreads; }
+  DPMASK_KERNEL void operator()(const Block& block) const {
+    const int64_t first = block.index * kThreads;
+    block.each(layer.out - first < kThreads ? layer.out - first : kThreads,
+               [=](int64_t k) { at(first + k); });
+  }
+  DPMASK_KERNEL void at(int64_t column) const {
+    const Layer<T>& l = layer;
+    T of_b = 0, of_timestep = 0;
+    for (int64_t row = 0; row < l.rows; ++row) {
+      const int64_t k = row * l.out + column;
+      of_b += l.gz[k];
+      if (gtimestep == nullptr) continue;
+      const Activated<T> a = activated<1>(l.activation, l.threshold, l.z[k]);
+      of_timestep += l.goutput[k] * a.phi + l.gdoutput[k] * a.d1 * l.dz[k];
+    }
+    gb[column] = of_b;
+    if (gtimestep != nullptr) gtimestep[column] = of_timestep;
+  }
+};
+
+// by_input = W times factor, or W, for the rows of a type; W is the last layer's.
+template <typename T>
+struct LastInput {
+  int64_t rows, width;
+  const T *W, *factor;
+  T* by_input;
+  int64_t blocks() const { return (rows * width + kThreads - 1) / kThreads; }
+  DPMASK_KERNEL void operator()(const Block& block) const {
+    const int64_t first = block.index * kThreads, size = rows * width;
+    block.each(size - first < kThreads ? size - first : kThreads, [=](int64_t k) {
+      const int64_t place = first + k;
+      by_input[place] = W[place % width] * (factor == nullptr ? T(1) : factor[place / width]);
+    });
+  }
+};
+
+// The gradient of the last layer: gW and, from the thread after its last entry, gb.
+template <typename T>
+struct LastGradient {
+  int64_t rows, width;
+  const T *input, *dinput, *de;
+  T *gW, *gb;
+  int64_t blocks() const { return (width + 1 + kThreads - 1) / kThreads; }
+  DPMASK_KERNEL void operator()(const Block& block) const {
+    const int64_t first = block.index * kThreads, size = width + 1;
+    block.each(size - first < kThreads ? size - first : kThreads,
+               [=](int64_t k) { at(first + k); });
+  }
+  DPMASK_KERNEL void at(int64_t c) const {
+    T sum = 0;
+    for (int64_t row = 0; row < rows; ++row) {
+      sum += c == width ? de[row] : input[row * width + c] * de[row] + dinput[row * width + c];
+    }
+    (c == width ? gb[0] : gW[c]) = sum;
+  }
+};
+
+// Deals out a workspace; with nullptr, only counts.
+template <typename T>
+class Arena {
+ public:
+  explicit Arena(T* memory) : memory_(memory) {}
+  T* take(int64_t numbers) {
+    T* array = memory_ == nullptr ? nullptr : memory_ + taken_;
+    taken_ += numbers;
+    return array;
+  }
+  int64_t taken() const { return taken_; }
+
+ private:
+  T* memory_;
+  int64_t taken_ = 0;
+};
+
+// Where the values of all layers lie. With the derivative along dD, also dh, dz, gdh and gdz.
+template <typename T>
+class Values {
+ public:
+  Values(const Fitting<T>& fitting, bool derivative, T* memory) : arena_(memory) {
+    const int64_t nhidden = fitting.nets.nhidden();
+    for (auto* all : {&h, &gh, &gz, &dh, &dz, &gdh, &gdz}) all->assign(nhidden + 1, nullptr);
+    for (int64_t l = 0; l < nhidden; ++l) {
+      const int64_t size = fitting.size() * fitting.nets.neuron[l];
+      for (T** array : {&h[l + 1], &gh[l + 1], &gz[l]}) *array = arena_.take(size);
+      if (!derivative) continue;
+      for (T** array : {&dh[l + 1], &dz[l], &gdh[l + 1], &gdz[l]}) *array = arena_.take(size);
+    }
+  }
+  int64_t size() const { return arena_.taken(); }
+  // Of layer l: its input h[l], the derivative gh[l] by it, gz[l] that by z.
+  std::vector<T*> h, gh, gz, dh, dz, gdh, gdz;
+
+ private:
+  Arena<T> arena_;
+};
+
+template <typename T>
+class Work {
+ public:
+  Work(const Fitting<T>& fitting, cudaStream_t stream)
+      : nets_(fitting.nets), fitting_(fitting), stream_(stream) {}
+
+  int64_t rows(int64_t t) const { return fitting_.type_first[t + 1] - fitting_.type_first[t]; }
+  template <typename U>
+  U* of_type(U* array, int64_t t, int64_t width) const {
+    return array == nullptr ? nullptr : array + fitting_.type_first[t] * width;
+  }
+  // Where the parameters of layer l of type t begin.
+  int64_t place(int64_t t, int64_t l) const {
+    int64_t first = 0, of_net = 0;
+    for (int64_t k = 0; k <= nets_.nhidden(); ++k) {
+      if (k == l) first = of_net;
+      of_net += nets_.has_timestep(k) ? 3 : 2;
+    }
+    return t * of_net + first;
+  }
+  const T* parameter(int64_t t, int64_t l, int which) const {
+    return nets_.parameters[place(t, l) + which];
+  }
+  int64_t z_first(int64_t l) const {
+    int64_t first = 0;
+    for (int64_t k = 0; k < l; ++k) first += fitting_.size() * nets_.neuron[k];
+    return first;
+  }
+
+  Layer<T> layer(const Values<T>& v, int64_t t, int64_t l, T* z) const {
+    const int64_t in = nets_.inputs(l), out = nets_.outputs(l);
+    const auto of = [&](auto* array, int64_t width) { return of_type(array, t, width); };
+    return {rows(t),
+            in,
+            out,
+            parameter(t, l, 0),
+            parameter(t, l, 1),
+            nets_.has_timestep(l) ? parameter(t, l, 2) : nullptr,
+            nets_.has_skip(l),
+            nets_.activation,
+            nets_.threshold,
+            of(v.h[l], in),
+            of(v.dh[l], in),
+            of(z + z_first(l), out),
+            of(v.dz[l], out),
+            of(v.h[l + 1], out),
+            of(v.dh[l + 1], out),
+            of(v.gh[l + 1], out),
+            of(v.gdh[l + 1], out),
+            of(v.gz[l], out),
+            of(v.gdz[l], out)};
+  }
+
+  // Launches make(t) of all types.
+  template <typename Make>
+  void for_types(Make&& make) const {
+    std::vector<decltype(make(int64_t{0}))> items;
+    for (int64_t t = 0; t < nets_.ntypes; ++t) items.push_back(make(t));
+    launch_all(items, stream_);
+  }
+  template <typename Step>
+  void for_elements(const Values<T>& v, int64_t l, T* z) const {
+    for_types([&](int64_t t) { return Elements<T, Step>{layer(v, t, l, z)}; });
+  }
+
+  // out = bias + input W
+  void multiply(const Values<T>& v, int64_t l, T* z, bool derivative) const {
+    for_types([&](int64_t t) {
+      const Layer<T> a = layer(v, t, l, z);
+      return Product<T>{a.rows,
+                        a.out,
+                        a.in,
+                        derivative ? a.dh : a.h,
+                        a.in,
+                        1,
+                        a.W,
+                        a.out,
+                        1,
+                        derivative ? a.dz : a.z,
+                        derivative ? nullptr : a.b};
+    });
+  }
+  // gh or gdh [l] = skip(g of output) + gz W^T
+  void reverse(const Values<T>& v, int64_t l, T* z, bool derivative) const {
+    for_types([&](int64_t t) {
+      const Layer<T> a = layer(v, t, l, z);
+      T* by_input = of_type(derivative ? v.gdh[l] : v.gh[l], t, a.in);
+      const T* goutput = derivative ? a.gdoutput : a.goutput;
+      return Product<T>{a.rows, a.in,     a.out,   derivative ? a.gdz : a.gz,     a.out, 1, a.W, 1,
+                        a.out,  by_input, nullptr, a.has_skip ? goutput : nullptr};
+    });
+  }
+  // gW = h^T gz + dh^T gdz
+  void grad_matrix(const Values<T>& v, int64_t l, T* z, const std::vector<T*>& gradient) const {
+    for_types([&](int64_t t) {
+      const Layer<T> a = layer(v, t, l, z);
+      return Product<T>{a.in,    a.out,   a.rows, a.h,  1,
+                        a.in,    a.gz,    a.out,  1,    gradient[place(t, l)],
+                        nullptr, nullptr, a.dh,   a.gdz};
+    });
+  }
+  void grad_bias(const Values<T>& v, int64_t l, T* z, const std::vector<T*>& gradient) const {
+    for_types([&](int64_t t) {
+      T* const* arrays = &gradient[place(t, l)];
+      return GradBias<T>{layer(v, t, l, z), arrays[1], nets_.has_timestep(l) ? arrays[2] : nullptr};
+    });
+  }
+  // gh, or gdh, of what enters the last layer.
+  void last_input(T* by_input, const T* factor) const {
+    const int64_t l = nets_.nhidden(), width = nets_.inputs(l);
+    for_types([&](int64_t t) {
+      return LastInput<T>{rows(t), width, parameter(t, l, 0), of_type(factor, t, 1),
+                          of_type(by_input, t, width)};
+    });
+  }
+
+ private:
+  const FittingNets<T>& nets_;
+  const Fitting<T>& fitting_;
+  cudaStream_t stream_;
+};
+
+}  // namespace
+
+template <typename T>
+int64_t energies_workspace(const Fitting<T>& fitting) {
+  return Values<T>(fitting, false, nullptr).size();
+}
+template <typename T>
+int64_t energies_grad_workspace(const Fitting<T>& fitting) {
+  return Values<T>(fitting, true, nullptr).size();
+}
+
+template <typename T>
+void energies(const Fitting<T>& fitting, T* e, T* A, T* z, T* workspace, cudaStream_t stream) {
+  const Work<T> work(fitting, stream);
+  const int64_t nhidden = fitting.nets.nhidden(), width = fitting.nets.inputs(nhidden);
+  Values<T> v(fitting, false, workspace);
+  v.h[0] = const_cast<T*>(fitting.D);  // only read
+  v.gh[0] = A;
+  for (int64_t l = 0; l < nhidden; ++l) {
+    work.multiply(v, l, z, false);
+    work.template for_elements<Output>(v, l, z);
+  }
+  work.for_types([&](int64_t t) {
+    return Product<T>{work.rows(t),
+                      1,
+                      width,
+                      work.of_type(v.h[nhidden], t, width),
+                      width,
+                      1,
+                      work.parameter(t, nhidden, 0),
+                      1,
+                      1,
+                      work.of_type(e, t, 1),
+                      work.parameter(t, nhidden, 1)};
+  });
+  work.last_input(v.gh[nhidden], nullptr);
+  for (int64_t l = nhidden - 1; l >= 0; --l) {
+    work.template for_elements<ReverseActivation>(v, l, z);
+    work.reverse(v, l, z, false);
+  }
+}
+
+template <typename T>
+void energies_grad(const Fitting<T>& fitting, const T* const_z, const T* de, const T* dA, T* dD,
+                   const std::vector<T*>& dparameters, T* workspace, cudaStream_t stream) {
+  const Work<T> work(fitting, stream);
+  const int64_t nhidden = fitting.nets.nhidden(), width = fitting.nets.inputs(nhidden);
+  T* z = const_cast<T*>(const_z);  // only read, as D and dA
+  Values<T> v(fitting, true, workspace);
+  v.h[0] = const_cast<T*>(fitting.D);
+  v.dh[0] = const_cast<T*>(dA);
+  v.gh[0] = dD;
+  for (int64_t l = 0; l < nhidden; ++l) {
+    work.multiply(v, l, z, true);
+    work.template for_elements<Output>(v, l, z);
+  }
+  work.for_types([&](int64_t t) {
+    T* const* arrays = &dparameters[work.place(t, nhidden)];
+    return LastGradient<T>{work.rows(t),
+                           width,
+                           work.of_type(v.h[nhidden], t, width),
+                           work.of_type(v.dh[nhidden], t, width),
+                           work.of_type(de, t, 1),
+                           arrays[0],
+                           arrays[1]};
+  });
+  work.last_input(v.gh[nhidden], de);
+  if (nhidden > 0) work.last_input(v.gdh[nhidden], nullptr);
+  for (int64_t l = nhidden - 1; l >= 0; --l) {
+    work.template for_elements<GradActivation>(v, l, z);
+    work.grad_bias(v, l, z, dparameters);
+    work.grad_matrix(v, l, z, dparameters);
+    work.reverse(v, l, z, false);
+    if (l > 0) work.reverse(v, l, z, true);
+  }
+}
+
+#define DPMASK_INSTANTIATE(T)                                                         \
+  template int64_t energies_workspace<T>(const Fitting<T>&);                          \
+  template int64_t energies_grad_workspace<T>(const Fitting<T>&);                     \
+  template void energies<T>(const Fitting<T>&, T*, T*, T*, T*, cudaStream_t);         \
+  template void energies_grad<T>(const Fitting<T>&, const T*, const T*, const T*, T*, \
+                                 const std::vector<T*>&, T*, cudaStream_t)
+DPMASK_INSTANTIATE(float);
+DPMASK_INSTANTIATE(double);
+
+}  // namespace dpmask::cuda

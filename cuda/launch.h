@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: LGPL-3.0-or-later
+// How the kernels of this folder are written and started. A kernel is a structure that holds its
+// arguments and has
+//   DPMASK_KERNEL void operator()(const Block& block) const
+// in which block.each(n, f) calls f(0), ..., f(n - 1) on the block's threads and waits for all of
+// them. Outside of f all threads do the same. Within one call of each, no f may read what another
+// writes; f captures by value, so that nothing passes from one to the next but through memory.
+//
+// Compiled by a C++ compiler with DPMASK_EMULATED, the same sources run on the CPU, block after
+// block and f after f, so that their arithmetic can be tested where there is no GPU. With
+// `backwards`, both go from the last to the first: a result that changes depends on the order.
+#pragma once
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+#include "kernels.h"
+
+#ifdef DPMASK_EMULATED
+#include <memory>
+#define DPMASK_KERNEL
+#else
+#define DPMASK_KERNEL __device__
+#endif
+
+namespace dpmask::cuda {
+
+constexpr int kThreads = 128;
+
+struct Block {
+  int64_t index;
+  unsigned char* shared;  // as many bytes as launch was told
+
+#ifdef DPMASK_EMULATED
+  template <typename F>
+  void each(int64_t n, const F& f) const {
+    for (int64_t k = 0; k < n; ++k) f(backwards ? n - 1 - k : k);
+  }
+#else
+  template <typename F>
+  __device__ void each(int64_t n, const F& f) const {
+    for (int64_t k = threadIdx.x; k < n; k += kThreads) f(k);
+    __syncthreads();
+  }
+#endif
+};
+
+#ifdef DPMASK_EMULATED
+template <typename Body>
+void launch(int64_t blocks, int64_t shared, cudaStream_t, const Body& body) {
+  for (int64_t k = 0; k < blocks; ++k) {
+    const std::unique_ptr<unsigned char[]> memory(new unsigned char[shared]);
+    std::fill_n(memory.get(), shared, 0xff);  // NaN where nothing was written
+    body(Block{backwards ? blocks - 1 - k : k, memory.get()});
+  }
+}
+#else
+inline void require_success(cudaError_t error) {
+  if (error != cudaSuccess) throw std::runtime_error(cudaGetErrorString(error));
+}
+
+template <typename Body>
+__global__ void __launch_bounds__(kThreads) run(const __grid_constant__ Body body) {
+  extern __shared__ __align__(16) unsigned char shared[];
+  body(Block{static_cast<int64_t>(blockIdx.x), shared});
+}
+
+// Throws std::runtime_error if the kernel cannot be started.
+template <typename Body>
+void launch(int64_t blocks, int64_t shared, cudaStream_t stream, const Body& body) {
+  constexpr int64_t kWithoutAsking = 48 << 10;
+  if (blocks == 0) return;
+  if (shared > kWithoutAsking) {
+    require_success(cudaFuncSetAttribute(run<Body>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                         static_cast<int>(shared)));
+  }
+  void* arguments[] = {const_cast<Body*>(&body)};
+  require_success(cudaLaunchKernel(run<Body>, dim3(static_cast<unsigned>(blocks)), dim3(kThreads),
+                                   arguments, static_cast<size_t>(shared), stream));
+}
+#endif
+
+// Calls f(0), ..., f(n - 1) on as many blocks as that takes.
+template <typename F>
+struct ForEach {
+  int64_t n;
+  F f;
+  DPMASK_KERNEL void operator()(const Block& block) const {
+    const int64_t first = block.index * kThreads;
+    const F& g = f;
+    block.each(n - first < kThreads ? n - first : kThreads,
+               [first, &g](int64_t k) { g(first + k); });
+  }
+};
+template <typename F>
+void for_each(int64_t n, cudaStream_t stream, const F& f) {
+  launch((n + kThreads - 1) / kThreads, 0, stream, ForEach<F>{n, f});
+}
+
+}  // namespace dpmask::cuda

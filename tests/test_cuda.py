@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What the CUDA kernels promise beyond the results that tests/test_kernels.py checks."""
+
+import cuda_kernels
+import numpy as np
+import pytest
+from test_kernels import Case, FittingCase
+
+from deepmd_mask import _kernels
+
+
+@pytest.fixture(params=["cuda", "emulated"])
+def kernels(request, monkeypatch):
+    loaded = cuda_kernels.load(request.param)
+    monkeypatch.setattr("test_kernels.kernels", loaded)
+    return loaded
+
+
+def run_again(kernels, run):
+    """Run a second time: on the CPU all threads and blocks in the opposite order."""
+    emulated = hasattr(kernels.cuda, "run_backwards")
+    if emulated:
+        kernels.cuda.run_backwards(True)
+    try:
+        return run()
+    finally:
+        if emulated:
+            kernels.cuda.run_backwards(False)
+
+
+def assert_same_bits(kernels, run):
+    for one, other in zip(run(), run_again(kernels, run), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(("steepness", "panels"), [(0.4, "some"), (1.5, "none")])
+def test_same_input_gives_same_bits(kernels, dtype, steepness, panels):
+    """Nothing depends on which thread or block comes first."""
+    options = {"nreal": (30, 21), "nslots": 40, "one_side": False, "steepness": steepness}
+    case = Case(dtype=dtype, **options)
+    A, cotangents, atoms = case.random_X(), case.random_cotangents(), case.atoms
+
+    def run():
+        embedding = case.kernels(atoms)
+        assert (max(np.diff(embedding.first)) > 0) == (panels == "some")
+        dA, gradient = embedding.force_grad(A, **cotangents)
+        forces = embedding.force(A)
+        return [embedding.embed(), *embedding.embed_grad(A), *forces, dA, *gradient]
+
+    assert_same_bits(kernels, run)
+
+
+def test_same_input_gives_same_bits_of_energies(kernels):
+    case = FittingCase(counts=(30, 0, 17), ninputs=150, neuron=(100, 100))
+    de, dA = case.rng.normal(size=len(case.D)), case.rng.normal(size=case.D.shape)
+
+    def run():
+        fitting = case.kernels()
+        e, A, z = fitting.energies()
+        dD, gradient = fitting.energies_grad(z, de, dA)
+        return [e, A, z, dD, *gradient]
+
+    assert_same_bits(kernels, run)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("activation", ["tanh", "gelu", "none"])
+@pytest.mark.parametrize("steepness", [0.4, 3])
+def test_series_is_that_of_the_cpu(kernels, dtype, activation, steepness):
+    """The same panels, and nets without any where their pairs cost less."""
+    options = {"one_side": False, "steepness": steepness, "resnet_dt": True}
+    case = Case(nreal=(40, 25), nslots=70, activation=activation, dtype=dtype, **options)
+    embedding = case.kernels(case.atoms)
+    for found, wanted in zip(embedding.series(), embedding.cpu.series(), strict=True):
+        case.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("size", [0, 1, 1000])
+def test_numbers_of_the_host_arrive(kernels, size):
+    """More than the arguments of one kernel hold, too."""
+    numbers, arrays = list(range(size)), kernels.arrays
+    found = arrays.put(np.full(size, -1))
+    kernels.cuda.upload(numbers, found, arrays.stream)
+    assert arrays.get(found).tolist() == numbers
+
+
+def test_arrays_are_cleared_and_no_others(kernels):
+    sizes = [3, 0, 200]
+    arrays = [kernels.arrays.put(np.ones(size)) for size in sizes * 20]
+    last = arrays.pop()
+    kernels.cuda.clear(arrays, sizes, kernels.arrays.stream)
+    assert not any(kernels.arrays.get(array).any() for array in arrays)
+    assert kernels.arrays.get(last).all()
+
+
+def test_more_types_than_one_kernel_takes(kernels):
+    case = FittingCase(counts=(1, 2) * 20)
+    e, _, _ = case.kernels().energies()
+    case.assert_close(e, case.e())
+
+
+def test_table_of_many_types_and_panels_is_that_of_the_cpu(kernels):
+    """Chunks of neighbours with more panels than atoms, and atoms beyond both ends."""
+    case = Case(nreal=(70, 64), nslots=90, neuron=(16, 32, 130), one_side=False, steepness=0.5)
+    shape = {**case.shape, "parameters": case.parameters}
+    table = _kernels.fit_table64(**shape, lower=0.2, upper=0.8, narrowest=0.005)
+    atoms, A = case.atoms, case.random_X()
+    cpu = _kernels.Embedding64(atoms, net=case.net, n=17.0, **shape)
+    device = case.kernels(atoms)
+    for embedding in (cpu, device):
+        embedding.use_table(*table)
+    case.assert_close(device.embed(), cpu.embed())
+    for found, wanted in zip(device.force(A), cpu.force(A), strict=True):
+        case.assert_close(found, wanted)
+
+
+def test_too_many_layers_are_refused(kernels):
+    case = Case(neuron=(4,) * 13)
+    with pytest.raises(ValueError, match="up to 12 layers, not 13"):
+        case.kernels(case.atoms).embed()
