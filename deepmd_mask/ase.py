@@ -4,6 +4,8 @@
 DeePMD-kit's own, ``deepmd.calculator.DP``, hands over no mask.
 """
 
+import math
+from numbers import Real
 from os import PathLike
 from typing import Any, ClassVar
 
@@ -24,7 +26,8 @@ class MaskedDP(Calculator):
     in the model's type map whatever their case (Zn is ZN).
 
     The results are energy, free_energy (the same), energies (of each atom) and forces; there is no
-    stress, since nothing is periodic.
+    stress, since nothing is periodic. A copied or pickled calculator loads the model anew from its
+    path.
 
     Parameters
     ----------
@@ -41,8 +44,11 @@ class MaskedDP(Calculator):
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such model.
     ValueError
-        If the model has no mask, or two types differ in case only.
+        If it is not a frozen model, has no mask, or two of its types differ in case only; if a unit
+        is not a positive number.
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces"]
@@ -57,6 +63,13 @@ class MaskedDP(Calculator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        for name, value in (("energy_unit", energy_unit), ("length_unit", length_unit)):
+            if not (isinstance(value, Real) and 0 < value < math.inf):
+                msg = (
+                    f"{name} is {value!r}; give a positive number, the model's unit in those of "
+                    "ASE, such as ase.units.kcal / ase.units.mol or ase.units.nm"
+                )
+                raise ValueError(msg)
         self.evaluator = Evaluator(model)
         self.energy_unit = energy_unit
         self.length_unit = length_unit
@@ -100,8 +113,8 @@ class MaskedDP(Calculator):
         Raises
         ------
         ValueError
-            If the atoms are periodic, a mask value is neither 0 nor 1, or the model does not know
-            an element.
+            If the atoms are periodic, a mask value is neither 0 nor 1, the model does not know
+            an element, a position is not finite, or two atoms coincide.
         """
         super().calculate(atoms, properties, system_changes)
         atoms = self.atoms
@@ -113,7 +126,7 @@ class MaskedDP(Calculator):
             raise ValueError(msg)
         real = _real_atoms(atoms)
         found = self.evaluator.evaluate(
-            self._types_of(atoms, real), atoms.positions[real] / self.length_unit
+            self._types_of(atoms, real), atoms.positions[real] / self.length_unit, real
         )
         energies, forces = np.zeros(len(atoms)), np.zeros((len(atoms), 3))
         energies[real] = found.energies * self.energy_unit

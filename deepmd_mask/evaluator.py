@@ -5,15 +5,16 @@ DeepPot sorts and checks its input on each call and computes virials. A molecula
 with the same types again and again, so here that is done once for each list of types.
 """
 
-import json
+import re
 from os import PathLike
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from deepmd.infer import DeepPot
 from deepmd.tf.env import tf
 
-from .ops import PREFIX
+from .frozen.graph import FrozenModel
 
 INPUTS = ("coord", "type", "natoms", "box", "mesh", "aparam")
 OUTPUTS = ("energy_derv_r", "energy")  # DeePMD-kit's names of forces and atomic energies
@@ -40,6 +41,8 @@ class Evaluation(NamedTuple):
 class Evaluator:
     """A frozen model of se_a_mask, of this package or of the built-in.
 
+    Copied or pickled, it has the path of the model, from which the copy loads it anew.
+
     Parameters
     ----------
     model
@@ -52,29 +55,38 @@ class Evaluator:
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such file.
     ValueError
-        If the model has no mask.
+        If it is not a frozen model, or one without a mask.
     """
 
     def __init__(self, model: str | PathLike) -> None:
+        self._path = Path(model).resolve()
+        frozen = FrozenModel(Path(model))
+        operators = frozen.require_operators()
         self._potential = DeepPot(str(model))
         backend = self._potential.deep_eval
         tensors = getattr(backend, "tensors", {})
         if tensors.get("aparam") is None:
-            msg = (
-                f"{model} is not a model of se_a_mask: it takes no mask. "
-                "deepmd.calculator.DP and DeepPot evaluate models without one"
-            )
-            raise ValueError(msg)
+            raise ValueError(f"{model} takes no mask; train it with numb_aparam 1")
         self.type_map = list(self._potential.get_type_map())
-        self._slots_of_type = _slots_of_type(backend.sess)
+        self._slots_of_type = None  # any number will do
+        if operators == "built-in":
+            self._slots_of_type = np.array(frozen.training_input()["model"]["descriptor"]["sel"])
         self._inputs = [tensors[name] for name in INPUTS]
         self._run = backend.sess.make_callable(
             [backend.output_tensors[name] for name in OUTPUTS], feed_list=self._inputs
         )
         self._types = np.empty(0, int)  # for which nothing is laid out, or evaluated
 
-    def evaluate(self, types: np.ndarray, positions: np.ndarray) -> Evaluation:
+    def __reduce__(self) -> tuple:
+        """Return how a copy is made; a session of TensorFlow cannot be copied."""
+        return Evaluator, (self._path,)
+
+    def evaluate(
+        self, types: np.ndarray, positions: np.ndarray, numbers: np.ndarray | None = None
+    ) -> Evaluation:
         """Evaluate a molecule whose atoms are all real.
 
         Parameters
@@ -83,31 +95,49 @@ class Evaluator:
             [natoms] int, the type of each atom, an index into type_map.
         positions
             [natoms, 3], in the model's unit of length.
+        numbers
+            [natoms] int, what messages call the atoms; by default 0, 1, …
 
         Raises
         ------
         ValueError
-            If a type is outside the type map, or a model of the built-in, whose number of slots is
-            fixed, has too few.
-        tensorflow.errors.InvalidArgumentError
-            If a position is not finite, or two atoms coincide.
+            If a type is outside the type map, a position is not finite, two atoms coincide (models
+            of this package only), or a model of the built-in, whose number of slots is fixed, has
+            too few.
         """
         if len(types) == 0:
             return Evaluation(0.0, np.zeros((0, 3)), np.zeros(0))
+        if numbers is None:
+            numbers = np.arange(len(types))
         if not np.array_equal(types, self._types):
-            self._place(np.array(types, dtype=int))
+            self._place(np.array(types, dtype=int), numbers)
+        if not np.isfinite(positions).all():  # the built-in would give nan
+            atom, axis = np.argwhere(~np.isfinite(positions))[0]
+            value = positions[atom, axis]
+            msg = f"atom {numbers[atom]}: coordinate {'xyz'[axis]} is {value}, not a finite number"
+            raise ValueError(msg)
         coord, *rest = self._feed
         coord.reshape(-1, 3)[self._slot] = positions
-        forces, energies = self._run(coord, *rest)
+        try:
+            forces, energies = self._run(coord, *rest)
+        except tf.errors.InvalidArgumentError as error:
+            text = _of_callers_atoms(
+                error.message, dict(zip(self._slot.tolist(), numbers, strict=True))
+            )
+            if text is None:
+                raise
+            raise ValueError(text) from error
         energies = energies.reshape(-1)[self._slot]
         return Evaluation(energies.sum(), forces.reshape(-1, 3)[self._slot], energies)
 
-    def _place(self, types: np.ndarray) -> None:
+    def _place(self, types: np.ndarray, numbers: np.ndarray) -> None:
         """Find a slot for each atom, sorted by type, and lay out what the graph is fed with."""
         outside = np.flatnonzero((types < 0) | (types >= len(self.type_map)))
         if len(outside):
             atom = outside[0]
-            msg = f"atom {atom}: type {types[atom]} is outside the type map, {self.type_map}"
+            msg = (
+                f"atom {numbers[atom]}: type {types[atom]} is outside the type map, {self.type_map}"
+            )
             raise ValueError(msg)
         count = np.bincount(types, minlength=len(self.type_map))
         slots = count if self._slots_of_type is None else self._slots_of_type
@@ -144,9 +174,10 @@ class Evaluator:
         self._types = types
 
 
-def _slots_of_type(session: tf.Session) -> np.ndarray | None:
-    """Return how many slots of each type the graph must be given; None if any number will do."""
-    if any(operation.type.startswith(PREFIX) for operation in session.graph.get_operations()):
-        return None
-    script = json.loads(session.run("load/train_attr/training_script:0"))
-    return np.array(script["model"]["descriptor"]["sel"])
+def _of_callers_atoms(message: str, numbers: dict[int, int]) -> str | None:
+    """Return what op/real_atoms.cc says of slots, with the caller's number of each.
+
+    None if the message is another one.
+    """
+    found = re.search(r"frame 0, (atom \d+: .*)", message)
+    return found and re.sub(r"\batom (\d+)", lambda m: f"atom {numbers[int(m[1])]}", found[1])

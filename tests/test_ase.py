@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """MaskedDP in ASE: what DeepPot gives on padded frames, and a calculator that ASE's tools use."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from ase import Atoms, units
@@ -107,6 +110,25 @@ def test_units(trained, molecule):
     np.testing.assert_allclose(molecule.get_forces(), forces * kcal / units.nm, atol=1e-10)
 
 
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_copy_of_atoms_with_their_calculator(trained, molecule, monkeypatch, tmp_path, again):
+    """With the model's path from another folder, and after an evaluation."""
+    monkeypatch.chdir(trained.model.parent)
+    kcal = units.kcal / units.mol
+    molecule.calc = MaskedDP(trained.model.name, energy_unit=kcal)
+    energy = molecule.get_potential_energy()
+    monkeypatch.chdir(tmp_path)
+    copied = again(molecule)
+    assert copied.calc.evaluator is not molecule.calc.evaluator
+    assert copied.get_potential_energy() == energy
+    copied.positions[0] += 0.1
+    moved = copied.get_potential_energy()
+    assert moved != energy
+    assert molecule.get_potential_energy() == energy
+    molecule.positions[0] += 0.1
+    assert molecule.get_potential_energy() == moved
+
+
 # ---- ASE's tools ---------------------------------------------------------------------------------
 
 
@@ -189,3 +211,43 @@ def test_mask_of_the_wrong_shape(molecule):
 def test_type_outside_the_type_map(calculator):
     with pytest.raises(ValueError, match=r"atom 1: type 3 is outside the type map"):
         calculator.evaluator.evaluate(np.array([0, 3]), np.eye(3)[:2])
+
+
+@pytest.fixture
+def unsorted(calculator):
+    """Return atoms whose last is of the first type, and whose first is virtual."""
+    atoms = Atoms([SYMBOLS[t] for t in (1, 2, 2, 1, 0)], np.diag([9.0, 1, 2, 3, 4])[:, :3])
+    atoms.positions[4] = [5, 5, 5]
+    atoms.set_array("mask", np.array([0, 1, 1, 1, 1]))
+    atoms.calc = calculator
+    return atoms
+
+
+def test_position_that_is_not_finite(unsorted):
+    unsorted.positions[3, 2] = np.nan
+    with pytest.raises(ValueError, match=r"^atom 3: coordinate z is nan, not a finite number$"):
+        unsorted.get_potential_energy()
+
+
+def test_atoms_at_the_same_point(unsorted):
+    unsorted.positions[4] = unsorted.positions[2]
+    with pytest.raises(
+        ValueError, match=r"^atom 4: at the same point as atom 2 \(distance 0\); .* mask to 0$"
+    ):
+        unsorted.get_potential_energy()
+    unsorted.positions[4] += 1
+    assert np.isfinite(unsorted.get_potential_energy())
+
+
+@pytest.mark.parametrize("unit", ["kcal/mol", None, 0, -1.0, np.nan, np.inf])
+@pytest.mark.parametrize("name", ["energy_unit", "length_unit"])
+def test_unit_that_is_no_positive_number(trained, name, unit):
+    with pytest.raises(ValueError, match=f"^{name} is .*; give a positive number"):
+        MaskedDP(trained.model, **{name: unit})
+
+
+def test_file_that_is_no_frozen_model(trained, tmp_path):
+    with pytest.raises(ValueError, match=r"input\.json is not a frozen model of DeePMD-kit"):
+        MaskedDP(trained.model.parent / "input.json")
+    with pytest.raises(FileNotFoundError, match="there is no such model"):
+        MaskedDP(tmp_path / "none.pb")

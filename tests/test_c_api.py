@@ -41,6 +41,10 @@ def run(program, model, names, mask, coord):
             for name, m, (x, y, z) in zip(names, mask, coord, strict=True)
         )
     )
+    return run_file(program, model, file)
+
+
+def run_file(program, model, file):
     return subprocess.run(
         [program, model, file],
         env={**os.environ, "DP_PLUGIN_PATH": str(LIBRARY), "LD_LIBRARY_PATH": TENSORFLOW},
@@ -80,13 +84,41 @@ def test_numbers_of_python(program, trained, kind, padded, tolerance):
     assert np.abs(forces).max() > 1e-3
 
 
-def test_bad_mask_says_which_atom(program, trained):
-    done = run(program, trained.model, ["C", "O"], [1, 0.9], np.eye(3)[:2])
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("O 0.9 0 0 0\nC 1 5 5 5", "the mask must be 1"),
+        ("FE 1 0 0 0", "FE is not among the model's types"),
+        ("O 1 0 nan 0", "a coordinate is not a finite number"),
+        ("O 1 0 0", "expected NAME MASK X Y Z"),
+        ("O 1 3\n", "expected NAME MASK X Y Z"),
+        ("O 1 0 0\nC 1 5 5 5", "expected NAME MASK X Y Z"),
+        ("O 1 0 0 0 C", "expected NAME MASK X Y Z"),
+        ("O 1 0 0 0" + 300 * " ", "the line is too long"),
+    ],
+)
+def test_bad_line_is_named(program, trained, tmp_path, line, message):
+    """At the end of the file, where a copy may have been cut off, and before other lines."""
+    file = tmp_path / "atoms.txt"
+    file.write_text(f"ZN 1 1 0 0\n\n{line}")
+    done = run_file(program, trained.model, file)
     assert done.returncode != 0
-    assert "frame 0, atom 1: mask value 0.9 is neither 0 nor 1" in done.stderr
+    assert f"{file}, line 3: {message}" in done.stderr
+    assert "energy" not in done.stdout
 
 
-def test_element_that_the_model_lacks(program, trained):
-    done = run(program, trained.model, ["C", "FE"], [1, 1], np.eye(3)[:2])
+def test_empty_file(program, trained, tmp_path):
+    file = tmp_path / "atoms.txt"
+    file.write_text("\n")
+    done = run_file(program, trained.model, file)
     assert done.returncode != 0
-    assert "atom 1: FE is not among the model's types" in done.stderr
+    assert "there are no atoms" in done.stderr
+
+
+def test_message_of_the_library(program, trained):
+    """It counts atoms sorted by type, as docs/c_api.md says."""
+    done = run(
+        program, trained.model, [TYPE_MAP[1], *[TYPE_MAP[0]] * 2], [1] * 3, np.eye(3)[[2, 0, 0]]
+    )
+    assert done.returncode != 0
+    assert "frame 0, atom 0: at the same point as atom 1 (distance 0)" in done.stderr

@@ -5,9 +5,10 @@
  *     evaluate MODEL ATOMS
  *
  * ATOMS has a line for each atom, in any order: its type's name, its mask (1 for a real atom, 0 for
- * a virtual one), x, y, z. Prints the energy, then the force on each atom and its energy, in the
- * model's units. docs/c_api.md says how to compile and run it.
+ * a virtual one), x, y, z; empty lines do not count. Prints the energy, then the force on each atom
+ * and its energy, in the model's units. docs/c_api.md says how to compile and run it.
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,7 +33,7 @@ void DP_DeepPotCompute2(DP_DeepPot* potential, int nframes, int natoms,
                         double* atom_energy,  /* [nframes, natoms] or NULL */
                         double* atom_virial); /* [nframes, natoms, 9] or NULL */
 
-enum { MOST_ATOMS = 4096 };
+enum { MOST_ATOMS = 4096, LONGEST_LINE = 256 };
 
 typedef struct {
   int count;
@@ -61,9 +62,33 @@ static int type_of(const char* name, const char* type_map) {
   return -1;
 }
 
-static void fail(const char* path, int atom, const char* what, const char* more) {
-  fprintf(stderr, "%s, atom %d: %s%s\n", path, atom, what, more);
+static void fail(const char* path, int line, const char* what, const char* more) {
+  fprintf(stderr, "%s, line %d: %s%s\n", path, line, what, more);
   exit(EXIT_FAILURE);
+}
+
+/* Appends the atom of a line. The library names atoms as it sorts them, by type, so what it would
+ * refuse in one of them is refused here. */
+static void add_atom(const char* path, int line, const char* text, const char* type_map,
+                     Atoms* atoms) {
+  char name[32], more;
+  double mask, x, y, z;
+  if (sscanf(text, "%31s %lf %lf %lf %lf %c", name, &mask, &x, &y, &z, &more) != 5) {
+    fail(path, line, "expected NAME MASK X Y Z", "");
+  }
+  const int type = type_of(name, type_map);
+  if (type < 0) fail(path, line, name, " is not among the model's types");
+  if (mask != 0 && mask != 1) fail(path, line, "the mask must be 1 (real) or 0 (virtual)", "");
+  if (!isfinite(x) || !isfinite(y) || !isfinite(z)) {
+    fail(path, line, "a coordinate is not a finite number", "");
+  }
+  const int atom = atoms->count++;
+  if (atom == MOST_ATOMS) fail(path, line, "too many atoms; raise MOST_ATOMS", "");
+  atoms->type[atom] = type;
+  atoms->mask[atom] = mask;
+  atoms->coord[atom][0] = x;
+  atoms->coord[atom][1] = y;
+  atoms->coord[atom][2] = z;
 }
 
 static void read_atoms(const char* path, const char* type_map, Atoms* atoms) {
@@ -72,19 +97,16 @@ static void read_atoms(const char* path, const char* type_map, Atoms* atoms) {
     perror(path);
     exit(EXIT_FAILURE);
   }
-  char name[32];
-  double mask, x, y, z;
-  while (fscanf(file, "%31s %lf %lf %lf %lf", name, &mask, &x, &y, &z) == 5) {
-    const int atom = atoms->count++;
-    if (atom == MOST_ATOMS) fail(path, atom, "too many atoms; raise MOST_ATOMS", "");
-    atoms->type[atom] = type_of(name, type_map);
-    if (atoms->type[atom] < 0) fail(path, atom, name, " is not among the model's types");
-    atoms->mask[atom] = mask;
-    atoms->coord[atom][0] = x;
-    atoms->coord[atom][1] = y;
-    atoms->coord[atom][2] = z;
+  char text[LONGEST_LINE];
+  for (int line = 1; fgets(text, sizeof text, file); ++line) {
+    if (!strchr(text, '\n') && !feof(file)) fail(path, line, "the line is too long", "");
+    if (text[strspn(text, " \t\r\n")]) add_atom(path, line, text, type_map, atoms);
   }
-  if (!feof(file)) fail(path, atoms->count, "expected NAME MASK X Y Z", "");
+  if (ferror(file)) {
+    perror(path);
+    exit(EXIT_FAILURE);
+  }
+  if (atoms->count == 0) fail(path, 1, "there are no atoms", "");
   fclose(file);
 }
 
