@@ -510,6 +510,15 @@ def test_element_that_the_model_lacks(trained, solvated):
     assert energy == pytest.approx(of_deeppot(trained, plain, np.array([0]))[0], rel=1e-11)
 
 
+def test_messages_count_the_atoms_of_the_system(trained, solvated):
+    positions = solvated.positions.copy()
+    positions[2] = positions[0]  # of types that the model has in another order
+    simulation = solvated.simulation(dp_force(trained.model, solvated.topology, SITE))
+    simulation.context.setPositions(positions)
+    with pytest.raises(mm.OpenMMException, match=r"atom [02] .*same point as atom [02]"):
+        simulation.step(1)
+
+
 def test_topology_of_another_system(trained, solvated):
     force = dp_force(trained.model, solvate(20).topology, SITE)
     with pytest.raises(mm.OpenMMException, match=r"system has 53 particles.* has 41 atoms"):

@@ -143,7 +143,9 @@ class DPTerm:
             atoms, coordinates = region.cut(positions, box)
             self.check(region, atoms)
             with LOCK:
-                found = self._evaluator.evaluate(self._types[atoms], coordinates / self.length)
+                found = self._evaluator.evaluate(
+                    self._types[atoms], coordinates / self.length, atoms
+                )
             energy, forces = found.energy * self.energy, found.forces * (self.energy / self.length)
             yield Part(region, atoms, float(energy), forces)
 
