@@ -385,7 +385,7 @@ def test_model_file_that_has_changed_is_another_model(trained, solvated, tmp_pat
     model.write_bytes(trained.model.read_bytes())
     evaluate(solvated, dp_force(model, solvated.topology, SITE))
     model.write_bytes(b"no model")
-    with pytest.raises(Exception, match=r"(?i)pars|decod"):
+    with pytest.raises(ValueError, match="is not a frozen model"):
         dp_force(model, solvated.topology, SITE)
 
 
@@ -515,7 +515,7 @@ def test_messages_count_the_atoms_of_the_system(trained, solvated):
     positions[2] = positions[0]  # of types that the model has in another order
     simulation = solvated.simulation(dp_force(trained.model, solvated.topology, SITE))
     simulation.context.setPositions(positions)
-    with pytest.raises(mm.OpenMMException, match=r"atom [02] .*same point as atom [02]"):
+    with pytest.raises(mm.OpenMMException, match="atom 2: at the same point as atom 0"):
         simulation.step(1)
 
 
