@@ -16,9 +16,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-import cuda_kernels
-
-from deepmd_mask import _kernels
+import implementations
 
 NTYPES, NEURON, M2, FITTING = 4, (32, 32, 64, 128), 16, (240, 240, 240)
 REPEATS = 10
@@ -195,9 +193,9 @@ def fitting_calls(kernels, rng, size, dtype):
 def main(atoms, frames, emulated):
     """Time the CUDA kernels for real atoms of a frame and frames of a batch."""
     if emulated:
-        kernels, clock = cuda_kernels.load("emulated"), WallClock()
+        kernels, clock = implementations.load("emulated"), WallClock()
     else:
-        kernels = cuda_kernels.load("cuda")
+        kernels = implementations.load("cuda")
         clock = Events(kernels.arrays.cupy)
         print(kernels.arrays.cupy.cuda.runtime.getDeviceProperties(0)["name"].decode())
     rng = np.random.default_rng(0)

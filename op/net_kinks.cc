@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "activation_kinks.h"
 #include "embedding_units.h"
 #include "instruction_set.h"
 
@@ -69,21 +70,6 @@ void locate(const EmbeddingNets<double>& nets, int64_t net, int64_t layer,
 }
 
 }  // namespace
-
-Kinks kinks_of(Activation activation, double threshold) {
-  switch (activation) {
-    case Activation::linear:
-      return {{}, true};
-    case Activation::relu:
-      return {{0}, true};
-    case Activation::relu6:
-      return {{0, 6}, true};
-    case Activation::silut:
-      return {{threshold}, false};
-    default:
-      return {{}, false};
-  }
-}
 
 // Layer after layer: between the kinks of the layers before, what enters a layer is smooth, and a
 // straight line if phi is made of straight lines.

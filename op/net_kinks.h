@@ -9,15 +9,6 @@
 
 namespace dpmask {
 
-// Where an activation function phi or a derivative of it jumps.
-struct Kinks {
-  std::vector<double> at;
-  bool straight;  // phi is a straight line between them
-};
-
-// Those of an activation function; threshold is silut's.
-Kinks kinks_of(Activation activation, double threshold);
-
 // lower, upper and, ascending between them, all s at which what enters a neuron of the net crosses
 // a kink of the activation function, so that G or a derivative of it jumps.
 std::vector<double> ends_at_kinks(const EmbeddingNets<double>& nets, int64_t net, double lower,

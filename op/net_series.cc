@@ -7,6 +7,7 @@
 #include <limits>
 #include <type_traits>
 
+#include "activation_kinks.h"
 #include "embedding_units.h"
 #include "instruction_set.h"
 #include "net_kinks.h"
@@ -15,11 +16,6 @@
 
 namespace dpmask {
 namespace {
-
-// So many pairs of a net must there be for each of its panels, or they go through the net
-// themselves: a panel costs 2 kTerms points of the net, counting those of the panel that was halved
-// for it, and the pairs three passes in an evaluation, twelve in a training step.
-constexpr int64_t kPairsPerPanel = kTerms;
 
 // The nets in float64.
 template <typename T>
@@ -49,24 +45,6 @@ class InDouble {
   std::vector<std::vector<double>> converted_;
   EmbeddingNets<double> nets_;
 };
-
-// Adds the pairs of each net to counts.
-template <typename T>
-void count_pairs_of_nets(const Embedding<T>& embedding, std::vector<int64_t>* counts) {
-  const RealAtoms& atoms = embedding.atoms;
-  const auto size = [&](int64_t t, int64_t frame) {
-    const int64_t group = t * atoms.nframes + frame;
-    return atoms.first[group + 1] - atoms.first[group];
-  };
-  for (int64_t t_i = 0; t_i < atoms.ntypes; ++t_i) {
-    for (int64_t t_j = 0; t_j < atoms.ntypes; ++t_j) {
-      const int32_t net = embedding.nets.net[t_i * atoms.ntypes + t_j];
-      for (int64_t frame = 0; net >= 0 && frame < atoms.nframes; ++frame) {
-        (*counts)[net] += size(t_i, frame) * (size(t_j, frame) - (t_i == t_j ? 1 : 0));
-      }
-    }
-  }
-}
 
 // A bound for the slope along s of what enters any neuron: per neuron, the weights' magnitudes
 // times the bounds of the layer before, an activation function's slope being at most
@@ -227,17 +205,6 @@ SeriesArrays<T> joined(const std::vector<Panels>& nets, int64_t M1) {
 }  // namespace
 
 template <typename T>
-std::vector<int64_t> most_panels(const Embedding<T>& embedding) {
-  const EmbeddingNets<T>& nets = embedding.nets;
-  std::vector<int64_t> most(nets.parameters.size() / nets.nparameters(), 0);
-  // Where activation functions have kinks, G has too many.
-  if (!kinks_of(nets.activation, nets.threshold).at.empty()) return most;
-  count_pairs_of_nets(embedding, &most);
-  for (int64_t& count : most) count /= kPairsPerPanel;
-  return most;
-}
-
-template <typename T>
 SeriesArrays<T> fit_series(const Embedding<T>& embedding, const Parallel& parallel) {
   const InDouble<T> in_double(embedding.nets);
   const EmbeddingNets<double>& nets = in_double.nets();
@@ -289,7 +256,6 @@ void fit_series_grad(const EmbeddingNets<T>& given, const Series<T>& series, con
 }
 
 #define DPMASK_INSTANTIATE(T)                                                            \
-  template std::vector<int64_t> most_panels<T>(const Embedding<T>&);                     \
   template SeriesArrays<T> fit_series<T>(const Embedding<T>&, const Parallel&);          \
   template SeriesArrays<T> fit_table<T>(const EmbeddingNets<T>&, double, double, double, \
                                         const Parallel&);                                \

@@ -100,6 +100,37 @@ def real_atoms(types, mask):
     return slots[np.argsort(types.ravel()[slots], kind="stable")]
 
 
+def table(parameters, neuron, resnet_dt, activation, lower, upper, terms=16):
+    """Each net as Chebyshev series: first, panels and C of op/kernels.h.
+
+    Panels are halved until the last of their coefficients are rounding error, or nearly nothing is
+    left of them, as at a kink.
+    """
+    count = len(parameters_per_net(neuron, resnet_dt))
+    angle = np.pi * (np.arange(terms) + 0.5) / terms
+    to_C = np.cos(np.outer(np.arange(terms), angle)) * 2 / terms
+    to_C[0] /= 2
+    first, panels, C = [0], [], []
+    for k in range(len(parameters) // count):
+        net = parameters[k * count : (k + 1) * count]
+        level, found = np.array([[(lower + upper) / 2, (upper - lower) / 2]]), []
+        while len(level):
+            s = level[:, :1] + level[:, 1:] * np.cos(angle)
+            G = embedding_net(s.ravel(), net, neuron, resnet_dt, activation)
+            of_level = to_C @ G.reshape(len(level), terms, -1)
+            last = np.abs(of_level[:, -2:]).max(axis=(1, 2))
+            is_good = (last < 1e-14 * np.abs(G).max()) | (level[:, 1] < 1e-12)
+            found += zip(level[is_good], of_level[is_good], strict=True)
+            middle, quarter = level[~is_good, 0], level[~is_good, 1] / 2
+            halves = [(m + q * side, q) for m, q in zip(middle, quarter, strict=True) for side in (-1, 1)]
+            level = np.array(halves).reshape(-1, 2)
+        found.sort(key=lambda panel: panel[0][0])
+        first.append(first[-1] + len(found))
+        panels += [panel for panel, _ in found]
+        C += [of_panel for _, of_panel in found]
+    return np.array(first), np.array(panels), np.array(C)
+
+
 def embedded_environment(coord, types, mask, ntypes, n, net, parameters, **shape):
     """X [real atoms, 4, M1] of frames coord [nframes, nslots, 3]; weights w = mask."""
     nslots = types.shape[1]

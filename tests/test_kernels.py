@@ -3,34 +3,40 @@
 
 from itertools import pairwise
 
-import cuda_kernels
+import implementations
 import numpy as np
 import pytest
 import reference
-
-from deepmd_mask import _kernels
 
 SLOTS = 12
 NTYPES = 3
 N = 17.0
 TOLERANCE = {np.float64: 1e-11, np.float32: 2e-5}
 
+INSTRUCTION_SETS = ["avx512", "avx2", "baseline"]
+kernels = None  # those that a test runs on
 
-kernels = _kernels  # or what a test is given in its place
+
+def on(*names):
+    """Run a test on implementations; a test that has none of this runs on the CPU."""
+    return pytest.mark.parametrize("implementation", names, indirect=True)
 
 
-@pytest.fixture(params=["avx512", "avx2", "baseline", "cuda", "emulated"])
-def isa(request, monkeypatch):
-    """Run the test with each instruction set that this machine has, and with the CUDA kernels."""
-    if request.param in ("cuda", "emulated"):
-        monkeypatch.setattr(request.module, "kernels", cuda_kernels.load(request.param))
-        return request.param
-    monkeypatch.setenv("DP_MASK_ISA", request.param)
-    try:
-        assert _kernels.instruction_set() == request.param
-    except ValueError as error:
-        pytest.skip(str(error))
-    return request.param
+everywhere = on(*INSTRUCTION_SETS, "cuda", "emulated")
+
+
+@pytest.fixture(autouse=True)
+def implementation(request, monkeypatch):
+    name = getattr(request, "param", "cpu")
+    if name in INSTRUCTION_SETS:
+        monkeypatch.setenv("DP_MASK_ISA", name)
+    loaded = implementations.load("cpu" if name in INSTRUCTION_SETS else name)
+    monkeypatch.setattr(request.module, "kernels", loaded)
+    if name in INSTRUCTION_SETS:
+        try:
+            assert loaded.instruction_set() == name
+        except ValueError as error:
+            pytest.skip(str(error))
 
 
 class Case:
@@ -71,7 +77,7 @@ class Case:
 
     @property
     def atoms(self):
-        return _kernels.RealAtoms(self.coord, self.types, self.mask, NTYPES)
+        return kernels.RealAtoms(self.coord, self.types, self.mask, NTYPES)
 
     def kernels(self, atoms, parameters=None, threads=1):
         Embedding = {np.float64: kernels.Embedding64, np.float32: kernels.Embedding32}[self.dtype]
@@ -177,11 +183,13 @@ def test_nets_get_series_where_these_are_good(name):
     assert (min(npanels), max(npanels)) == (least, most)
 
 
-def test_embed(case, isa):
+@everywhere
+def test_embed(case):
     case.assert_close(case.kernels(case.atoms).embed(), case.X())
 
 
-def test_embed_grad(case, isa):
+@everywhere
+def test_embed_grad(case):
     """Parameters' gradient of sum(dX * X), along a random direction for each parameter."""
     dX = case.random_X()
     grads = case.kernels(case.atoms).embed_grad(dX)
@@ -198,7 +206,8 @@ def test_embed_grad(case, isa):
         case.assert_projects(grad, direction, wanted)
 
 
-def test_force_is_minus_the_gradient(case, isa):
+@everywhere
+def test_force_is_minus_the_gradient(case):
     A = case.random_X()
     force, _, _ = case.kernels(case.atoms).force(A)
     rows = case.atoms.slot
@@ -209,7 +218,8 @@ def test_force_is_minus_the_gradient(case, isa):
         case.assert_projects(-force, direction, wanted)
 
 
-def test_virial_is_minus_the_strain_derivative(case, isa):
+@everywhere
+def test_virial_is_minus_the_strain_derivative(case):
     A = case.random_X()
     _, virial, atom_virial = case.kernels(case.atoms).force(A)
     case.assert_close(atom_virial.sum(axis=1), virial)
@@ -221,7 +231,8 @@ def test_virial_is_minus_the_strain_derivative(case, isa):
             case.assert_close(virial[frame, 3 * a + b], wanted, np.abs(virial).max())
 
 
-def test_force_grad_is_the_gradient_of_force(case, isa):
+@everywhere
+def test_force_grad_is_the_gradient_of_force(case):
     """A force is linear in A, so dA is exact; parameters by central differences."""
     A, cotangents, atoms = case.random_X(), case.random_cotangents(), case.atoms
 
@@ -252,7 +263,8 @@ def test_force_grad_is_the_gradient_of_force(case, isa):
         assert np.sum(grad * direction) == pytest.approx(wanted, rel=2e-6, abs=1e-7)
 
 
-def test_force_grad_of_relu_and_float32(isa):
+@everywhere
+def test_force_grad_of_relu_and_float32():
     """What finite differences are too coarse for, against float64 and a mixed derivative."""
     for activation in ("relu", "relu6", "tanh"):
         exact = Case(activation=activation)
@@ -280,7 +292,8 @@ def test_threads_change_no_bit(dtype):
             np.testing.assert_array_equal(one, many)
 
 
-def test_weights_scale_the_environment(isa):
+@everywhere
+def test_weights_scale_the_environment():
     """The interface holds a weight between 0 and 1, R_ij scaled by w_j."""
     case = Case(nreal=(6, 5))
     atoms = case.atoms
@@ -295,9 +308,10 @@ def test_weights_scale_the_environment(isa):
     case.assert_projects(-force, direction, wanted)
 
 
+@everywhere
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize(("size", "M1", "M2"), [(0, 5, 2), (3, 5, 5), (40, 100, 16), (17, 7, 1)])
-def test_contraction(dtype, size, M1, M2, isa):
+def test_contraction(dtype, size, M1, M2):
     """D = X^T X[:, :M2], the form of which it is the diagonal, and the gradient of that."""
     rng = np.random.default_rng(0)
     bits = np.dtype(dtype).itemsize * 8
@@ -384,7 +398,8 @@ def fitting(request):
     return FittingCase(**FITTING_CASES[request.param])
 
 
-def test_energies_and_their_derivative(fitting, isa):
+@everywhere
+def test_energies_and_their_derivative(fitting):
     e, A, _ = fitting.kernels(threads=2).energies()
     fitting.assert_close(e, fitting.e())
     direction = fitting.rng.normal(size=fitting.D.shape)
@@ -396,7 +411,8 @@ def test_energies_and_their_derivative(fitting, isa):
     )
 
 
-def test_gradient_of_energies_and_of_their_derivative(fitting, isa):
+@everywhere
+def test_gradient_of_energies_and_of_their_derivative(fitting):
     """Of L = sum (de e + dA A), by a stencil of five points along random directions."""
     run = fitting.kernels()
     e, A, z = run.energies()
@@ -440,16 +456,11 @@ def test_threads_change_no_bit_of_energies():
         np.testing.assert_array_equal(one, more)
 
 
-@pytest.fixture(params=["cpu", "cuda", "emulated"])
-def environment_kernels(request):
-    """Return the kernels of the environment matrix, of each implementation."""
-    return _kernels if request.param == "cpu" else cuda_kernels.load(request.param)
-
-
-def test_environment_matrix(case, environment_kernels):
+@on("cpu", "cuda", "emulated")
+def test_environment_matrix(case):
     """R and its reverse, which have no net: dense pairs, frame after frame."""
     atoms = case.atoms
-    R = environment_kernels.environment(atoms)
+    R = kernels.environment(atoms)
 
     def wanted(coord):
         blocks = [np.zeros((0, 4))]
@@ -465,12 +476,12 @@ def test_environment_matrix(case, environment_kernels):
 
     case.assert_close(R, wanted(case.coord))
     dR = case.rng.normal(size=R.shape)
-    force, virial, atom_virial = environment_kernels.environment_force(atoms, dR)
+    force, virial, atom_virial = kernels.environment_force(atoms, dR)
     direction = case.rng.normal(size=case.coord.shape)
     along = reference.derivative(wanted, case.coord, direction)
     case.assert_projects(-force, direction, np.sum(dR * along))
     cotangents = case.random_cotangents()
-    ddR = environment_kernels.environment_force_grad(atoms, **cotangents)
+    ddR = kernels.environment_force_grad(atoms, **cotangents)
     outputs = (force, virial, atom_virial)
     loss = sum(np.sum(c * o) for c, o in zip(cotangents.values(), outputs, strict=True))
     case.assert_projects(ddR, dR, loss)

@@ -3,25 +3,23 @@
 
 from itertools import pairwise
 
-import cuda_kernels
+import implementations
 import numpy as np
 import pytest
 import reference
 
-from deepmd_mask import _kernels
-
 NEURON = [6, 12, 12]
 # Of G, and of forces, relative to the largest.
 TOLERANCE = {np.float64: (1e-12, 1e-10), np.float32: (2e-6, 1e-5)}
-kernels = _kernels  # or what a test is given in its place
+kernels = None  # those that a test runs on
+with_cuda = pytest.mark.parametrize("implementation", ["cpu", "cuda", "emulated"], indirect=True)
 
 
-@pytest.fixture(params=["cpu", "cuda", "emulated"])
+@pytest.fixture(autouse=True)
 def implementation(request, monkeypatch):
-    """Evaluate tables on the CPU and by the CUDA kernels."""
-    if request.param != "cpu":
-        monkeypatch.setattr(request.module, "kernels", cuda_kernels.load(request.param))
-    return request.param
+    """Run a test on the CPU, or on what its parameter names."""
+    loaded = implementations.load(getattr(request, "param", "cpu"))
+    monkeypatch.setattr(request.module, "kernels", loaded)
 
 
 def random_nets(activation, dtype=np.float64, nnets=3, steepness=0.5):
@@ -37,7 +35,7 @@ def random_nets(activation, dtype=np.float64, nnets=3, steepness=0.5):
 
 
 def tabulate(nets, lower=0.0, upper=2.0, narrowest=0.01):
-    fit = {np.float64: _kernels.fit_table64, np.float32: _kernels.fit_table32}
+    fit = {np.float64: kernels.fit_table64, np.float32: kernels.fit_table32}
     return fit[nets["parameters"][0].dtype.type](
         **nets, lower=lower, upper=upper, narrowest=narrowest
     )
@@ -46,7 +44,7 @@ def tabulate(nets, lower=0.0, upper=2.0, narrowest=0.01):
 def two_atoms(distance):
     """Atoms of type 0 and of type 1."""
     coord = np.array([[[0.0, 0, 0], [0, 0, distance]]])
-    return _kernels.RealAtoms(coord, np.array([[0, 1]], np.int32), np.ones((1, 2)), 2)
+    return kernels.RealAtoms(coord, np.array([[0, 1]], np.int32), np.ones((1, 2)), 2)
 
 
 def first_X(nets, s, table=None):
@@ -70,7 +68,7 @@ def test_panels_of_each_net_cover_the_interval_without_gaps():
         np.testing.assert_allclose((middle + half_width)[:-1], (middle - half_width)[1:])
 
 
-@pytest.mark.usefixtures("implementation")
+@with_cuda
 @pytest.mark.parametrize("activation", reference.ACTIVATIONS)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_table_is_the_net(activation, dtype):
@@ -140,7 +138,7 @@ def test_narrower_panels_are_more_accurate():
     assert errors[0] > 1e4 * errors[-1]
 
 
-@pytest.mark.usefixtures("implementation")
+@with_cuda
 @pytest.mark.parametrize(("end", "direction"), [(0.4, -1), (1.6, 1)])
 def test_beyond_its_ends_a_table_goes_on_as_a_straight_line(end, direction):
     """In value and slope: the force is that of the energy there, too."""

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The CUDA kernels with the interface of deepmd_mask._kernels, so that both run the same tests."""
+"""The kernels that tests run on: deepmd_mask._kernels, and the CUDA kernels with its interface."""
 
 from functools import partial
+from importlib import import_module
 from itertools import pairwise
 
 import numpy as np
 import pytest
-
-from deepmd_mask import _kernels
+import reference
 
 TERMS = 16  # kTerms of op/kernels.h
 
@@ -18,8 +18,10 @@ def load(name):
     Parameters
     ----------
     name
-        "cuda", or "emulated" for the same sources compiled for the CPU.
+        "cpu"; "cuda"; or "emulated" for the sources of "cuda", compiled for the CPU.
     """
+    if name == "cpu":
+        return import_module("deepmd_mask._kernels")
     if name == "emulated":
         reason = "built without DPMASK_CUDA=EMULATED, see docs/gpu.md"
         module = pytest.importorskip("deepmd_mask._emulated_cuda_kernels", reason=reason)
@@ -82,8 +84,10 @@ class CudaKernels:
     def __init__(self, cuda, arrays):
         self.cuda = cuda
         self.arrays = arrays
+        self.RealAtoms = cuda.RealAtoms
         for bits, dtype in (("32", np.float32), ("64", np.float64)):
             setattr(self, f"Embedding{bits}", partial(Embedding, self, bits, dtype))
+            setattr(self, f"fit_table{bits}", partial(fit_table, dtype))
             setattr(self, f"Fitting{bits}", partial(Fitting, self, bits, dtype))
             setattr(self, f"contract{bits}", partial(self._contract, bits, dtype))
             setattr(self, f"contract_reverse{bits}", partial(self._contract_reverse, bits, dtype))
@@ -148,8 +152,14 @@ class CudaKernels:
         return self.arrays.get(gX)
 
 
+def fit_table(dtype, *, parameters, narrowest, **options):
+    """The reference's, since tables are made by the CPU; without kinks' ends, as narrow as need be."""
+    first, panels, C = reference.table([p.astype(np.float64) for p in parameters], **options)
+    return first, panels, C.astype(dtype)
+
+
 class Embedding:
-    """The embedding; most_panels of its nets is for the CPU to say."""
+    """The embedding, whose series the device finds."""
 
     def __init__(self, kernels, bits, dtype, atoms, *, net, parameters, n, threads=1, **shape):
         self.kernels, self.arrays, self.dtype = kernels, kernels.arrays, dtype
@@ -164,17 +174,15 @@ class Embedding:
             n=n,
             **shape,
         )
-        self.cpu = getattr(_kernels, f"Embedding{bits}")(
-            atoms, net=net, parameters=parameters, n=n, **shape
-        )
-        self._find_series(self.cpu.most_panels(), shape["neuron"][-1])
+        of_net = len(reference.parameters_per_net(shape["neuron"], shape["resnet_dt"]))
+        M1, nnets = shape["neuron"][-1], len(parameters) // of_net
+        first = np.zeros(nnets + 1, dtype=np.int64)
+        self.use_table(first, np.empty((0, 2)), np.empty((0, TERMS, M1), dtype))
+        self._find_series(first, self.device_embedding.most_panels(atoms, net), M1)
 
-    def _find_series(self, most, M1):
+    def _find_series(self, first, most, M1):
         """Let the device choose the panels; their number is all that it tells the host."""
         nnets, capacity = len(most), min(max(most, default=0), self.kernels.cuda.MOST_PANELS)
-        first = np.zeros(nnets + 1, dtype=np.int64)
-        empty = np.empty((0, 2)), np.empty((0, TERMS, M1), self.dtype)
-        self.use_table(first, *empty)
         if capacity == 0:
             return
         count = self.arrays.put(np.full(nnets, -1))
