@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Times the CUDA kernels, beside what a copy and a matrix product reach on the same card.
 
-Needs a GPU, CuPy and the kernels' bindings (docs/gpu.md). It prints a table: time per call by CUDA
-events, the median of several; the least arithmetic and traffic of the call, as rates; and the
-time that the slower of the two would take at the rates of the product and the copy, by the time.
+Needs a GPU, CuPy and the kernels' bindings (docs/gpu.md). For each call: time by CUDA events, the
+median of several; the least arithmetic and traffic that it needs, as rates; and the time that the
+slower of the two would take at the rates of the product and the copy, by the time of the call.
+"inference" is what an evaluation of a compressed model runs, launched one after the other and, in
+"as graph", as one CUDA graph. With the CPU's kernels there, their time on two threads, too.
 """
 
+import csv
+import importlib
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +25,13 @@ import implementations
 
 NTYPES, NEURON, M2, FITTING = 4, (32, 32, 64, 128), 16, (240, 240, 240)
 REPEATS = 10
+TERMS = implementations.TERMS
+ROW, POLYNOMIALS = 30, 2 * TERMS  # operations of a row of the environment matrix, of T_k or U_k
+CPU_CASE = (100, 64)  # atoms, frames
+COLUMNS = [
+    *("precision", "atoms", "frames", "panels", "kernel", "ms"),
+    *("TFLOP/s", "TB/s", "limit/time", "CPU/GPU"),
+]
 
 
 class Call(NamedTuple):
@@ -50,9 +62,18 @@ class Events:
             times.append(self.cupy.cuda.get_elapsed_time(start, stop) / 1e3)
         return float(np.median(times))
 
+    def graph(self, run):
+        """Return what runs the same kernels as one CUDA graph."""
+        stream = self.cupy.cuda.Stream(non_blocking=True)
+        with stream:
+            stream.begin_capture()
+            run()
+            graph = stream.end_capture()
+        return graph.launch
+
     def rates(self, dtype):
         """FLOP/s of a matrix product, bytes/s of a copy."""
-        a = self.cupy.ones((8192, 8192), dtype)
+        a = self.cupy.random.standard_normal((8192, 8192)).astype(dtype)
         b = self.cupy.empty_like(a)
         product = 2 * 8192**3 / self.seconds(lambda: self.cupy.matmul(a, a, out=b))
         return product, 2 * a.nbytes / self.seconds(lambda: self.cupy.copyto(b, a))
@@ -67,153 +88,258 @@ class WallClock:
         run()
         return time.perf_counter() - start
 
+    def graph(self, run):
+        """Return what was given: there are no graphs."""
+        return run
+
     def rates(self, dtype):
         """Return no rates: this is no GPU."""
         return np.nan, np.nan
 
 
-def random_atoms(rng, natoms, nframes):
-    """Atoms at the density of water, in a ball of each frame."""
-    radius = (natoms / 0.1 / (4 / 3 * np.pi)) ** (1 / 3)
-    direction = rng.normal(size=(nframes, natoms, 3))
-    direction /= np.linalg.norm(direction, axis=-1, keepdims=True)
-    coord = direction * radius * rng.uniform(size=(nframes, natoms, 1)) ** (1 / 3)
+def random_atoms(kernels, rng, natoms, nframes):
+    """Atoms at the density of water, in a ball of each frame, none closer than 1.1 Å."""
+    spacing, across = 0.1 ** (-1 / 3), int(np.ceil(natoms ** (1 / 3))) * 2 + 1
+    grid = (np.indices((across,) * 3).reshape(3, -1).T - across // 2) * spacing
+    ball = grid[np.argsort(np.linalg.norm(grid, axis=1), kind="stable")[:natoms]]
+    coord = ball + rng.uniform(-0.3, 0.3, size=(nframes, natoms, 3))
     types = np.sort(rng.integers(NTYPES, size=(1, natoms)), axis=1).repeat(nframes, 0)
-    return _kernels.RealAtoms(coord, types.astype(np.int32), np.ones((nframes, natoms)), NTYPES)
+    return kernels.RealAtoms(coord, types.astype(np.int32), np.ones((nframes, natoms)), NTYPES)
 
 
-def embedding_calls(kernels, rng, atoms, dtype):
-    """Forward, reverse and both gradients by a table, as a compressed model or a training has."""
-    bits, arrays = np.dtype(dtype).itemsize * 8, kernels.arrays
-    widths = list(zip((1, *NEURON), NEURON, strict=False))
-    parameters = [
-        rng.normal(scale=0.3, size=shape).astype(dtype)
-        for _ in range(NTYPES)
-        for before, width in widths
-        for shape in ((before, width), (width,))
-    ]
-    shape = {"neuron": list(NEURON), "resnet_dt": False, "activation": "tanh"}
-    net = [j for _ in range(NTYPES) for j in range(NTYPES)]
-    embedding = getattr(kernels, f"Embedding{bits}")(
-        atoms, net=net, parameters=parameters, n=float(len(atoms.slot)), **shape
-    )
-    table = getattr(_kernels, f"fit_table{bits}")(
-        parameters=parameters, lower=0.01, upper=2.0, narrowest=0.005, **shape
-    )
-    embedding.use_table(*table)
-    device, M1 = embedding.device_embedding, NEURON[-1]
-    X = arrays.put(rng.normal(size=embedding.like_X), dtype)
-    A, dA = arrays.put(X), arrays.put(X)
-    dC = arrays.empty(embedding.C.shape, dtype)
-    gradient = [arrays.empty(p.shape, dtype) for p in parameters]
-    forces = kernels.empty_forces(embedding.nframes, embedding.nslots)
-    dr = arrays.empty((embedding.npairs, 3))
-    direct, shares = (
-        arrays.empty(embedding.workspaces[name], dtype) for name in ("direct", "shares")
-    )
-    by_pair, of_X = embedding.npairs * M1 * (2 * 16 + 8), X.nbytes
-    stream = arrays.stream
-    return [
-        Call("embed", lambda: device.embed(X, direct, stream), by_pair, of_X),
-        Call(
-            "force",
-            lambda: device.force(A, dr, *forces, direct, stream),
-            embedding.npairs * 4 * 16 * 4,
-            of_X + 3 * dr.nbytes,
-        ),
-        Call(
-            "embed_grad",
-            lambda: device.embed_grad(A, dC, gradient, shares, direct, stream),
-            embedding.npairs * 4 * 16 * 2 + 2 * X.size * 16,
-            of_X + dC.nbytes,
-        ),
-        Call(
-            "force_grad",
-            lambda: device.force_grad(A, *forces, dA, dC, gradient, shares, direct, stream),
-            2 * by_pair,
-            2 * of_X + dC.nbytes,
-        ),
-    ]
+class Model:
+    """Nets, atoms and arrays of one case, and the calls on them."""
+
+    def __init__(self, kernels, rng, natoms, nframes, dtype):
+        self.kernels, self.arrays, self.dtype = kernels, kernels.arrays, dtype
+        self.bits = np.dtype(dtype).itemsize * 8
+        self.atoms = random_atoms(kernels, rng, natoms, nframes)
+        self.embedding_nets = {
+            "net": [j for _ in range(NTYPES) for j in range(NTYPES)],
+            "parameters": self.random_nets(rng, (1, *NEURON)),
+            "n": float(natoms),
+            "neuron": list(NEURON),
+            "resnet_dt": False,
+            "activation": "tanh",
+        }
+        self.fitting_nets = {
+            "parameters": self.random_nets(rng, (NEURON[-1] * M2, *FITTING, 1)),
+            "neuron": list(FITTING),
+            "resnet_dt": False,
+            "activation": "tanh",
+        }
+        size = natoms * nframes
+        self.type_first = np.asarray(self.atoms.first)[::nframes]
+        self.X = rng.normal(scale=0.1, size=(size, 4, NEURON[-1])).astype(dtype)
+        self.embedding = getattr(kernels, f"Embedding{self.bits}")(
+            self.atoms, **self.embedding_nets
+        )
+        self.fitting = getattr(kernels, f"Fitting{self.bits}")(
+            self.type_first, np.zeros((size, NEURON[-1] * M2)), **self.fitting_nets
+        )
+
+    def random_nets(self, rng, widths):
+        """Matrices and biases of a net for each type."""
+        return [
+            rng.normal(scale=1 / np.sqrt(before), size=shape).astype(self.dtype)
+            for _ in range(NTYPES)
+            for before, width in pairwise(widths)
+            for shape in ((before, width), (width,))
+        ]
+
+    def calls(self):
+        """Return the calls of an inference, and those of a gradient."""
+        arrays, embedding, fitting = self.arrays, self.embedding, self.fitting
+        atoms, nets = embedding.device, embedding.device_embedding
+        M1, size = NEURON[-1], len(self.X)
+        shape = {"size": size, "M1": M1, "M2": M2}
+        X, gX = arrays.put(self.X), arrays.put(self.X)
+        D, e, A, dD = (
+            arrays.put(np.zeros(shape), self.dtype)
+            for shape in (fitting.D.shape, size, fitting.D.shape, fitting.D.shape)
+        )
+        z, forward, backward = (
+            arrays.empty(fitting.workspaces[name], self.dtype)
+            for name in ("z", "energies", "energies_grad")
+        )
+        direct, shares = (
+            arrays.empty(embedding.workspaces[name], self.dtype) for name in ("direct", "shares")
+        )
+        forces = self.kernels.empty_forces(embedding.nframes, embedding.nslots)
+        dr = arrays.empty((embedding.npairs, 3))
+        dC, gradient, of_fitting = (
+            arrays.empty(embedding.C.shape, self.dtype),
+            [arrays.empty(p.shape, self.dtype) for p in embedding.parameters],
+            [arrays.empty(p.shape, self.dtype) for p in fitting.parameters],
+        )
+        cuda = self.kernels.cuda
+        contract, reverse = (
+            getattr(cuda, f"{name}{self.bits}") for name in ("contract", "contract_reverse")
+        )
+        npairs, npanels = embedding.npairs, len(embedding.panels)
+        by_panel = 2 * TERMS * 4 * M1 * size * npanels  # a product of kTerms, 4 and M1
+        products = 2 * sum(p.size for p in self.fitting_nets["parameters"]) / NTYPES * size
+        of_X, of_D, of_forces = X.nbytes, D.nbytes, 24 * size * 13
+        inference = [
+            Call("number_pairs", lambda: cuda.number_pairs(atoms, arrays.stream), 0, 48 * size),
+            Call(
+                "embed",
+                lambda: nets.embed(X, direct, arrays.stream),
+                npairs * (ROW + POLYNOMIALS + 2 * TERMS * 4) + by_panel,
+                of_X,
+            ),
+            Call(
+                "contract",
+                lambda: contract(X, X, D, **shape, stream=arrays.stream),
+                8 * size * M1 * M2,
+                of_X + of_D,
+            ),
+            Call(
+                "energies",
+                lambda: fitting.device_fitting.energies(e, A, z, forward, arrays.stream),
+                2 * products,
+                2 * of_D,
+            ),
+            Call(
+                "contract_reverse",
+                lambda: reverse(X, A, gX, **shape, stream=arrays.stream),
+                16 * size * M1 * M2,
+                2 * of_X + of_D,
+            ),
+            Call(
+                "force",
+                lambda: nets.force(gX, dr, *forces, direct, arrays.stream),
+                npairs * (2 * ROW + 2 * POLYNOMIALS + 4 * TERMS * 4) + by_panel,
+                of_X + of_forces,
+            ),
+        ]
+        training = [
+            Call(
+                "embed_grad",
+                lambda: nets.embed_grad(gX, dC, gradient, shares, direct, arrays.stream),
+                npairs * (ROW + POLYNOMIALS + 2 * TERMS * 4) + by_panel,
+                of_X,
+            ),
+            Call(
+                "force_grad",
+                lambda: nets.force_grad(
+                    gX, *forces, X, dC, gradient, shares, direct, arrays.stream
+                ),
+                npairs * (2 * ROW + 2 * POLYNOMIALS + 4 * TERMS * 4) + 2 * by_panel,
+                2 * of_X + of_forces,
+            ),
+            Call(
+                "energies_grad",
+                lambda: fitting.device_fitting.energies_grad(
+                    z, e, A, dD, of_fitting, backward, arrays.stream
+                ),
+                4 * products,
+                3 * of_D,
+            ),
+            Call("find_panels", embedding.find_panels, 0, 0),
+        ]
+        return inference, training
+
+    def cpu_calls(self, threads=2):
+        """Return what takes the same names on the CPU, where its kernels are."""
+        try:
+            cpu = importlib.import_module("deepmd_mask._kernels")
+        except ImportError:
+            return {}
+        atoms = cpu.RealAtoms(self.atoms.coord, self.types(), np.ones(self.types().shape), NTYPES)
+        embedding = getattr(cpu, f"Embedding{self.bits}")(
+            atoms, **self.embedding_nets, threads=threads
+        )
+        D = np.zeros((len(self.X), NEURON[-1] * M2), self.dtype)
+        fitting = getattr(cpu, f"Fitting{self.bits}")(
+            self.type_first, D, **self.fitting_nets, threads=threads
+        )
+        contract, reverse = (
+            getattr(cpu, f"{name}{self.bits}") for name in ("contract", "contract_reverse")
+        )
+        X, (e, A, z), forces = self.X, fitting.energies(), embedding.force(self.X)
+        return {
+            "embed": embedding.embed,
+            "contract": lambda: contract(X, X, M2, threads=threads),
+            "energies": fitting.energies,
+            "contract_reverse": lambda: reverse(X, A, M2, threads=threads),
+            "force": lambda: embedding.force(X),
+            "embed_grad": lambda: embedding.embed_grad(X),
+            "force_grad": lambda: embedding.force_grad(X, *forces),
+            "energies_grad": lambda: fitting.energies_grad(z, e, A),
+        }
+
+    def types(self):
+        """Types of all slots [nframes, nslots], which are sorted."""
+        nframes = len(self.atoms.coord)
+        counts = np.diff(self.atoms.first).reshape(NTYPES, nframes)[:, 0]
+        return np.repeat(np.arange(NTYPES, dtype=np.int32), counts)[None].repeat(nframes, 0)
 
 
-def fitting_calls(kernels, rng, size, dtype):
-    """Descriptor, energies and their derivative, and the gradient of both."""
-    bits, arrays = np.dtype(dtype).itemsize * 8, kernels.arrays
-    M1 = NEURON[-1]
-    first = np.linspace(0, size, NTYPES + 1).astype(int)
-    parameters = [
-        rng.normal(scale=0.05, size=shape).astype(dtype)
-        for _ in range(NTYPES)
-        for before, width in zip((M1 * M2, *FITTING), (*FITTING, 1), strict=True)
-        for shape in ((before, width), (width,))
-    ]
-    X = arrays.put(rng.normal(size=(size, 4, M1)), dtype)
-    fitting = getattr(kernels, f"Fitting{bits}")(
-        first,
-        rng.normal(size=(size, M1 * M2)),
-        parameters=parameters,
-        neuron=list(FITTING),
-        resnet_dt=False,
-        activation="tanh",
+def run_all(calls):
+    """Run calls one after the other."""
+    for call in calls:
+        call.run()
+
+
+def rows_of_case(clock, model, rates, with_cpu):
+    """Time the calls of a case: name, seconds, flops, bytes and seconds on the CPU."""
+    inference, training = model.calls()
+    together = [sum(getattr(call, name) for call in inference) for name in ("flops", "bytes")]
+    all_of_it = Call("inference", lambda: run_all(inference), *together)
+    cpu = model.cpu_calls() if with_cpu else {}
+    for call in (*inference, all_of_it, *training):
+        seconds = clock.seconds(call.run)
+        row = {"kernel": call.name, "ms": seconds * 1e3}
+        limit = max(call.flops / rates[0], call.bytes / rates[1])
+        if limit:
+            row |= {"TFLOP/s": call.flops / seconds / 1e12, "TB/s": call.bytes / seconds / 1e12}
+            row["limit/time"] = limit / seconds
+        if call.name in cpu:
+            row["CPU/GPU"] = WallClock().seconds(cpu[call.name]) / seconds
+        yield row
+    yield {"kernel": "as graph", "ms": clock.seconds(clock.graph(all_of_it.run)) * 1e3}
+
+
+def line(row):
+    """Return a row of the table as text."""
+    return " ".join(
+        f"{row.get(name, ''):>{max(len(name), 8)}.4g}"
+        if isinstance(row.get(name), float)
+        else f"{row.get(name, ''):>{max(len(name), 8)}}"
+        for name in COLUMNS
     )
-    D, device = fitting.D, fitting.device_fitting
-    e, A, dD = (arrays.put(np.zeros(shape), dtype) for shape in (size, D.shape, D.shape))
-    z, forward, backward = (
-        arrays.empty(fitting.workspaces[name], dtype) for name in ("z", "energies", "energies_grad")
-    )
-    gradient = [arrays.empty(p.shape, dtype) for p in parameters]
-    contract = getattr(kernels.cuda, f"contract{bits}")
-    stream, products = arrays.stream, 2 * size * sum(p.size for p in parameters) / NTYPES
-    return [
-        Call(
-            "contract",
-            lambda: contract(X, X, D, size=size, M1=M1, M2=M2, stream=stream),
-            16 * size * M1 * M2,
-            X.nbytes + D.nbytes,
-        ),
-        Call(
-            "energies",
-            lambda: device.energies(e, A, z, forward, stream),
-            2 * products,
-            2 * D.nbytes,
-        ),
-        Call(
-            "energies_grad",
-            lambda: device.energies_grad(z, e, A, dD, gradient, backward, stream),
-            4 * products,
-            3 * D.nbytes,
-        ),
-    ]
 
 
 @click.command()
 @click.option("--atoms", multiple=True, type=int, default=(100, 500, 2000), show_default=True)
 @click.option("--frames", multiple=True, type=int, default=(1, 8, 64), show_default=True)
+@click.option("--output", type=click.Path(path_type=Path), help="A CSV file of the same table.")
 @click.option("--emulated", is_flag=True, help="Try this script without a GPU.")
-def main(atoms, frames, emulated):
+def main(atoms, frames, output, emulated):
     """Time the CUDA kernels for real atoms of a frame and frames of a batch."""
-    if emulated:
-        kernels, clock = implementations.load("emulated"), WallClock()
-    else:
-        kernels = implementations.load("cuda")
-        clock = Events(kernels.arrays.cupy)
-        print(kernels.arrays.cupy.cuda.runtime.getDeviceProperties(0)["name"].decode())
-    rng = np.random.default_rng(0)
-    print("precision atoms frames kernel            ms   TFLOP/s   TB/s  limit/time")
+    kernels = implementations.load("emulated" if emulated else "cuda")
+    clock = WallClock() if emulated else Events(kernels.arrays.cupy)
+    rows = []
+    print(line({name: name for name in COLUMNS}))
     for dtype in (np.float32, np.float64):
-        product, copy = clock.rates(dtype)
+        rates = clock.rates(dtype)
         for natoms in atoms:
             for nframes in frames:
-                calls = embedding_calls(kernels, rng, random_atoms(rng, natoms, nframes), dtype)
-                calls += fitting_calls(kernels, rng, natoms * nframes, dtype)
-                for call in calls:
-                    seconds = clock.seconds(call.run)
-                    limit = max(call.flops / product, call.bytes / copy)
-                    print(
-                        f"{np.dtype(dtype).name:9} {natoms:5} {nframes:6} {call.name:13}"
-                        f"{seconds * 1e3:7.3f} {call.flops / seconds / 1e12:9.3f}"
-                        f" {call.bytes / seconds / 1e12:6.3f} {limit / seconds:11.2f}"
-                    )
+                case = {"precision": np.dtype(dtype).name, "atoms": natoms, "frames": nframes}
+                model = Model(kernels, np.random.default_rng(0), natoms, nframes, dtype)
+                case["panels"] = len(model.embedding.panels)
+                for row in rows_of_case(clock, model, rates, (natoms, nframes) == CPU_CASE):
+                    rows.append(case | row)
+                    print(line(rows[-1]), flush=True)
+        copy_and_product = {"TFLOP/s": rates[0] / 1e12, "TB/s": rates[1] / 1e12}
+        rows.append({"precision": case["precision"], "kernel": "card", **copy_and_product})
+        print(line(rows[-1]), flush=True)
+    if output:
+        with output.open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(rows)
 
 
 if __name__ == "__main__":

@@ -121,8 +121,11 @@ def table(parameters, neuron, resnet_dt, activation, lower, upper, terms=16):
             last = np.abs(of_level[:, -2:]).max(axis=(1, 2))
             is_good = (last < 1e-14 * np.abs(G).max()) | (level[:, 1] < 1e-12)
             found += zip(level[is_good], of_level[is_good], strict=True)
-            middle, quarter = level[~is_good, 0], level[~is_good, 1] / 2
-            halves = [(m + q * side, q) for m, q in zip(middle, quarter, strict=True) for side in (-1, 1)]
+            halves = [
+                (middle + side * half_width / 2, half_width / 2)
+                for middle, half_width in level[~is_good]
+                for side in (-1, 1)
+            ]
             level = np.array(halves).reshape(-1, 2)
         found.sort(key=lambda panel: panel[0][0])
         first.append(first[-1] + len(found))

@@ -105,7 +105,7 @@ def test_more_types_than_one_kernel_takes(kernels):
 
 
 def test_table_of_many_types_and_panels(kernels):
-    """Chunks of neighbours with more panels than atoms, and widths that are no multiple of a tile."""
+    """Chunks with more panels than neighbours, and widths that are no multiple of a tile."""
     case = Case(nreal=(70, 64), nslots=90, neuron=(16, 32, 130), one_side=False, steepness=0.5)
     nets = {**case.shape, "parameters": case.parameters}
     embedding, A = case.kernels(case.atoms), case.random_X()
