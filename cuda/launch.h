@@ -4,7 +4,8 @@
 //   DPMASK_KERNEL void operator()(const Block& block) const
 // in which block.each(n, f) calls f(0), ..., f(n - 1) on the block's threads and waits for all of
 // them. Outside of f all threads do the same. Within one call of each, no f may read what another
-// writes; f captures by value, so that nothing passes from one to the next but through memory.
+// writes; f captures by value, so that nothing passes from one to the next but through memory, and
+// through Private, which block.threads(f), where f has a thread each, may capture by reference.
 //
 // Compiled by a C++ compiler with DPMASK_EMULATED, the same sources run on the CPU, block after
 // block and f after f, so that their arithmetic can be tested where there is no GPU. With
@@ -19,9 +20,9 @@
 
 #ifdef DPMASK_EMULATED
 #include <memory>
-#define DPMASK_KERNEL
+#define DPMASK_KERNEL inline
 #else
-#define DPMASK_KERNEL __device__
+#define DPMASK_KERNEL inline __device__ __attribute__((always_inline))
 #endif
 
 namespace dpmask::cuda {
@@ -37,12 +38,38 @@ struct Block {
   void each(int64_t n, const F& f) const {
     for (int64_t k = 0; k < n; ++k) f(backwards ? n - 1 - k : k);
   }
+  template <typename F>
+  void threads(const F& f) const {
+    each(kThreads, [&](int64_t k) { f(static_cast<int>(k)); });
+  }
 #else
   template <typename F>
-  __device__ void each(int64_t n, const F& f) const {
+  DPMASK_KERNEL void each(int64_t n, const F& f) const {
     for (int64_t k = threadIdx.x; k < n; k += kThreads) f(k);
     __syncthreads();
   }
+  template <typename F>
+  DPMASK_KERNEL void threads(const F& f) const {
+    f(static_cast<int>(threadIdx.x));
+    __syncthreads();
+  }
+#endif
+};
+
+// What each thread of a block keeps for itself, in registers.
+template <typename T>
+class Private {
+ public:
+#ifdef DPMASK_EMULATED
+  T& operator[](int thread) { return of_[thread]; }
+
+ private:
+  T of_[kThreads];
+#else
+  DPMASK_KERNEL T& operator[](int) { return own_; }
+
+ private:
+  T own_;
 #endif
 };
 

@@ -39,7 +39,7 @@ struct Net {
 
 // The arrays of one net in a list of them.
 template <typename T, typename P>
-DPMASK_DEVICE NetArrays<T> arrays_of(const Net<P>& net, T* const* list) {
+DPMASK_DEVICE inline NetArrays<T> arrays_of(const Net<P>& net, T* const* list) {
   NetArrays<T> arrays{};
   for (int l = 0; l < net.nlayers; ++l) {
     arrays.W[l] = *list++;
@@ -74,22 +74,6 @@ int64_t gradient_size(const EmbeddingNets<P>& nets) {
   return total;
 }
 
-// Where the arrays of a gradient lie in one piece of memory.
-template <typename T, typename P>
-DPMASK_KERNEL NetArrays<T> arrays_in(const Net<P>& net, T* memory) {
-  NetArrays<T> arrays{};
-  for (int l = 0; l < net.nlayers; ++l) {
-    arrays.W[l] = memory;
-    memory += net.in(l) * net.out(l);
-    arrays.b[l] = memory;
-    memory += net.out(l);
-    if (!net.has_timestep[l]) continue;
-    arrays.timestep[l] = memory;
-    memory += net.out(l);
-  }
-  return arrays;
-}
-
 // T is the precision of the arithmetic.
 template <typename T, typename P>
 class NetOnTile {
@@ -122,16 +106,16 @@ class NetOnTile {
   // Adds to the gradient.
   template <bool kDerivative>
   DPMASK_KERNEL void reverse(const Block& block, int64_t size, T* gradient) const {
-    const NetArrays<T> arrays = arrays_in(net_, gradient);
     for (int l = net_.nlayers - 1; l >= 0; --l) {
       const int64_t in = net_.in(l), out = net_.out(l);
+      T* W = gradient + place(l);
+      T *b = W + in * out, *timestep = net_.has_timestep[l] ? b + out : nullptr;
       block.each(size * out, [=](int64_t po) { reverse_activation<kDerivative>(l, po); });
       block.each(in * out, [=](int64_t io) {
-        arrays.W[l][io] += gradient_of_W<kDerivative>(l, size, io / out, io % out);
+        W[io] += gradient_of_W<kDerivative>(l, size, io / out, io % out);
       });
-      block.each(out, [=](int64_t o) {
-        add_gradient_of_bias<kDerivative>(l, size, o, arrays.b[l], arrays.timestep[l]);
-      });
+      block.each(out,
+                 [=](int64_t o) { add_gradient_of_bias<kDerivative>(l, size, o, b, timestep); });
       if (l == 0) return;
       block.each(size * in, [=](int64_t pi) {
         const int64_t p = pi / in, i = pi % in;
@@ -151,6 +135,14 @@ class NetOnTile {
     int64_t before = 0;
     for (int k = 0; k < l; ++k) before += net_.out(k);
     return scratch_ + kTile * (2 + kArrays * before + which * net_.out(l));
+  }
+  // Where the arrays of a layer begin in a gradient.
+  DPMASK_KERNEL int64_t place(int l) const {
+    int64_t before = 0;
+    for (int k = 0; k < l; ++k) {
+      before += (net_.in(k) + (net_.has_timestep[k] ? 2 : 1)) * net_.out(k);
+    }
+    return before;
   }
   DPMASK_KERNEL const T* input(int l) const { return l == 0 ? scratch_ : array(l - 1, kOutput); }
   DPMASK_KERNEL const T* dinput(int l) const {

@@ -13,8 +13,8 @@ namespace dpmask::DPMASK_ISA {
 // Sets a = phi(z) and, as far as kOrder asks, d1 = phi'(z) and d2 = phi''(z). The arrays may not
 // overlap. The names are DeePMD-kit's.
 template <int kOrder, typename Array>
-DPMASK_DEVICE void activate(Activation activation, double silut_threshold, const Array& z, Array a,
-                            Array d1, Array d2) {
+DPMASK_DEVICE inline void activate(Activation activation, double silut_threshold, const Array& z,
+                                   Array a, Array d1, Array d2) {
   using T = typename Array::Scalar;
   constexpr bool first = kOrder >= 1;
   constexpr bool second = kOrder >= 2;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
 #pragma once
 
-// For functions that the CPU and the CUDA kernels share.
+// For functions that the CPU and the CUDA kernels share. A call on the GPU would need a stack.
 #ifdef __CUDACC__
-#define DPMASK_DEVICE __host__ __device__
+#define DPMASK_DEVICE __host__ __device__ __attribute__((always_inline))
 #else
 #define DPMASK_DEVICE
 #endif
