@@ -162,11 +162,12 @@ class Model:
             arrays.empty(fitting.workspaces[name], self.dtype)
             for name in ("z", "energies", "energies_grad")
         )
-        direct, shares = (
-            arrays.empty(embedding.workspaces[name], self.dtype) for name in ("direct", "shares")
+        direct, moments = (
+            arrays.empty(embedding.workspaces[name], self.dtype) for name in ("direct", "moments")
         )
+        sums = arrays.empty(embedding.workspaces["sums"])
         forces = self.kernels.empty_forces(embedding.nframes, embedding.nslots)
-        dr = arrays.empty((embedding.npairs, 3))
+        dr = arrays.empty((embedding.npairs_of_direct(), 3))
         dC, gradient, of_fitting = (
             arrays.empty(embedding.C.shape, self.dtype),
             [arrays.empty(p.shape, self.dtype) for p in embedding.parameters],
@@ -184,7 +185,7 @@ class Model:
             Call("number_pairs", lambda: cuda.number_pairs(atoms, arrays.stream), 0, 48 * size),
             Call(
                 "embed",
-                lambda: nets.embed(X, direct, arrays.stream),
+                lambda: nets.embed(X, moments, direct, arrays.stream),
                 npairs * (ROW + POLYNOMIALS + 2 * TERMS * 4) + by_panel,
                 of_X,
             ),
@@ -208,7 +209,7 @@ class Model:
             ),
             Call(
                 "force",
-                lambda: nets.force(gX, dr, *forces, direct, arrays.stream),
+                lambda: nets.force(gX, *forces, moments, sums, dr, direct, arrays.stream),
                 npairs * (2 * ROW + 2 * POLYNOMIALS + 4 * TERMS * 4) + by_panel,
                 of_X + of_forces,
             ),
@@ -216,14 +217,14 @@ class Model:
         training = [
             Call(
                 "embed_grad",
-                lambda: nets.embed_grad(gX, dC, gradient, shares, direct, arrays.stream),
+                lambda: nets.embed_grad(gX, dC, gradient, moments, direct, arrays.stream),
                 npairs * (ROW + POLYNOMIALS + 2 * TERMS * 4) + by_panel,
                 of_X,
             ),
             Call(
                 "force_grad",
                 lambda: nets.force_grad(
-                    gX, *forces, X, dC, gradient, shares, direct, arrays.stream
+                    gX, *forces, X, dC, gradient, moments, direct, arrays.stream
                 ),
                 npairs * (2 * ROW + 2 * POLYNOMIALS + 4 * TERMS * 4) + 2 * by_panel,
                 2 * of_X + of_forces,

@@ -81,9 +81,13 @@ inline cudaStream_t as_stream(uintptr_t stream) { return reinterpret_cast<cudaSt
 
 // Real atoms and pair numbers on the device; keeps the arrays alive.
 struct DeviceAtoms {
-  DeviceAtoms(py::dict arrays_, int64_t nframes, int64_t nslots_, int64_t ntypes, int64_t size,
-              int64_t npairs_)
-      : arrays(std::move(arrays_)), nslots(nslots_), npairs(npairs_) {
+  DeviceAtoms(py::dict arrays_, std::vector<int64_t> first_, int64_t nframes, int64_t nslots_,
+              int64_t ntypes, int64_t npairs_)
+      : arrays(std::move(arrays_)), first(std::move(first_)), nslots(nslots_), npairs(npairs_) {
+    if (static_cast<int64_t>(first.size()) != ntypes * nframes + 1) {
+      throw std::invalid_argument("first must have ntypes * nframes + 1 entries");
+    }
+    const int64_t size = first.back();
     atoms = {nframes,
              ntypes,
              size,
@@ -107,6 +111,7 @@ struct DeviceAtoms {
   }
 
   py::dict arrays;
+  std::vector<int64_t> first;  // the host's copy of RealAtoms::first
   int64_t nslots, npairs;
   RealAtoms atoms;
   PairNumbers pairs;

@@ -25,7 +25,7 @@ struct Batch {
 };
 
 template <typename Item>
-void launch_all(const std::vector<Item>& items, cudaStream_t stream) {
+void launch_all(const std::vector<Item>& items, cudaStream_t stream, int64_t shared = 0) {
   for (size_t begin = 0; begin < items.size(); begin += kMostItems) {
     Batch<Item> batch{};
     batch.count = static_cast<int>(std::min<size_t>(kMostItems, items.size() - begin));
@@ -33,7 +33,7 @@ void launch_all(const std::vector<Item>& items, cudaStream_t stream) {
       batch.items[k] = items[begin + k];
       batch.first[k + 1] = batch.first[k] + batch.items[k].blocks();
     }
-    launch(batch.first[batch.count], 0, stream, batch);
+    launch(batch.first[batch.count], shared, stream, batch);
   }
 }
 

@@ -12,9 +12,9 @@ PYBIND11_MODULE(DPMASK_MODULE, m) {
   m.doc() = "The CUDA kernels of deepmd-mask; cuda/kernels.h documents them.";
   bind_real_atoms(m);
   py::class_<DeviceAtoms>(m, "DeviceAtoms")
-      .def(py::init<py::dict, int64_t, int64_t, int64_t, int64_t, int64_t>(), py::arg("arrays"),
-           py::kw_only(), py::arg("nframes"), py::arg("nslots"), py::arg("ntypes"), py::arg("size"),
-           py::arg("npairs"));
+      .def(py::init<py::dict, std::vector<int64_t>, int64_t, int64_t, int64_t, int64_t>(),
+           py::arg("arrays"), py::kw_only(), py::arg("first"), py::arg("nframes"),
+           py::arg("nslots"), py::arg("ntypes"), py::arg("npairs"));
   m.def(
       "upload",
       [](const std::vector<int64_t>& numbers, const py::object& array, uintptr_t stream) {

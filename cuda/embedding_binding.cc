@@ -16,9 +16,10 @@ class DeviceEmbedding {
  public:
   DeviceEmbedding(const DeviceAtoms& atoms, py::dict arrays, std::vector<int64_t> neuron,
                   bool resnet_dt, const std::string& activation, py::list parameters, double n,
-                  int64_t nnets, int64_t npanels, bool all_have_series)
+                  std::vector<int32_t> net, std::vector<int64_t> first)
       : atoms_(atoms), arrays_(std::move(arrays)), parameters_(std::move(parameters)),
-        all_have_series_(all_have_series) {
+        net_(std::move(net)), first_(std::move(first)) {
+    const int64_t nnets = static_cast<int64_t>(first_.size()) - 1;
     nets_.neuron = std::move(neuron);
     nets_.resnet_dt = resnet_dt;
     std::tie(nets_.activation, nets_.threshold) = activation_named(activation);
@@ -27,7 +28,11 @@ class DeviceEmbedding {
       throw std::invalid_argument("parameters must hold " + std::to_string(nets_.nparameters()) +
                                   " arrays for each net");
     }
-    const int64_t M1 = nets_.neuron.back(), ntypes = atoms.atoms.ntypes;
+    const int64_t M1 = nets_.neuron.back(), ntypes = atoms.atoms.ntypes, npanels = first_.back();
+    if (static_cast<int64_t>(net_.size()) != ntypes * ntypes) {
+      throw std::invalid_argument("net must have ntypes * ntypes entries");
+    }
+    for (int64_t k = 0; k < nnets; ++k) all_have_series_ &= first_[k] < first_[k + 1];
     embedding_ = {atoms.atoms,
                   atoms.pairs,
                   atoms.coord,
@@ -37,49 +42,55 @@ class DeviceEmbedding {
                    pointer<T>(arrays_["C"], "C", npanels * kTerms * M1)},
                   npanels,
                   M1,
-                  n};
+                  n,
+                  {atoms.first.data(), first_.data(), net_.data()}};
   }
 
   // How many numbers of T, or of float64, each workspace has.
   py::dict workspaces() const {
     py::dict sizes;
     sizes["direct"] = all_have_series_ ? 0 : direct_workspace(nets_);
-    sizes["shares"] = gradient_workspace(embedding_);
+    sizes["moments"] = moments_workspace(embedding_);
+    sizes["sums"] = sums_workspace(embedding_);
     sizes["series"] = series_workspace(nets_);
     sizes["find"] = find_panels_workspace(nets_, embedding_.series.nnets, embedding_.atoms.size);
     return sizes;
   }
   // The most panels that each net may have for these atoms, of which the device has a copy.
-  std::vector<int64_t> most_panels(const Atoms& atoms, const std::vector<int32_t>& net) const {
+  std::vector<int64_t> most_panels(const Atoms& atoms) const {
     EmbeddingNets<T> nets = nets_;
-    nets.net = net;
-    require(net.size() == static_cast<size_t>(atoms.ntypes() * atoms.ntypes()),
-            "net must have ntypes * ntypes entries");
+    nets.net = net_;
+    require(atoms.ntypes() == atoms_.atoms.ntypes, "the atoms must be those of the device");
     return dpmask::most_panels(
         dpmask::Embedding<T>{atoms.view(), atoms.coord(), nets, {}, embedding_.n});
   }
-  void embed(const py::object& X, const py::object& direct, uintptr_t stream) const {
-    dpmask::cuda::embed(embedding_, nets(), like_X(X), workspace(direct), as_stream(stream));
+  void embed(const py::object& X, const py::object& moments, const py::object& direct,
+             uintptr_t stream) const {
+    dpmask::cuda::embed(embedding_, nets(), like_X(X), of_moments(moments), workspace(direct),
+                        as_stream(stream));
   }
   void embed_grad(const py::object& dX, const py::object& dC, const py::list& gradient,
-                  const py::object& shares, const py::object& direct, uintptr_t stream) const {
+                  const py::object& moments, const py::object& direct, uintptr_t stream) const {
     dpmask::cuda::embed_grad<T>(embedding_, nets(), like_X(dX), gradients(dC, gradient),
-                                of_shares(shares), workspace(direct), as_stream(stream));
+                                of_moments(moments), workspace(direct), as_stream(stream));
   }
-  void force(const py::object& A, const py::object& dr, const py::object& force,
-             const py::object& virial, const py::object& atom_virial, const py::object& direct,
-             uintptr_t stream) const {
-    dpmask::cuda::force<T>(embedding_, nets(), like_X(A), reals(dr, "dr", 3 * atoms_.npairs),
-                           atoms_.forces<Forces>(force, virial, atom_virial), workspace(direct),
-                           as_stream(stream));
+  // dr is not used, and may be empty, where all nets have a series.
+  void force(const py::object& A, const py::object& force, const py::object& virial,
+             const py::object& atom_virial, const py::object& moments, const py::object& sums,
+             const py::object& dr, const py::object& direct, uintptr_t stream) const {
+    dpmask::cuda::force<T>(embedding_, nets(), like_X(A),
+                           atoms_.forces<Forces>(force, virial, atom_virial), of_moments(moments),
+                           reals(sums, "sums", sums_workspace(embedding_)),
+                           reals(dr, "dr", all_have_series_ ? 0 : 3 * atoms_.npairs),
+                           workspace(direct), as_stream(stream));
   }
   void force_grad(const py::object& A, const py::object& force, const py::object& virial,
                   const py::object& atom_virial, const py::object& dA, const py::object& dC,
-                  const py::list& gradient, const py::object& shares, const py::object& direct,
+                  const py::list& gradient, const py::object& moments, const py::object& direct,
                   uintptr_t stream) const {
     dpmask::cuda::force_grad<T>(embedding_, nets(), like_X(A),
                                 atoms_.forces<ForceCotangents>(force, virial, atom_virial),
-                                like_X(dA), gradients(dC, gradient), of_shares(shares),
+                                like_X(dA), gradients(dC, gradient), of_moments(moments),
                                 workspace(direct), as_stream(stream));
   }
   // Pointers to the parameters are an array of integers.
@@ -124,8 +135,8 @@ class DeviceEmbedding {
   T* workspace(const py::object& direct) const {
     return pointer<T>(direct, "direct", all_have_series_ ? 0 : direct_workspace(nets_));
   }
-  T* of_shares(const py::object& shares) const {
-    return pointer<T>(shares, "shares", gradient_workspace(embedding_));
+  T* of_moments(const py::object& moments) const {
+    return pointer<T>(moments, "moments", moments_workspace(embedding_));
   }
   double* of_series(const py::object& workspace) const {
     return reals(workspace, "workspace", series_workspace(nets_));
@@ -153,7 +164,9 @@ class DeviceEmbedding {
   const DeviceAtoms& atoms_;
   py::dict arrays_;
   py::list parameters_;
-  bool all_have_series_;
+  std::vector<int32_t> net_;
+  std::vector<int64_t> first_;  // both as on the device
+  bool all_have_series_ = true;
   EmbeddingNets<T> nets_;
   Embedding<T> embedding_;
 };
@@ -163,22 +176,22 @@ class DeviceEmbedding {
 template <typename T>
 void bind_embedding(py::module_& m, const std::string& bits) {
   using E = DeviceEmbedding<T>;
-  const auto stream = py::arg("stream"), direct = py::arg("direct"), shares = py::arg("shares");
+  const auto stream = py::arg("stream"), direct = py::arg("direct"), moments = py::arg("moments");
   py::class_<E>(m, ("DeviceEmbedding" + bits).c_str())
       .def(py::init<const DeviceAtoms&, py::dict, std::vector<int64_t>, bool, const std::string&,
-                    py::list, double, int64_t, int64_t, bool>(),
+                    py::list, double, std::vector<int32_t>, std::vector<int64_t>>(),
            py::arg("atoms"), py::arg("arrays"), py::kw_only(), py::arg("neuron"),
            py::arg("resnet_dt"), py::arg("activation"), py::arg("parameters"), py::arg("n"),
-           py::arg("nnets"), py::arg("npanels"), py::arg("all_have_series"), py::keep_alive<1, 2>())
+           py::arg("net"), py::arg("first"), py::keep_alive<1, 2>())
       .def("workspaces", &E::workspaces)
-      .def("most_panels", &E::most_panels, py::arg("atoms"), py::arg("net"))
-      .def("embed", &E::embed, py::arg("X"), direct, stream)
-      .def("embed_grad", &E::embed_grad, py::arg("dX"), py::arg("dC"), py::arg("gradient"), shares,
+      .def("most_panels", &E::most_panels, py::arg("atoms"))
+      .def("embed", &E::embed, py::arg("X"), moments, direct, stream)
+      .def("embed_grad", &E::embed_grad, py::arg("dX"), py::arg("dC"), py::arg("gradient"), moments,
            direct, stream)
-      .def("force", &E::force, py::arg("A"), py::arg("dr"), py::arg("force"), py::arg("virial"),
-           py::arg("atom_virial"), direct, stream)
+      .def("force", &E::force, py::arg("A"), py::arg("force"), py::arg("virial"),
+           py::arg("atom_virial"), moments, py::arg("sums"), py::arg("dr"), direct, stream)
       .def("force_grad", &E::force_grad, py::arg("A"), py::arg("force"), py::arg("virial"),
-           py::arg("atom_virial"), py::arg("dA"), py::arg("dC"), py::arg("gradient"), shares,
+           py::arg("atom_virial"), py::arg("dA"), py::arg("dC"), py::arg("gradient"), moments,
            direct, stream)
       .def("find_panels", &E::find_panels, py::arg("parameters"), py::arg("most"),
            py::arg("capacity"), py::arg("count"), py::arg("panels"), py::arg("C"),

@@ -118,25 +118,48 @@ struct GatherOfRow {
       double sum = 0;
       for (int thread = 0; thread < kThreads; ++thread) sum += shares[12 * thread + c];
       if (c < 3) {
-        out.force[3 * slot_i + c] = sum;
+        out.force[3 * slot_i + c] += sum;
       } else {
-        out.atom_virial[9 * slot_i + c - 3] = sum;
+        out.atom_virial[9 * slot_i + c - 3] += sum;
       }
     });
   }
 };
 
+// A block for each frame: its threads share the atoms.
 struct AddUpVirial {
   RealAtoms atoms;
   PairNumbers pairs;
   Forces out;
-  DPMASK_KERNEL void operator()(int64_t component) const {
-    const int64_t frame = component / 9;
-    double sum = 0;
-    for (int64_t k = pairs.rows_first[frame]; k < pairs.rows_first[frame + 1]; ++k) {
-      sum += out.atom_virial[9 * atoms.slot[pairs.rows[k]] + component % 9];
-    }
-    out.virial[component] = sum;
+  static constexpr int kShares = 14;  // of a component, each added up by a thread
+  static constexpr int64_t kShared = 9 * kShares * sizeof(double);
+  DPMASK_KERNEL void operator()(const Block& block) const {
+    const int64_t frame = block.index;
+    const int64_t* rows = pairs.rows + pairs.rows_first[frame];
+    const int64_t size = pairs.rows_first[frame + 1] - pairs.rows_first[frame];
+    double* shares = reinterpret_cast<double*>(block.shared);
+    block.each(9 * kShares, [=](int64_t item) {
+      double sum = 0;
+      for (int64_t k = item / 9; k < size; k += kShares) {
+        sum += out.atom_virial[9 * atoms.slot[rows[k]] + item % 9];
+      }
+      shares[item] = sum;
+    });
+    block.each(9, [=](int64_t component) {
+      double sum = 0;
+      for (int share = 0; share < kShares; ++share) sum += shares[9 * share + component];
+      out.virial[9 * frame + component] = sum;
+    });
+  }
+};
+
+struct ClearRow {
+  PairNumbers pairs;
+  double* dr;
+  DPMASK_KERNEL void operator()(const Block& block) const {
+    const int64_t size = frame_size(pairs, block.index);
+    double* first = dr + 3 * pair_number(pairs, block.index, 0);
+    block.each(3 * size, [=](int64_t k) { first[k] = 0; });
   }
 };
 
@@ -176,13 +199,23 @@ void environment(const RealAtoms& atoms, const PairNumbers& pairs, const double*
 void gather_forces(const RealAtoms& atoms, const PairNumbers& pairs, const double* coord,
                    const double* dr, const Forces& out, cudaStream_t stream) {
   launch(atoms.size, GatherOfRow::kShared, stream, GatherOfRow{atoms, pairs, coord, dr, out});
-  for_each(9 * atoms.nframes, stream, AddUpVirial{atoms, pairs, out});
+}
+
+void clear_pairs(const RealAtoms& atoms, const PairNumbers& pairs, double* dr,
+                 cudaStream_t stream) {
+  launch(atoms.size, 0, stream, ClearRow{pairs, dr});
+}
+
+void add_up_virial(const RealAtoms& atoms, const PairNumbers& pairs, const Forces& out,
+                   cudaStream_t stream) {
+  launch(atoms.nframes, AddUpVirial::kShared, stream, AddUpVirial{atoms, pairs, out});
 }
 
 void environment_force(const RealAtoms& atoms, const PairNumbers& pairs, const double* coord,
                        const double* dR, double* dr, const Forces& out, cudaStream_t stream) {
   launch(atoms.size, 0, stream, ReverseOfRow{atoms, pairs, coord, dR, dr});
   gather_forces(atoms, pairs, coord, dr, out, stream);
+  add_up_virial(atoms, pairs, out, stream);
 }
 
 void environment_force_grad(const RealAtoms& atoms, const PairNumbers& pairs, const double* coord,

@@ -24,7 +24,15 @@ cuda::Embedding<T> on_device(const Embedding<T>& e, Gpu& gpu) {
   Series<T> series = e.series;
   series.first = gpu.copy(e.series.first, series.nnets + 1);
   const int32_t* net = gpu.copy(e.nets.net.data(), static_cast<int64_t>(e.nets.net.size()));
-  return {atoms, pairs, e.coord, net, series, e.series.npanels(), e.nets.neuron.back(), e.n};
+  return {atoms,
+          pairs,
+          e.coord,
+          net,
+          series,
+          e.series.npanels(),
+          e.nets.neuron.back(),
+          e.n,
+          {e.atoms.first, e.series.first, e.nets.net.data()}};
 }
 
 // The nets, if any has no series, and the workspace for them.
@@ -40,12 +48,16 @@ struct Direct {
   T* workspace = nullptr;
 };
 
-// Memory for the shares of a gradient. Without nets the kernels leave their parameters alone.
 template <typename T>
-T* prepare_gradients(const cuda::Embedding<T>& on_gpu, const Embedding<T>& e,
-                     const Direct<T>& direct, const NetGradients<T>& gradients, Gpu& gpu) {
+T* allocate_moments(const cuda::Embedding<T>& on_gpu, Gpu& gpu) {
+  return gpu.allocate<T>(cuda::moments_workspace(on_gpu));
+}
+
+// Without nets the kernels leave their parameters' gradients alone.
+template <typename T>
+void prepare_gradients(const Embedding<T>& e, const Direct<T>& direct,
+                       const NetGradients<T>& gradients, Gpu& gpu) {
   if (direct.nets == nullptr) clear(gradients.parameters, e.nets.sizes(), gpu);
-  return gpu.allocate<T>(cuda::gradient_workspace(on_gpu));
 }
 
 }  // namespace
@@ -102,22 +114,28 @@ void fit_series_grad(const EmbeddingNets<T>& nets, const Series<T>& series, cons
 template <typename T>
 void embed(const Embedding<T>& e, T* X, Gpu& gpu) {
   const Direct<T> direct(e, gpu);
-  cuda::embed(on_device(e, gpu), direct.nets, X, direct.workspace, gpu.stream());
+  const cuda::Embedding<T> on_gpu = on_device(e, gpu);
+  cuda::embed(on_gpu, direct.nets, X, allocate_moments(on_gpu, gpu), direct.workspace,
+              gpu.stream());
 }
 
 template <typename T>
 void embed_grad(const Embedding<T>& e, const T* dX, const NetGradients<T>& gradients, Gpu& gpu) {
   const Direct<T> direct(e, gpu);
   const cuda::Embedding<T> on_gpu = on_device(e, gpu);
-  T* shares = prepare_gradients(on_gpu, e, direct, gradients, gpu);
-  cuda::embed_grad(on_gpu, direct.nets, dX, gradients, shares, direct.workspace, gpu.stream());
+  prepare_gradients(e, direct, gradients, gpu);
+  cuda::embed_grad(on_gpu, direct.nets, dX, gradients, allocate_moments(on_gpu, gpu),
+                   direct.workspace, gpu.stream());
 }
 
 template <typename T>
 void force(const Embedding<T>& e, const T* A, const Forces& out, Gpu& gpu) {
   const Direct<T> direct(e, gpu);
-  double* dr = gpu.allocate<double>(3 * count_pairs(e.atoms));
-  cuda::force(on_device(e, gpu), direct.nets, A, dr, out, direct.workspace, gpu.stream());
+  const cuda::Embedding<T> on_gpu = on_device(e, gpu);
+  double* sums = gpu.allocate<double>(cuda::sums_workspace(on_gpu));
+  double* dr = direct.nets == nullptr ? nullptr : gpu.allocate<double>(3 * count_pairs(e.atoms));
+  cuda::force(on_gpu, direct.nets, A, out, allocate_moments(on_gpu, gpu), sums, dr,
+              direct.workspace, gpu.stream());
 }
 
 template <typename T>
@@ -125,9 +143,9 @@ void force_grad(const Embedding<T>& e, const T* A, const ForceCotangents& cotang
                 const NetGradients<T>& gradients, Gpu& gpu) {
   const Direct<T> direct(e, gpu);
   const cuda::Embedding<T> on_gpu = on_device(e, gpu);
-  T* shares = prepare_gradients(on_gpu, e, direct, gradients, gpu);
-  cuda::force_grad(on_gpu, direct.nets, A, cotangents, dA, gradients, shares, direct.workspace,
-                   gpu.stream());
+  prepare_gradients(e, direct, gradients, gpu);
+  cuda::force_grad(on_gpu, direct.nets, A, cotangents, dA, gradients, allocate_moments(on_gpu, gpu),
+                   direct.workspace, gpu.stream());
 }
 
 template <typename T>

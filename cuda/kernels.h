@@ -57,6 +57,13 @@ void environment_force(const RealAtoms& atoms, const PairNumbers& pairs, const d
 void environment_force_grad(const RealAtoms& atoms, const PairNumbers& pairs, const double* coord,
                             const ForceCotangents& cotangents, double* ddR, cudaStream_t stream);
 
+// What the host, too, has a copy of, to plan with.
+struct HostCopies {
+  const int64_t* atoms_first;   // RealAtoms::first
+  const int64_t* series_first;  // Series::first
+  const int32_t* net;           // Embedding::net
+};
+
 // What all kernels of the embedding share.
 template <typename T>
 struct Embedding {
@@ -68,40 +75,45 @@ struct Embedding {
   int64_t npanels;  // of all nets
   int64_t M1;
   double n;  // the normalisation, sum(sel)
+  HostCopies host;
 };
 
-// In the following, `nets` is nullptr if all nets have a series; the list nets->net is not used.
-// `direct`, where there are nets, is a workspace of direct_workspace<T>(*nets) numbers T. At most
-// kMostLayers layers, or there is std::invalid_argument.
+// In the following, `moments` is a workspace of moments_workspace(embedding) numbers T. `nets` is
+// nullptr if all nets have a series; the list nets->net is not used. `direct`, where there are
+// nets, is a workspace of direct_workspace<T>(*nets) numbers T. At most kMostLayers layers, or
+// there is std::invalid_argument.
 constexpr int64_t kMostLayers = 12;
 
+template <typename T>
+int64_t moments_workspace(const Embedding<T>& embedding);
 template <typename T>
 int64_t direct_workspace(const EmbeddingNets<T>& nets);
 
 // X [size, 4, M1].
 template <typename T>
-void embed(const Embedding<T>& embedding, const EmbeddingNets<T>* nets, T* X, T* direct,
+void embed(const Embedding<T>& embedding, const EmbeddingNets<T>* nets, T* X, T* moments, T* direct,
            cudaStream_t stream);
-
-// Numbers T of the workspace `shares` of the gradients.
-template <typename T>
-int64_t gradient_workspace(const Embedding<T>& embedding);
 
 // gradients.C and gradients.parameters, given dX [size, 4, M1]; without nets, only the former.
 template <typename T>
 void embed_grad(const Embedding<T>& embedding, const EmbeddingNets<T>* nets, const T* dX,
-                const NetGradients<T>& gradients, T* shares, T* direct, cudaStream_t stream);
+                const NetGradients<T>& gradients, T* moments, T* direct, cudaStream_t stream);
 
-// Forces and virials, which must be zero on entry, given A = dE/dX. dr [pairs, 3] is scratch.
+// Numbers of the workspace `sums` of force.
 template <typename T>
-void force(const Embedding<T>& embedding, const EmbeddingNets<T>* nets, const T* A, double* dr,
-           const Forces& out, T* direct, cudaStream_t stream);
+int64_t sums_workspace(const Embedding<T>& embedding);
+
+// Forces and virials, which must be zero on entry, given A = dE/dX. dr, where there are nets, is
+// scratch [pairs, 3].
+template <typename T>
+void force(const Embedding<T>& embedding, const EmbeddingNets<T>* nets, const T* A,
+           const Forces& out, T* moments, double* sums, double* dr, T* direct, cudaStream_t stream);
 
 // dA [size, 4, M1] and gradients as in embed_grad.
 template <typename T>
 void force_grad(const Embedding<T>& embedding, const EmbeddingNets<T>* nets, const T* A,
                 const ForceCotangents& cotangents, T* dA, const NetGradients<T>& gradients,
-                T* shares, T* direct, cudaStream_t stream);
+                T* moments, T* direct, cudaStream_t stream);
 
 // The series of the nets in two steps, since it is the device that knows how many panels there are.
 // Room for kMostPanels of a net is enough; a net that needs more has no series.

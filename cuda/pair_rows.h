@@ -45,9 +45,16 @@ DPMASK_KERNEL void pair_cotangent(const RealAtoms& atoms, const PairNumbers& pai
   }
 }
 
-// Adds -dE/dr of every pair, dr [pairs, 3], to the forces and virials of its two atoms: each atom
-// gathers what is its own.
+// Sets dr [pairs, 3] to 0.
+void clear_pairs(const RealAtoms& atoms, const PairNumbers& pairs, double* dr, cudaStream_t stream);
+
+// Adds -dE/dr of every pair, dr [pairs, 3], to the forces and atomic virials of its two atoms: each
+// atom gathers what is its own.
 void gather_forces(const RealAtoms& atoms, const PairNumbers& pairs, const double* coord,
                    const double* dr, const Forces& out, cudaStream_t stream);
+
+// Sets the virials of the frames from those of the atoms.
+void add_up_virial(const RealAtoms& atoms, const PairNumbers& pairs, const Forces& out,
+                   cudaStream_t stream);
 
 }  // namespace dpmask::cuda

@@ -110,7 +110,12 @@ class CudaKernels:
         lengths |= dict.fromkeys(("rows_first", "pair_first"), nframes + 1)
         arrays |= {name: self.arrays.put(np.full(n, -1)) for name, n in lengths.items()}
         device = self.cuda.DeviceAtoms(
-            arrays, nframes=nframes, nslots=nslots, ntypes=ntypes, size=size, npairs=npairs
+            arrays,
+            first=list(atoms.first),
+            nframes=nframes,
+            nslots=nslots,
+            ntypes=ntypes,
+            npairs=npairs,
         )
         self.cuda.number_pairs(device, self.arrays.stream)
         return device, npairs, nframes, nslots
@@ -172,7 +177,7 @@ class Embedding:
         self.kernels, self.arrays, self.dtype = kernels, kernels.arrays, dtype
         self.device, self.npairs, self.nframes, self.nslots = kernels.put_atoms(atoms)
         self.like_X = (len(atoms.slot), 4, shape["neuron"][-1])
-        self.net = self.arrays.put(net, np.int32)
+        self.net, self.net_on_device = list(net), self.arrays.put(net, np.int32)
         self.parameters = [self.arrays.put(p, dtype) for p in parameters]
         self.make = partial(
             getattr(kernels.cuda, f"DeviceEmbedding{bits}"),
@@ -185,7 +190,7 @@ class Embedding:
         M1, nnets = shape["neuron"][-1], len(parameters) // of_net
         first = np.zeros(nnets + 1, dtype=np.int64)
         self.use_table(first, np.empty((0, 2)), np.empty((0, TERMS, M1), dtype))
-        self._find_series(first, self.device_embedding.most_panels(atoms, net), M1)
+        self._find_series(first, self.device_embedding.most_panels(atoms), M1)
 
     def _find_series(self, first, most, M1):
         """Let the device choose the panels; their number is all that it tells the host."""
@@ -223,16 +228,15 @@ class Embedding:
         self.panels = self.arrays.put(panels)
         self.C = self.arrays.put(C, self.dtype)
         arrays = {
-            "net": self.net,
+            "net": self.net_on_device,
             "first": self.arrays.put(first),
             "panels": self.panels,
             "C": self.C,
         }
         self.device_embedding = self.make(
             arrays,
-            nnets=len(first) - 1,
-            npanels=len(panels),
-            all_have_series=bool(np.all(np.diff(first) > 0)),
+            net=self.net,
+            first=list(first),
         )
         self.workspaces = self.device_embedding.workspaces()
 
@@ -242,12 +246,16 @@ class Embedding:
             (net, low, high) for net, (low, high) in enumerate(pairwise(self.first)) if high > low
         ]
 
+    def npairs_of_direct(self):
+        """Pairs whose dr need memory: of all, if any net has no series."""
+        return 0 if self.workspaces["direct"] == 0 else self.npairs
+
     def _workspace(self, *names):
         return [self.arrays.empty(self.workspaces[name], self.dtype) for name in names]
 
     def embed(self):
         X = self.arrays.empty(self.like_X, self.dtype)
-        self.device_embedding.embed(X, *self._workspace("direct"), self.arrays.stream)
+        self.device_embedding.embed(X, *self._workspace("moments", "direct"), self.arrays.stream)
         return self.arrays.get(X)
 
     def embed_grad(self, dX):
@@ -260,8 +268,10 @@ class Embedding:
         out = self.kernels.empty_forces(self.nframes, self.nslots)
         self.device_embedding.force(
             self.arrays.put(A, self.dtype),
-            self.arrays.empty((self.npairs, 3)),
             *out,
+            *self._workspace("moments"),
+            self.arrays.empty(self.workspaces["sums"]),
+            self.arrays.empty((self.npairs_of_direct(), 3)),
             *self._workspace("direct"),
             self.arrays.stream,
         )
@@ -281,7 +291,7 @@ class Embedding:
         """Of all parameters: of the nets themselves, and through dC of those with a series."""
         dC = self.arrays.empty(self.C.shape, self.dtype)
         gradient = [self.arrays.empty(p.shape, self.dtype) for p in self.parameters]
-        run(dC, gradient, *self._workspace("shares", "direct"), self.arrays.stream)
+        run(dC, gradient, *self._workspace("moments", "direct"), self.arrays.stream)
         of_net = len(self.parameters) // (len(self.first) - 1)
         for net, low, high in self.nets_with_series():
             workspace = self.arrays.empty(self.workspaces["series"])

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: LGPL-3.0-or-later
+// The terms of a series at a point, for the kernels.
+#pragma once
+
+#include "../op/series.h"
+#include "launch.h"
+
+namespace dpmask::cuda {
+
+// Four numbers that lie side by side, to be read at once.
+template <typename T>
+struct alignas(4 * sizeof(T)) Four {
+  T of[4];
+};
+
+// Calls term(k, T_k(x), dT_k/ds) for k = 0, ..., kTerms - 1, in order; beyond the panel they go on
+// as straight lines. T_k' = k U_{k-1}.
+template <typename T, typename Term>
+DPMASK_KERNEL void for_terms(const Series<T>& series, int64_t panel, double s, const Term& term) {
+  const T x = static_cast<T>((s - series.middle(panel)) / series.half_width(panel));
+  const T within = x < -1 ? T(-1) : x > 1 ? T(1) : x;
+  const T by_s = static_cast<T>(1 / series.half_width(panel));
+  T value = 1, next_value = within, second = 0, next_second = 1;  // T_k, T_{k+1}; U_{k-1}, U_k
+#ifdef __CUDACC__
+#pragma unroll
+#endif
+  for (int k = 0; k < kTerms; ++k) {
+    const T derivative = static_cast<T>(k) * second;
+    term(k, value + (x - within) * derivative, derivative * by_s);
+    const T value_after = 2 * within * next_value - value;
+    const T second_after = 2 * within * next_second - second;
+    value = next_value;
+    next_value = value_after;
+    second = next_second;
+    next_second = second_after;
+  }
+}
+
+// The panel of the pair of rows (i, j) at distance 1/s, or -1 if it has no series.
+template <typename T>
+DPMASK_KERNEL int64_t panel_of_pair(const Embedding<T>& e, int64_t i, int64_t j, double s) {
+  const int32_t net = e.net[e.pairs.type[i] * e.atoms.ntypes + e.pairs.type[j]];
+  return i == j || net < 0 || !e.series.has(net) ? -1 : panel_of(e.series, net, s);
+}
+
+}  // namespace dpmask::cuda

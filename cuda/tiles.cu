@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: LGPL-3.0-or-later
+// A block has a tile, some centre atoms i of a frame and some neighbours j, each of which has a
+// thread. With dr = dE/dr of the pair, the tile's sums over j are those of the forces on i, and its
+// sums over i are those of the forces on j and of their virials. Then each atom gathers its tiles'.
+#include "batch.h"
+#include "chebyshev.h"
+#include "pair_rows.h"
+#include "tiles.h"
+
+namespace dpmask::cuda {
+namespace {
+
+constexpr int64_t kCentres = 16;  // of a tile
+constexpr int kAtOnce = 4;        // centres between two sums over the neighbours
+constexpr int kShares = 8;        // into which such a sum is cut
+
+int64_t in_whole(int64_t n, int64_t size) { return (n + size - 1) / size; }
+
+// Where the sums of the tiles of a slab lie, for frames as large as the largest.
+struct TileSums {
+  double *centres, *neighbours;
+  int64_t first_frame, ncolumns, nrows, largest;  // columns of neighbours, rows of centre atoms
+
+  DPMASK_KERNEL double* of_centre(int64_t frame, int64_t column, int64_t a, int64_t local) const {
+    return centres + (((frame - first_frame) * ncolumns + column) * 3 + a) * largest + local;
+  }
+  DPMASK_KERNEL double* of_neighbour(int64_t frame, int64_t row, int64_t c, int64_t local) const {
+    return neighbours + (((frame - first_frame) * nrows + row) * 12 + c) * largest + local;
+  }
+};
+
+template <typename T>
+struct ForceOfTile {
+  Embedding<T> e;
+  Part part;
+  int64_t nframes, nrows, first_row;  // of tiles
+  const T* gM;
+  TileSums sums;
+
+  struct Shared {
+    double dr[kAtOnce * 3][kThreads + 1];
+    double shares[kAtOnce * 3][kShares];
+  };
+  struct Column {
+    double sum[12];  // of the forces, then of the virial
+  };
+
+  int64_t blocks() const { return nframes * nrows * sums.ncolumns; }
+  DPMASK_KERNEL void operator()(const Block& block) const {
+    const int64_t column = block.index % sums.ncolumns;
+    const int64_t row = block.index / sums.ncolumns % nrows;
+    const int64_t frame = sums.first_frame + block.index / (sums.ncolumns * nrows);
+    const int64_t size = e.pairs.rows_first[frame + 1] - e.pairs.rows_first[frame];
+    if (column * kThreads >= size) return;
+    int64_t begin = 0, end = 0;  // of the part's atoms in the frame
+    for (int64_t t = 0; t < part.last_type; ++t) {
+      const int64_t of_type = group_size(e.atoms, t, frame);
+      if (t < part.first_type) begin += of_type;
+      end += of_type;
+    }
+    begin += row * kCentres;
+    if (begin + kCentres < end) end = begin + kCentres;
+    const int64_t* rows = e.pairs.rows + e.pairs.rows_first[frame];
+    Shared* shared = reinterpret_cast<Shared*>(block.shared);
+    Private<Column> columns;
+    block.threads([&](int thread) { columns[thread] = Column{}; });
+    for (int64_t first = begin; first < end; first += kAtOnce) {
+      block.threads([&](int thread) {
+        const int64_t local = column * kThreads + thread;
+        for (int k = 0; k < kAtOnce; ++k) {
+          double dr[3] = {};
+          if (first + k < end && local < size) {
+            add_pair(rows[first + k], rows[local], dr, columns[thread].sum);
+          }
+          for (int a = 0; a < 3; ++a) shared->dr[3 * k + a][thread] = dr[a];
+        }
+      });
+      block.each(kAtOnce * 3 * kShares, [=](int64_t item) {
+        const int64_t ka = item / kShares, share = item % kShares;
+        double sum = 0;
+        for (int k = 0; k < kThreads / kShares; ++k) sum += shared->dr[ka][k * kShares + share];
+        shared->shares[ka][share] = sum;
+      });
+      block.each(kAtOnce * 3, [=](int64_t ka) {
+        if (first + ka / 3 >= end) return;
+        double sum = 0;
+        for (int share = 0; share < kShares; ++share) sum += shared->shares[ka][share];
+        *sums.of_centre(frame, column, ka % 3, first + ka / 3) = sum;
+      });
+    }
+    block.threads([&](int thread) {
+      const int64_t local = column * kThreads + thread;
+      if (local >= size) return;
+      for (int c = 0; c < 12; ++c) {
+        *sums.of_neighbour(frame, first_row + row, c, local) = columns[thread].sum[c];
+      }
+    });
+  }
+
+  // Sets dr, and adds it and its virial. With gM_i = C A_i^T of the panel, a pair has dE/dR = v gM
+  // and dE/ds = (s gM) R.
+  DPMASK_KERNEL void add_pair(int64_t i, int64_t j, double* dr, double* sum) const {
+    if (i == j) return;
+    const EnvironmentRow row = row_of(e.atoms, e.coord, i, j);
+    const int64_t panel = panel_of_pair(e, i, j, row.s);
+    if (panel < 0) return;
+    const int64_t stride = 4 * part.rows();
+    const T* gM_i = gM + part.moments((panel - part.first) * kTerms, i);
+    const T R[4] = {static_cast<T>(row.R[0]), static_cast<T>(row.R[1]), static_cast<T>(row.R[2]),
+                    static_cast<T>(row.R[3])};
+    T by_R[4] = {}, by_s = 0;
+    for_terms(e.series, panel, row.s, [&](int k, T value, T slope) {
+      const Four<T> of_term = *reinterpret_cast<const Four<T>*>(gM_i + k * stride);
+      T along_R = 0;
+      for (int c = 0; c < 4; ++c) {
+        by_R[c] += value * of_term.of[c];
+        along_R += R[c] * of_term.of[c];
+      }
+      by_s += slope * along_R;
+    });
+    double dR[4];
+    for (int c = 0; c < 4; ++c) dR[c] = by_R[c] / e.n;
+    environment_reverse(row, dR, by_s / e.n, dr);
+    for (int a = 0; a < 3; ++a) {
+      sum[a] += dr[a];
+      for (int b = 0; b < 3; ++b) sum[3 + 3 * a + b] += dr[a] * row.r[b];
+    }
+  }
+};
+
+// A thread for each component of force and atomic virial of each atom.
+struct GatherTiles {
+  RealAtoms atoms;
+  PairNumbers pairs;
+  TileSums sums;
+  Forces out;
+  DPMASK_KERNEL void operator()(int64_t item) const {
+    const int64_t local = item % sums.largest, c = item / sums.largest % 12;
+    const int64_t frame = sums.first_frame + item / (sums.largest * 12);
+    const int64_t size = pairs.rows_first[frame + 1] - pairs.rows_first[frame];
+    if (local >= size) return;
+    double sum = 0;
+    for (int64_t row = 0; row < sums.nrows; ++row) sum -= *sums.of_neighbour(frame, row, c, local);
+    for (int64_t column = 0; c < 3 && column * kThreads < size; ++column) {
+      sum += *sums.of_centre(frame, column, c, local);
+    }
+    const int64_t slot = atoms.slot[pairs.rows[pairs.rows_first[frame] + local]];
+    (c < 3 ? out.force[3 * slot + c] : out.atom_virial[9 * slot + c - 3]) += sum;
+  }
+};
+
+int64_t rows_of_tiles(const std::vector<int64_t>& largest) {
+  int64_t nrows = 0;
+  for (int64_t size : largest) nrows += in_whole(size, kCentres);
+  return nrows;
+}
+
+}  // namespace
+
+int64_t tile_sums_size(const Slab& slab, const std::vector<int64_t>& largest) {
+  return slab.nframes() * slab.largest *
+         (3 * in_whole(slab.largest, kThreads) + 12 * rows_of_tiles(largest));
+}
+
+template <typename T>
+void add_tile_forces(const Embedding<T>& e, const Slab& slab, const std::vector<int64_t>& largest,
+                     const T* gM, double* sums, const Forces& out, cudaStream_t stream) {
+  const int64_t ncolumns = in_whole(slab.largest, kThreads);
+  const TileSums at = {sums,
+                       sums + slab.nframes() * slab.largest * 3 * ncolumns,
+                       slab.first_frame,
+                       ncolumns,
+                       rows_of_tiles(largest),
+                       slab.largest};
+  std::vector<ForceOfTile<T>> items;
+  int64_t first_row = 0;
+  for (size_t p = 0; p < slab.parts.size(); ++p) {
+    const int64_t nrows = in_whole(largest[p], kCentres);
+    items.push_back({e, slab.parts[p], slab.nframes(), nrows, first_row, gM, at});
+    first_row += nrows;
+  }
+  launch_all(items, stream, sizeof(typename ForceOfTile<T>::Shared));
+  for_each(slab.nframes() * 12 * slab.largest, stream, GatherTiles{e.atoms, e.pairs, at, out});
+}
+
+#define DPMASK_INSTANTIATE(T)                                                                     \
+  template void add_tile_forces<T>(const Embedding<T>&, const Slab&, const std::vector<int64_t>&, \
+                                   const T*, double*, const Forces&, cudaStream_t)
+DPMASK_INSTANTIATE(float);
+DPMASK_INSTANTIATE(double);
+
+}  // namespace dpmask::cuda
