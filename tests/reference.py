@@ -100,26 +100,31 @@ def real_atoms(types, mask):
     return slots[np.argsort(types.ravel()[slots], kind="stable")]
 
 
-def table(parameters, neuron, resnet_dt, activation, lower, upper, terms=16):
+def series(panels, parameters, neuron, resnet_dt, activation, terms=16):
+    """C [panels, terms, M1] of a net on panels [panels, 2], by interpolation at Chebyshev nodes."""
+    angle = np.pi * (np.arange(terms) + 0.5) / terms
+    to_C = np.cos(np.outer(np.arange(terms), angle)) * 2 / terms
+    to_C[0] /= 2
+    s = panels[:, :1] + panels[:, 1:] * np.cos(angle)
+    G = embedding_net(s.ravel(), parameters, neuron, resnet_dt, activation)
+    return to_C @ G.reshape(len(panels), terms, -1)
+
+
+def table(parameters, neuron, resnet_dt, activation, lower, upper):
     """Each net as Chebyshev series: first, panels and C of op/kernels.h.
 
     Panels are halved until the last of their coefficients are rounding error, or nearly nothing is
     left of them, as at a kink.
     """
     count = len(parameters_per_net(neuron, resnet_dt))
-    angle = np.pi * (np.arange(terms) + 0.5) / terms
-    to_C = np.cos(np.outer(np.arange(terms), angle)) * 2 / terms
-    to_C[0] /= 2
     first, panels, C = [0], [], []
     for k in range(len(parameters) // count):
         net = parameters[k * count : (k + 1) * count]
         level, found = np.array([[(lower + upper) / 2, (upper - lower) / 2]]), []
         while len(level):
-            s = level[:, :1] + level[:, 1:] * np.cos(angle)
-            G = embedding_net(s.ravel(), net, neuron, resnet_dt, activation)
-            of_level = to_C @ G.reshape(len(level), terms, -1)
+            of_level = series(level, net, neuron, resnet_dt, activation)
             last = np.abs(of_level[:, -2:]).max(axis=(1, 2))
-            is_good = (last < 1e-14 * np.abs(G).max()) | (level[:, 1] < 1e-12)
+            is_good = (last < 1e-14 * np.abs(of_level).max()) | (level[:, 1] < 1e-12)
             found += zip(level[is_good], of_level[is_good], strict=True)
             halves = [
                 (middle + side * half_width / 2, half_width / 2)

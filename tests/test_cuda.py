@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What the CUDA kernels promise beyond the results that tests/test_kernels.py checks."""
 
+from itertools import pairwise
+
 import implementations
 import numpy as np
 import pytest
@@ -13,6 +15,11 @@ def kernels(request, monkeypatch):
     loaded = implementations.load(request.param)
     monkeypatch.setattr("test_kernels.kernels", loaded)
     return loaded
+
+
+def cpu_kernels():
+    reason = "the CPU's kernels, which are compared, need TensorFlow's headers"
+    return pytest.importorskip("deepmd_mask._kernels", reason=reason)
 
 
 def run_again(kernels, run):
@@ -70,8 +77,7 @@ def test_series_is_that_of_the_cpu(kernels, dtype, activation, steepness):
     """The same panels, and nets without any where their pairs cost less."""
     options = {"one_side": False, "steepness": steepness, "resnet_dt": True}
     case = Case(nreal=(40, 25), nslots=70, activation=activation, dtype=dtype, **options)
-    reason = "the CPU's kernels, which are compared, need TensorFlow's headers"
-    cpu = pytest.importorskip("deepmd_mask._kernels", reason=reason)
+    cpu = cpu_kernels()
     found = case.kernels(case.atoms).series()
     atoms = cpu.RealAtoms(case.coord, case.types, case.mask, NTYPES)
     Embedding = {np.float64: cpu.Embedding64, np.float32: cpu.Embedding32}[dtype]
@@ -115,6 +121,56 @@ def test_table_of_many_types_and_panels(kernels):
     direction = case.rng.normal(size=case.coord.shape)
     wanted = reference.derivative(lambda r: np.sum(A * case.X(r)), case.coord, direction)
     case.assert_projects(-force, direction, wanted)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"nreal": (1100, 3), "nslots": 1100, "one_side": False},
+        {"nreal": (30, 12, 40, 0, 25), "nslots": 40, "parts": 400},
+        {"nreal": (30, 12, 40, 0, 25), "nslots": 40, "parts": 400, "one_side": False},
+    ],
+    ids=["more neighbours than a batch", "more frames than a slab", "and more parts"],
+)
+def test_large_cases_are_those_of_the_cpu(kernels, options):
+    """What takes several rounds: neighbours of an atom, and frames whose moments are too many."""
+    cpu = cpu_kernels()
+    parts = options.pop("parts", 1)
+    case = Case(neuron=(4, 6), steepness=0.3, **options)
+    nets = {**case.shape, "parameters": case.parameters}
+    first, panels, _ = cpu.fit_table64(**nets, lower=0.02, upper=4.0, narrowest=10.0)
+    table = split(first, panels, parts, nets)
+    atoms = cpu.RealAtoms(case.coord, case.types, case.mask, NTYPES)
+    wanted = cpu.Embedding64(atoms, net=case.net, n=N, **nets)
+    found = case.kernels(case.atoms)
+    for embedding in (wanted, found):
+        embedding.use_table(*table)
+    A, cotangents = case.random_X(), case.random_cotangents()
+    case.assert_close(found.embed(), wanted.embed())
+    for one, other in zip(found.force(A), wanted.force(A), strict=True):
+        case.assert_close(one, other)
+    results = [
+        [*embedding.embed_grad(A), dA, *gradient]
+        for embedding in (found, wanted)
+        for dA, gradient in (embedding.force_grad(A, **cotangents),)
+    ]
+    for one, other in zip(*results, strict=True):
+        case.assert_close(one, other, 10 * np.abs(other).max())
+
+
+def split(first, panels, parts, nets):
+    """Cut each panel into equal parts, and interpolate the nets there."""
+    middle, half_width = np.repeat(panels, parts, axis=0).T
+    offset = np.tile((2 * np.arange(parts) + 1) / parts - 1, len(panels))
+    panels = np.column_stack([middle + offset * half_width, half_width / parts])
+    first = first * parts
+    count = len(nets["parameters"]) // (len(first) - 1)
+    shape = [nets[name] for name in ("neuron", "resnet_dt", "activation")]
+    C = [
+        reference.series(panels[low:high], nets["parameters"][k * count : (k + 1) * count], *shape)
+        for k, (low, high) in enumerate(pairwise(first))
+    ]
+    return first, panels, np.concatenate(C)
 
 
 def test_too_many_layers_are_refused(kernels):
