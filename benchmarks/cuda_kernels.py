@@ -165,7 +165,7 @@ class Model:
         direct, moments = (
             arrays.empty(embedding.workspaces[name], self.dtype) for name in ("direct", "moments")
         )
-        sums = arrays.empty(embedding.workspaces["sums"])
+        sums, of_series = (arrays.empty(embedding.workspaces[name]) for name in ("sums", "series"))
         forces = self.kernels.empty_forces(embedding.nframes, embedding.nslots)
         dr = arrays.empty((embedding.npairs_of_direct(), 3))
         dC, gradient, of_fitting = (
@@ -238,6 +238,9 @@ class Model:
                 3 * of_D,
             ),
             Call("find_panels", embedding.find_panels, 0, 0),
+            Call(
+                "fit_panels_grad", lambda: embedding.fit_panels_grad(dC, gradient, of_series), 0, 0
+            ),
         ]
         return inference, training
 

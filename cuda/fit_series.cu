@@ -29,6 +29,9 @@ DPMASK_KERNEL void set_nodes(const Block& block, const NetOnTile<double, T>& on_
 // ---- Which panels
 // --------------------------------------------------------------------------------
 
+// The larger one; NaN, if there is one, which then is larger than all.
+DPMASK_KERNEL double larger(double a, double b) { return a > b || a != a ? a : b; }
+
 struct Extremes {  // of |r|^2
   double least, largest;
   DPMASK_KERNEL void join(const Extremes& other) {
@@ -81,6 +84,7 @@ struct ExtremesOfRow {
 // many.
 template <typename T>
 struct FindPanels {
+  static constexpr int kShares = 16;
   Net<T> shape;                // of all nets
   const T* const* parameters;  // [nnets, nparameters]
   int64_t nparameters;
@@ -95,6 +99,7 @@ struct FindPanels {
     Net<T> net;
     Extremes shares[kThreads], all;
     double steepest, largest;
+    double of_shares[kShares][2];  // the last coefficients and G, the largest of some columns
     bool good;
   };
 
@@ -192,19 +197,26 @@ struct FindPanels {
       for (int64_t node = 0; node < kTerms; ++node) {
         const double G = on_tile.G()[node * M1 + m];
         for (int k = 0; k < 2; ++k) C[k] += interpolation(kTerms - 2 + k, node) * G;
-        if (std::abs(G) > most_G) most_G = std::abs(G);
+        most_G = larger(most_G, std::abs(G));
       }
-      last[m] = std::abs(C[0]) > std::abs(C[1]) ? std::abs(C[0]) : std::abs(C[1]);
+      last[m] = larger(std::abs(C[0]), std::abs(C[1]));
       largest[m] = most_G;
     });
+    block.each(kShares, [=](int64_t share) {
+      double most[2] = {};
+      for (int64_t m = share; m < M1; m += kShares) {
+        most[0] = larger(most[0], last[m]);
+        most[1] = larger(most[1], largest[m]);
+      }
+      for (int k = 0; k < 2; ++k) search->of_shares[share][k] = most[k];
+    });
     block.each(1, [=](int64_t) {
-      for (int64_t m = 0; m < M1; ++m) {
-        if (largest[m] > search->largest) search->largest = largest[m];
+      double most = 0;
+      for (int share = 0; share < kShares; ++share) {
+        most = larger(most, search->of_shares[share][0]);
+        search->largest = larger(search->largest, search->of_shares[share][1]);
       }
-      search->good = true;
-      for (int64_t m = 0; m < M1; ++m) {  // NaN is not good
-        if (!(last[m] <= kTolerance<T> * search->largest)) search->good = false;
-      }
+      search->good = most <= kTolerance<T> * search->largest;
     });
   }
 
@@ -308,9 +320,10 @@ void find_panels(const Embedding<T>& e, const EmbeddingNets<T>& nets, const T* c
   launch(e.atoms.size, ExtremesOfRow::kShared, stream,
          ExtremesOfRow{e.atoms, e.pairs, e.coord, of_rows});
   using Kernel = FindPanels<T>;
-  launch(nnets, sizeof(typename Kernel::Search), stream,
-         Kernel{net_of(nets, 0), parameters, nets.nparameters(), most, e.atoms.size, of_rows, found,
-                workspace, of_tile, of_net});
+  constexpr int kMany = 512;  // threads: there are few blocks, and one look follows the other
+  launch<kMany>(nnets, sizeof(typename Kernel::Search), stream,
+                Kernel{net_of(nets, 0), parameters, nets.nparameters(), most, e.atoms.size, of_rows,
+                       found, workspace, of_tile, of_net});
 }
 
 template <typename T>

@@ -45,7 +45,7 @@ struct Block {
 #else
   template <typename F>
   DPMASK_KERNEL void each(int64_t n, const F& f) const {
-    for (int64_t k = threadIdx.x; k < n; k += kThreads) f(k);
+    for (int64_t k = threadIdx.x; k < n; k += blockDim.x) f(k);
     __syncthreads();
   }
   template <typename F>
@@ -74,7 +74,7 @@ class Private {
 };
 
 #ifdef DPMASK_EMULATED
-template <typename Body>
+template <int kOfBlock = kThreads, typename Body>
 void launch(int64_t blocks, int64_t shared, cudaStream_t, const Body& body) {
   for (int64_t k = 0; k < blocks; ++k) {
     const std::unique_ptr<unsigned char[]> memory(new unsigned char[shared]);
@@ -87,23 +87,25 @@ inline void require_success(cudaError_t error) {
   if (error != cudaSuccess) throw std::runtime_error(cudaGetErrorString(error));
 }
 
-template <typename Body>
-__global__ void __launch_bounds__(kThreads) run(const __grid_constant__ Body body) {
+template <int kOfBlock, typename Body>
+__global__ void __launch_bounds__(kOfBlock) run(const __grid_constant__ Body body) {
   extern __shared__ __align__(16) unsigned char shared[];
   body(Block{static_cast<int64_t>(blockIdx.x), shared});
 }
 
-// Throws std::runtime_error if the kernel cannot be started.
-template <typename Body>
+// Throws std::runtime_error if the kernel cannot be started. With other than kThreads threads of a
+// block, it may use block.each alone.
+template <int kOfBlock = kThreads, typename Body>
 void launch(int64_t blocks, int64_t shared, cudaStream_t stream, const Body& body) {
   constexpr int64_t kWithoutAsking = 48 << 10;
   if (blocks == 0) return;
+  const auto kernel = run<kOfBlock, Body>;
   if (shared > kWithoutAsking) {
-    require_success(cudaFuncSetAttribute(run<Body>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+    require_success(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                          static_cast<int>(shared)));
   }
   void* arguments[] = {const_cast<Body*>(&body)};
-  require_success(cudaLaunchKernel(run<Body>, dim3(static_cast<unsigned>(blocks)), dim3(kThreads),
+  require_success(cudaLaunchKernel(kernel, dim3(static_cast<unsigned>(blocks)), dim3(kOfBlock),
                                    arguments, static_cast<size_t>(shared), stream));
 }
 #endif

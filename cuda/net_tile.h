@@ -7,6 +7,7 @@
 #include <string>
 
 #include "activation.h"
+#include "batch.h"
 
 namespace dpmask::cuda {
 
@@ -231,24 +232,33 @@ template <typename T, typename P>
 struct AddShares {
   const T* shares;
   int64_t stride;  // of the shares
-  int64_t blocks;  // that have one
+  int64_t nshares;
+  int64_t size;
   P* sum;
-  DPMASK_KERNEL void operator()(int64_t k) const {
+  int64_t blocks() const { return (size + kThreads - 1) / kThreads; }
+  DPMASK_KERNEL void operator()(const Block& block) const {
+    const int64_t first = block.index * kThreads;
+    block.each(size - first < kThreads ? size - first : kThreads,
+               [=](int64_t k) { add_up(first + k); });
+  }
+  DPMASK_KERNEL void add_up(int64_t k) const {
     T all = 0;
-    for (int64_t block = 0; block < blocks; ++block) all += shares[block * stride + k];
+    for (int64_t share = 0; share < nshares; ++share) all += shares[share * stride + k];
     sum[k] = static_cast<P>(all);
   }
 };
 
 // The same for all arrays of a net; `list` are its arrays.
 template <typename T, typename P>
-void add_shares(const EmbeddingNets<P>& nets, const T* shares, int64_t blocks, P* const* list,
+void add_shares(const EmbeddingNets<P>& nets, const T* shares, int64_t nshares, P* const* list,
                 cudaStream_t stream) {
   const int64_t stride = gradient_size(nets);
+  std::vector<AddShares<T, P>> items;
   for (int64_t size : nets.sizes()) {
-    for_each(size, stream, AddShares<T, P>{shares, stride, blocks, *list++});
+    items.push_back({shares, stride, nshares, size, *list++});
     shares += size;
   }
+  launch_all(items, stream);
 }
 
 }  // namespace dpmask::cuda

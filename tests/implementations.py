@@ -292,14 +292,17 @@ class Embedding:
         dC = self.arrays.empty(self.C.shape, self.dtype)
         gradient = [self.arrays.empty(p.shape, self.dtype) for p in self.parameters]
         run(dC, gradient, *self._workspace("moments", "direct"), self.arrays.stream)
+        self.fit_panels_grad(dC, gradient, self.arrays.empty(self.workspaces["series"]))
+        return list(self.kernels.get_all(gradient))
+
+    def fit_panels_grad(self, dC, gradient, workspace):
+        """Set the gradient of nets with a series."""
         of_net = len(self.parameters) // (len(self.first) - 1)
         for net, low, high in self.nets_with_series():
-            workspace = self.arrays.empty(self.workspaces["series"])
             arrays = gradient[net * of_net : (net + 1) * of_net]
             self.device_embedding.fit_panels_grad(
                 net, low, high, dC, arrays, workspace, self.arrays.stream
             )
-        return list(self.kernels.get_all(gradient))
 
 
 class Fitting:
