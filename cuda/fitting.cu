@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
 // The fitting nets, in the letters of op/fitting.cc and op/fitting_units.h: layer after layer, the
-// layers of all types together.
+// layers of all types together. Sums over rows are products with ones.
 #include "activation.h"
 #include "batch.h"
+#include "product.h"
 
 namespace dpmask::cuda {
 namespace {
@@ -18,6 +19,7 @@ struct Layer {
   const T *h, *dh;
   T *z, *dz, *output, *doutput;  // z is not written after it was made
   T *goutput, *gdoutput, *gz, *gdz;
+  T* gfactor;  // of each row, the derivative by timestep
 
   DPMASK_KERNEL T factor(int64_t column) const {
     return timestep == nullptr ? T(1) : timestep[column];
@@ -55,39 +57,15 @@ struct ReverseActivation {  // gz from goutput
   }
 };
 
-struct GradActivation {  // gz and gdz from goutput and gdoutput
+struct GradActivation {  // gz, gdz and gfactor from goutput and gdoutput
   template <typename T>
   DPMASK_KERNEL static void at(const Layer<T>& l, int64_t k) {
     const T factor = l.factor(k % l.out);
     const Activated<T> a = activated<2>(l.activation, l.threshold, l.z[k]);
     l.gz[k] = (l.goutput[k] * a.d1 + l.gdoutput[k] * a.d2 * l.dz[k]) * factor;
     l.gdz[k] = l.gdoutput[k] * a.d1 * factor;
-  }
-};
-
-// The gradients of bias and timestep: a thread for each column.
-template <typename T>
-struct GradBias {
-  Layer<T> layer;
-  T *gb, *gtimestep;
-  int64_t blocks() const { return (layer.out + kThreads - 1) / kThreads; }
-  DPMASK_KERNEL void operator()(const Block& block) const {
-    const int64_t first = block.index * kThreads;
-    block.each(layer.out - first < kThreads ? layer.out - first : kThreads,
-               [=](int64_t k) { at(first + k); });
-  }
-  DPMASK_KERNEL void at(int64_t column) const {
-    const Layer<T>& l = layer;
-    T of_b = 0, of_timestep = 0;
-    for (int64_t row = 0; row < l.rows; ++row) {
-      const int64_t k = row * l.out + column;
-      of_b += l.gz[k];
-      if (gtimestep == nullptr) continue;
-      const Activated<T> a = activated<1>(l.activation, l.threshold, l.z[k]);
-      of_timestep += l.goutput[k] * a.phi + l.gdoutput[k] * a.d1 * l.dz[k];
-    }
-    gb[column] = of_b;
-    if (gtimestep != nullptr) gtimestep[column] = of_timestep;
+    if (l.timestep == nullptr) return;
+    l.gfactor[k] = l.goutput[k] * a.phi + l.gdoutput[k] * a.d1 * l.dz[k];
   }
 };
 
@@ -107,25 +85,10 @@ struct LastInput {
   }
 };
 
-// The gradient of the last layer: gW and, from the thread after its last entry, gb.
 template <typename T>
-struct LastGradient {
-  int64_t rows, width;
-  const T *input, *dinput, *de;
-  T *gW, *gb;
-  int64_t blocks() const { return (width + 1 + kThreads - 1) / kThreads; }
-  DPMASK_KERNEL void operator()(const Block& block) const {
-    const int64_t first = block.index * kThreads, size = width + 1;
-    block.each(size - first < kThreads ? size - first : kThreads,
-               [=](int64_t k) { at(first + k); });
-  }
-  DPMASK_KERNEL void at(int64_t c) const {
-    T sum = 0;
-    for (int64_t row = 0; row < rows; ++row) {
-      sum += c == width ? de[row] : input[row * width + c] * de[row] + dinput[row * width + c];
-    }
-    (c == width ? gb[0] : gW[c]) = sum;
-  }
+struct SetOne {
+  T* ones;
+  DPMASK_KERNEL void operator()(int64_t k) const { ones[k] = 1; }
 };
 
 // Deals out a workspace; with nullptr, only counts.
@@ -145,23 +108,33 @@ class Arena {
   int64_t taken_ = 0;
 };
 
-// Where the values of all layers lie. With the derivative along dD, also dh, dz, gdh and gdz.
+// Where the values of all layers lie. With the derivative along dD, also dh, dz, gdh, gdz, and what
+// is summed over rows.
 template <typename T>
 class Values {
  public:
   Values(const Fitting<T>& fitting, bool derivative, T* memory) : arena_(memory) {
     const int64_t nhidden = fitting.nets.nhidden();
     for (auto* all : {&h, &gh, &gz, &dh, &dz, &gdh, &gdz}) all->assign(nhidden + 1, nullptr);
+    products = arena_.take(product_workspace<T>());
+    int64_t widest = 0;
     for (int64_t l = 0; l < nhidden; ++l) {
       const int64_t size = fitting.size() * fitting.nets.neuron[l];
       for (T** array : {&h[l + 1], &gh[l + 1], &gz[l]}) *array = arena_.take(size);
       if (!derivative) continue;
       for (T** array : {&dh[l + 1], &dz[l], &gdh[l + 1], &gdz[l]}) *array = arena_.take(size);
+      if (fitting.nets.has_timestep(l)) widest = std::max(widest, size);
     }
+    if (!derivative) return;
+    gfactor = arena_.take(widest);
+    ones = arena_.take(fitting.size());
   }
   int64_t size() const { return arena_.taken(); }
   // Of layer l: its input h[l], the derivative gh[l] by it, gz[l] that by z.
   std::vector<T*> h, gh, gz, dh, dz, gdh, gdz;
+  T* gfactor = nullptr;  // of one layer
+  T* ones = nullptr;     // a row of as many as there are atoms
+  T* products;           // their workspace
 
  private:
   Arena<T> arena_;
@@ -217,69 +190,88 @@ class Work {
             of(v.gh[l + 1], out),
             of(v.gdh[l + 1], out),
             of(v.gz[l], out),
-            of(v.gdz[l], out)};
+            of(v.gdz[l], out),
+            of(v.gfactor, out)};
   }
 
-  // Launches make(t) of all types.
-  template <typename Make>
-  void for_types(Make&& make) const {
-    std::vector<decltype(make(int64_t{0}))> items;
-    for (int64_t t = 0; t < nets_.ntypes; ++t) items.push_back(make(t));
-    launch_all(items, stream_);
-  }
   template <typename Step>
   void for_elements(const Values<T>& v, int64_t l, T* z) const {
-    for_types([&](int64_t t) { return Elements<T, Step>{layer(v, t, l, z)}; });
+    std::vector<Elements<T, Step>> all;
+    for (int64_t t = 0; t < nets_.ntypes; ++t) all.push_back({layer(v, t, l, z)});
+    launch_all(all, stream_);
+  }
+  // Multiplies what add(t, all) adds to all for the types t.
+  template <typename Add>
+  void multiply(const Values<T>& v, const Add& add) const {
+    std::vector<Product<T>> all;
+    for (int64_t t = 0; t < nets_.ntypes; ++t) add(t, all);
+    cuda::multiply(all, v.products, stream_);
   }
 
-  // out = bias + input W
-  void multiply(const Values<T>& v, int64_t l, T* z, bool derivative) const {
-    for_types([&](int64_t t) {
+  // z = b + h W, or dz = dh W
+  void forward(const Values<T>& v, int64_t l, T* z, bool derivative) const {
+    multiply(v, [&](int64_t t, auto& all) {
       const Layer<T> a = layer(v, t, l, z);
-      return Product<T>{a.rows,
-                        a.out,
-                        a.in,
-                        derivative ? a.dh : a.h,
-                        a.in,
-                        1,
-                        a.W,
-                        a.out,
-                        1,
-                        derivative ? a.dz : a.z,
-                        derivative ? nullptr : a.b};
+      all.push_back({a.rows, a.out, a.in, derivative ? a.dh : a.h, a.in, 1, a.W, a.out, 1,
+                     derivative ? a.dz : a.z, derivative ? nullptr : a.b});
     });
   }
-  // gh or gdh [l] = skip(g of output) + gz W^T
-  void reverse(const Values<T>& v, int64_t l, T* z, bool derivative) const {
-    for_types([&](int64_t t) {
+  // gh = skip(goutput) + gz W^T and, where there is gdh, the same with d.
+  void reverse(const Values<T>& v, int64_t l, T* z) const {
+    multiply(v, [&](int64_t t, auto& all) {
       const Layer<T> a = layer(v, t, l, z);
-      T* by_input = of_type(derivative ? v.gdh[l] : v.gh[l], t, a.in);
-      const T* goutput = derivative ? a.gdoutput : a.goutput;
-      return Product<T>{a.rows, a.in,     a.out,   derivative ? a.gdz : a.gz,     a.out, 1, a.W, 1,
-                        a.out,  by_input, nullptr, a.has_skip ? goutput : nullptr};
+      const auto add = [&](T* gh, const T* goutput, const T* gz) {
+        all.push_back({a.rows, a.in, a.out, gz, a.out, 1, a.W, 1, a.out, of_type(gh, t, a.in),
+                       nullptr, a.has_skip ? goutput : nullptr});
+      };
+      add(v.gh[l], a.goutput, a.gz);
+      if (v.gdh[l] != nullptr) add(v.gdh[l], a.gdoutput, a.gdz);
     });
   }
-  // gW = h^T gz + dh^T gdz
-  void grad_matrix(const Values<T>& v, int64_t l, T* z, const std::vector<T*>& gradient) const {
-    for_types([&](int64_t t) {
+  // gW = h^T gz + dh^T gdz, and the sums of gz and gfactor.
+  void grad_parameters(const Values<T>& v, int64_t l, T* z, const std::vector<T*>& gradient) const {
+    multiply(v, [&](int64_t t, auto& all) {
       const Layer<T> a = layer(v, t, l, z);
-      return Product<T>{a.in,    a.out,   a.rows, a.h,  1,
-                        a.in,    a.gz,    a.out,  1,    gradient[place(t, l)],
-                        nullptr, nullptr, a.dh,   a.gdz};
+      T* const* out = &gradient[place(t, l)];
+      all.push_back({a.in, a.out, a.rows, a.h, 1, a.in, a.gz, a.out, 1, out[0], nullptr, nullptr,
+                     a.dh, a.gdz});
+      all.push_back({1, a.out, a.rows, v.ones, 0, 1, a.gz, a.out, 1, out[1]});
+      if (a.timestep == nullptr) return;
+      all.push_back({1, a.out, a.rows, v.ones, 0, 1, a.gfactor, a.out, 1, out[2]});
     });
   }
-  void grad_bias(const Values<T>& v, int64_t l, T* z, const std::vector<T*>& gradient) const {
-    for_types([&](int64_t t) {
-      T* const* arrays = &gradient[place(t, l)];
-      return GradBias<T>{layer(v, t, l, z), arrays[1], nets_.has_timestep(l) ? arrays[2] : nullptr};
-    });
-  }
-  // gh, or gdh, of what enters the last layer.
-  void last_input(T* by_input, const T* factor) const {
+
+  // The last layer: e = b + h W
+  void last(const Values<T>& v, T* e) const {
     const int64_t l = nets_.nhidden(), width = nets_.inputs(l);
-    for_types([&](int64_t t) {
-      return LastInput<T>{rows(t), width, parameter(t, l, 0), of_type(factor, t, 1),
-                          of_type(by_input, t, width)};
+    multiply(v, [&](int64_t t, auto& all) {
+      all.push_back({rows(t), 1, width, of_type(v.h[l], t, width), width, 1, parameter(t, l, 0), 1,
+                     1, of_type(e, t, 1), parameter(t, l, 1)});
+    });
+  }
+  // gh = de W, or W without de, and, where there is gdh, gdh = W.
+  void last_reverse(const Values<T>& v, const T* de) const {
+    const int64_t l = nets_.nhidden(), width = nets_.inputs(l);
+    std::vector<LastInput<T>> all;
+    for (int64_t t = 0; t < nets_.ntypes; ++t) {
+      const auto add = [&](T* gh, const T* factor) {
+        all.push_back(
+            {rows(t), width, parameter(t, l, 0), of_type(factor, t, 1), of_type(gh, t, width)});
+      };
+      add(v.gh[l], de);
+      if (v.gdh[l] != nullptr) add(v.gdh[l], nullptr);
+    }
+    launch_all(all, stream_);
+  }
+  // gW = h^T de + dh^T 1, and the sum of de.
+  void last_grad(const Values<T>& v, const T* de, const std::vector<T*>& gradient) const {
+    const int64_t l = nets_.nhidden(), width = nets_.inputs(l);
+    multiply(v, [&](int64_t t, auto& all) {
+      const T* of_rows = of_type(de, t, 1);
+      T* const* out = &gradient[place(t, l)];
+      all.push_back({width, 1, rows(t), of_type(v.h[l], t, width), 1, width, of_rows, 1, 1, out[0],
+                     nullptr, nullptr, of_type(v.dh[l], t, width), v.ones});
+      all.push_back({1, 1, rows(t), v.ones, 0, 1, of_rows, 1, 1, out[1]});
     });
   }
 
@@ -303,31 +295,19 @@ int64_t energies_grad_workspace(const Fitting<T>& fitting) {
 template <typename T>
 void energies(const Fitting<T>& fitting, T* e, T* A, T* z, T* workspace, cudaStream_t stream) {
   const Work<T> work(fitting, stream);
-  const int64_t nhidden = fitting.nets.nhidden(), width = fitting.nets.inputs(nhidden);
+  const int64_t nhidden = fitting.nets.nhidden();
   Values<T> v(fitting, false, workspace);
   v.h[0] = const_cast<T*>(fitting.D);  // only read
   v.gh[0] = A;
   for (int64_t l = 0; l < nhidden; ++l) {
-    work.multiply(v, l, z, false);
+    work.forward(v, l, z, false);
     work.template for_elements<Output>(v, l, z);
   }
-  work.for_types([&](int64_t t) {
-    return Product<T>{work.rows(t),
-                      1,
-                      width,
-                      work.of_type(v.h[nhidden], t, width),
-                      width,
-                      1,
-                      work.parameter(t, nhidden, 0),
-                      1,
-                      1,
-                      work.of_type(e, t, 1),
-                      work.parameter(t, nhidden, 1)};
-  });
-  work.last_input(v.gh[nhidden], nullptr);
+  work.last(v, e);
+  work.last_reverse(v, nullptr);
   for (int64_t l = nhidden - 1; l >= 0; --l) {
     work.template for_elements<ReverseActivation>(v, l, z);
-    work.reverse(v, l, z, false);
+    work.reverse(v, l, z);
   }
 }
 
@@ -335,34 +315,23 @@ template <typename T>
 void energies_grad(const Fitting<T>& fitting, const T* const_z, const T* de, const T* dA, T* dD,
                    const std::vector<T*>& dparameters, T* workspace, cudaStream_t stream) {
   const Work<T> work(fitting, stream);
-  const int64_t nhidden = fitting.nets.nhidden(), width = fitting.nets.inputs(nhidden);
+  const int64_t nhidden = fitting.nets.nhidden();
   T* z = const_cast<T*>(const_z);  // only read, as D and dA
   Values<T> v(fitting, true, workspace);
   v.h[0] = const_cast<T*>(fitting.D);
   v.dh[0] = const_cast<T*>(dA);
   v.gh[0] = dD;
+  for_each(fitting.size(), stream, SetOne<T>{v.ones});
   for (int64_t l = 0; l < nhidden; ++l) {
-    work.multiply(v, l, z, true);
+    work.forward(v, l, z, true);
     work.template for_elements<Output>(v, l, z);
   }
-  work.for_types([&](int64_t t) {
-    T* const* arrays = &dparameters[work.place(t, nhidden)];
-    return LastGradient<T>{work.rows(t),
-                           width,
-                           work.of_type(v.h[nhidden], t, width),
-                           work.of_type(v.dh[nhidden], t, width),
-                           work.of_type(de, t, 1),
-                           arrays[0],
-                           arrays[1]};
-  });
-  work.last_input(v.gh[nhidden], de);
-  if (nhidden > 0) work.last_input(v.gdh[nhidden], nullptr);
+  work.last_grad(v, de, dparameters);
+  work.last_reverse(v, de);
   for (int64_t l = nhidden - 1; l >= 0; --l) {
     work.template for_elements<GradActivation>(v, l, z);
-    work.grad_bias(v, l, z, dparameters);
-    work.grad_matrix(v, l, z, dparameters);
-    work.reverse(v, l, z, false);
-    if (l > 0) work.reverse(v, l, z, true);
+    work.grad_parameters(v, l, z, dparameters);
+    work.reverse(v, l, z);
   }
 }
 

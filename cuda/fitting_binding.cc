@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
-// The contraction and the fitting nets for arrays of Python.
+// Products, the contraction and the fitting nets for arrays of Python.
 #include <tuple>
 
 #include "../op/activation_names.h"
 #include "bindings.h"
+#include "product.h"
 
 namespace dpmask::cuda {
 namespace {
@@ -84,6 +85,36 @@ void bind_fitting(py::module_& m, const std::string& bits) {
       .def("energies_grad", &F::energies_grad, py::arg("z"), py::arg("de"), py::arg("dA"),
            py::arg("dD"), py::arg("gradient"), py::arg("workspace"), stream);
 
+  m.def(("product_workspace" + bits).c_str(), &product_workspace<T>);
+  m.def(("multiply" + bits).c_str(),
+        [](const py::object& left, const py::object& right, const py::object& out,
+           const py::object& bias, const py::object& add, const py::object& left2,
+           const py::object& right2, const py::object& workspace, int64_t rows, int64_t columns,
+           int64_t depth, bool left_transposed, bool right_transposed, uintptr_t stream) {
+          const auto optional = [](const py::object& array, const char* name, int64_t size) {
+            return array.is_none() ? nullptr : pointer<T>(array, name, size);
+          };
+          const Product<T> product{rows,
+                                   columns,
+                                   depth,
+                                   pointer<T>(left, "left", rows * depth),
+                                   left_transposed ? 1 : depth,
+                                   left_transposed ? rows : 1,
+                                   pointer<T>(right, "right", depth * columns),
+                                   right_transposed ? 1 : columns,
+                                   right_transposed ? depth : 1,
+                                   pointer<T>(out, "out", rows * columns),
+                                   optional(bias, "bias", columns),
+                                   optional(add, "add", rows * columns),
+                                   optional(left2, "left2", rows * depth),
+                                   optional(right2, "right2", depth * columns)};
+          multiply<T>({product}, pointer<T>(workspace, "workspace", product_workspace<T>()),
+                      as_stream(stream));
+        },
+        py::arg("left"), py::arg("right"), py::arg("out"), py::arg("bias"), py::arg("add"),
+        py::arg("left2"), py::arg("right2"), py::arg("workspace"), py::kw_only(), py::arg("rows"),
+        py::arg("columns"), py::arg("depth"), py::arg("left_transposed"),
+        py::arg("right_transposed"), stream);
   m.def(("contract" + bits).c_str(),
         [](const py::object& X, const py::object& Y, const py::object& B, int64_t size, int64_t M1,
            int64_t M2, uintptr_t stream) {

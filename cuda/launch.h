@@ -21,8 +21,10 @@
 #ifdef DPMASK_EMULATED
 #include <memory>
 #define DPMASK_KERNEL inline
+#define DPMASK_UNROLL
 #else
 #define DPMASK_KERNEL inline __device__ __attribute__((always_inline))
+#define DPMASK_UNROLL _Pragma("unroll")  // a loop over an array that must stay in registers
 #endif
 
 namespace dpmask::cuda {

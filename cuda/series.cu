@@ -1,58 +1,66 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
 // X, forces and gradients: what slabs.h says for nets that have a series, and then the others.
-#include "batch.h"
 #include "direct.h"
 #include "moments.h"
 #include "pair_rows.h"
+#include "product.h"
 #include "tiles.h"
 
 namespace dpmask::cuda {
 namespace {
 
+// The workspace of the moments: what the products need, then M or gM of a slab.
+template <typename T>
+struct Moments {
+  explicit Moments(T* workspace) : products(workspace), M(workspace + product_workspace<T>()) {}
+  T *products, *M;
+};
+
 // X = M^T C for the atoms of each part.
 template <typename T>
-void multiply_by_C(const Embedding<T>& e, const Slab& slab, const T* M, T* X, cudaStream_t stream) {
+void multiply_by_C(const Embedding<T>& e, const Slab& slab, const Moments<T>& moments, T* X,
+                   cudaStream_t stream) {
   std::vector<Product<T>> products;
   for (const Part& part : slab.parts) {
     const int64_t rows = 4 * part.rows();
-    products.push_back({rows, e.M1, part.height(), M + part.place, 1, rows,
+    products.push_back({rows, e.M1, part.height(), moments.M + part.place, 1, rows,
                         e.series.C + part.first * kTerms * e.M1, e.M1, 1,
                         X + part.begin * 4 * e.M1});
   }
-  launch_all(products, stream);
+  multiply(products, moments.products, stream);
 }
 
 // gM = C A^T.
 template <typename T>
-void multiply_by_A(const Embedding<T>& e, const Slab& slab, const T* A, T* gM,
+void multiply_by_A(const Embedding<T>& e, const Slab& slab, const T* A, const Moments<T>& moments,
                    cudaStream_t stream) {
   std::vector<Product<T>> products;
   for (const Part& part : slab.parts) {
     const int64_t columns = 4 * part.rows();
     products.push_back({part.height(), columns, e.M1, e.series.C + part.first * kTerms * e.M1, e.M1,
-                        1, A + part.begin * 4 * e.M1, 1, e.M1, gM + part.place});
+                        1, A + part.begin * 4 * e.M1, 1, e.M1, moments.M + part.place});
   }
-  launch_all(products, stream);
+  multiply(products, moments.products, stream);
 }
 
 // Adds M dX to dC, part after part where they have panels in common.
 template <typename T>
-void add_to_dC(const Embedding<T>& e, const Slab& slab, const T* M, const T* dX, T* dC,
-               cudaStream_t stream) {
+void add_to_dC(const Embedding<T>& e, const Slab& slab, const Moments<T>& moments, const T* dX,
+               T* dC, cudaStream_t stream) {
   std::vector<Product<T>> products;
   int64_t end = 0;  // of the panels of the products
   for (const Part& part : slab.parts) {
     if (part.first < end) {
-      launch_all(products, stream);
+      multiply(products, moments.products, stream);
       products.clear();
     }
     const int64_t depth = 4 * part.rows();
     T* of_part = dC + part.first * kTerms * e.M1;
-    products.push_back({part.height(), e.M1, depth, M + part.place, depth, 1,
+    products.push_back({part.height(), e.M1, depth, moments.M + part.place, depth, 1,
                         dX + part.begin * 4 * e.M1, e.M1, 1, of_part, nullptr, of_part});
     end = part.first + part.npanels;
   }
-  launch_all(products, stream);
+  multiply(products, moments.products, stream);
 }
 
 template <typename T>
@@ -66,7 +74,8 @@ std::vector<int64_t> largest_parts(const Slabs<T>& slabs, const Slab& slab) {
 
 template <typename T>
 int64_t moments_workspace(const Embedding<T>& e) {
-  return Slabs<T>(e).most([](const Slab& slab) { return slab.moments(); });
+  const Slabs<T> slabs(e);
+  return product_workspace<T>() + slabs.most([](const Slab& slab) { return slab.moments(); });
 }
 template <typename T>
 int64_t sums_workspace(const Embedding<T>& e) {
@@ -76,11 +85,12 @@ int64_t sums_workspace(const Embedding<T>& e) {
 }
 
 template <typename T>
-void embed(const Embedding<T>& e, const EmbeddingNets<T>* nets, T* X, T* moments, T* direct,
+void embed(const Embedding<T>& e, const EmbeddingNets<T>* nets, T* X, T* workspace, T* direct,
            cudaStream_t stream) {
   const Slabs<T> slabs(e);
+  const Moments<T> moments(workspace);
   for (const Slab& slab : slabs.all()) {
-    set_moments(e, slab, moments, stream);
+    set_moments(e, slab, moments.M, stream);
     multiply_by_C(e, slab, moments, X, stream);
   }
   if (nets != nullptr) direct_embed(e, *nets, X, direct, stream);
@@ -88,11 +98,12 @@ void embed(const Embedding<T>& e, const EmbeddingNets<T>* nets, T* X, T* moments
 
 template <typename T>
 void embed_grad(const Embedding<T>& e, const EmbeddingNets<T>* nets, const T* dX,
-                const NetGradients<T>& gradients, T* moments, T* direct, cudaStream_t stream) {
+                const NetGradients<T>& gradients, T* workspace, T* direct, cudaStream_t stream) {
   clear<T>({gradients.C}, {e.npanels * kTerms * e.M1}, stream);
   const Slabs<T> slabs(e);
+  const Moments<T> moments(workspace);
   for (const Slab& slab : slabs.all()) {
-    set_moments(e, slab, moments, stream);
+    set_moments(e, slab, moments.M, stream);
     add_to_dC(e, slab, moments, dX, gradients.C, stream);
   }
   if (nets != nullptr) direct_embed_grad(e, *nets, dX, gradients.parameters, direct, stream);
@@ -100,11 +111,12 @@ void embed_grad(const Embedding<T>& e, const EmbeddingNets<T>* nets, const T* dX
 
 template <typename T>
 void force(const Embedding<T>& e, const EmbeddingNets<T>* nets, const T* A, const Forces& out,
-           T* moments, double* sums, double* dr, T* direct, cudaStream_t stream) {
+           T* workspace, double* sums, double* dr, T* direct, cudaStream_t stream) {
   const Slabs<T> slabs(e);
+  const Moments<T> moments(workspace);
   for (const Slab& slab : slabs.all()) {
     multiply_by_A(e, slab, A, moments, stream);
-    add_tile_forces(e, slab, largest_parts(slabs, slab), moments, sums, out, stream);
+    add_tile_forces(e, slab, largest_parts(slabs, slab), moments.M, sums, out, stream);
   }
   if (nets != nullptr) {
     clear_pairs(e.atoms, e.pairs, dr, stream);
@@ -117,11 +129,12 @@ void force(const Embedding<T>& e, const EmbeddingNets<T>* nets, const T* A, cons
 template <typename T>
 void force_grad(const Embedding<T>& e, const EmbeddingNets<T>* nets, const T* A,
                 const ForceCotangents& cotangents, T* dA, const NetGradients<T>& gradients,
-                T* moments, T* direct, cudaStream_t stream) {
+                T* workspace, T* direct, cudaStream_t stream) {
   clear<T>({gradients.C}, {e.npanels * kTerms * e.M1}, stream);
   const Slabs<T> slabs(e);
+  const Moments<T> moments(workspace);
   for (const Slab& slab : slabs.all()) {
-    set_moment_tangents(e, slab, cotangents, moments, stream);
+    set_moment_tangents(e, slab, cotangents, moments.M, stream);
     multiply_by_C(e, slab, moments, dA, stream);
     add_to_dC(e, slab, moments, A, gradients.C, stream);
   }

@@ -96,6 +96,7 @@ class CudaKernels:
             setattr(self, f"Embedding{bits}", partial(Embedding, self, bits, dtype))
             setattr(self, f"fit_table{bits}", partial(fit_table, dtype))
             setattr(self, f"Fitting{bits}", partial(Fitting, self, bits, dtype))
+            setattr(self, f"multiply{bits}", partial(self._multiply, bits, dtype))
             setattr(self, f"contract{bits}", partial(self._contract, bits, dtype))
             setattr(self, f"contract_reverse{bits}", partial(self._contract_reverse, bits, dtype))
 
@@ -146,6 +147,36 @@ class CudaKernels:
         ddR = self.arrays.empty((npairs, 4))
         self.cuda.environment_force_grad(device, *given, ddR, self.arrays.stream)
         return self.arrays.get(ddR)
+
+    def _multiply(self, bits, dtype, left, right, left2, right2, bias, add, *, layout, in_place):
+        """Return bias + add + left right + left2 right2; all may be None but left and right.
+
+        Layout has "C" or "F" for how left and right lie in memory.
+        """
+
+        def put(array, order="C"):
+            return None if array is None else self.arrays.put(array.ravel(order), dtype)
+
+        (rows, depth), columns = left.shape, right.shape[1]
+        add = put(add)
+        out = add if in_place else self.arrays.empty(rows * columns, dtype)
+        getattr(self.cuda, f"multiply{bits}")(
+            put(left, layout[0]),
+            put(right, layout[1]),
+            out,
+            put(bias),
+            add,
+            put(left2, layout[0]),
+            put(right2, layout[1]),
+            self.arrays.empty(getattr(self.cuda, f"product_workspace{bits}")(), dtype),
+            rows=rows,
+            columns=columns,
+            depth=depth,
+            left_transposed=layout[0] == "F",
+            right_transposed=layout[1] == "F",
+            stream=self.arrays.stream,
+        )
+        return self.arrays.get(out).reshape(rows, columns)
 
     def _contract(self, bits, dtype, X, Y, M2, threads=1):
         size, _, M1 = X.shape

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What the CUDA kernels promise beyond the results that tests/test_kernels.py checks."""
 
+from functools import partial
 from itertools import pairwise
 
 import implementations
@@ -68,6 +69,52 @@ def test_same_input_gives_same_bits_of_energies(kernels):
         return [e, A, z, dD, *gradient]
 
     assert_same_bits(kernels, run)
+
+
+def check_product(kernels, bits, sizes, layout, terms):
+    """Compare with NumPy; terms are the names of what may be left out, and "in_place"."""
+    rows, columns, depth = sizes
+    dtype = {"64": np.float64, "32": np.float32}[bits]
+    rng = np.random.default_rng(0)
+    shapes = dict.fromkeys(("left", "left2"), (rows, depth))
+    shapes |= dict.fromkeys(("right", "right2"), (depth, columns))
+    shapes |= {"bias": (columns,), "add": (rows, columns)}
+    given = {name: rng.uniform(-1, 1, shape).astype(dtype) for name, shape in shapes.items()}
+    given |= dict.fromkeys(shapes.keys() - {"left", "right", *terms})
+    multiply = partial(
+        getattr(kernels, f"multiply{bits}"), **given, layout=layout, in_place="in_place" in terms
+    )
+    exact = {name: np.zeros(1) if a is None else a.astype(float) for name, a in given.items()}
+    wanted = exact["bias"] + exact["add"] + exact["left"] @ exact["right"]
+    if "left2" in terms:
+        wanted += exact["left2"] @ exact["right2"]
+    tolerance = 4 * np.finfo(dtype).eps * (1 + depth)
+    np.testing.assert_allclose(multiply(), wanted, rtol=0, atol=tolerance)
+    assert_same_bits(kernels, lambda: [multiply()])
+
+
+@pytest.mark.parametrize("bits", ["64", "32"])
+@pytest.mark.parametrize("layout", ["CC", "CF", "FC", "FF"])
+@pytest.mark.parametrize(
+    "terms",
+    [(), ("left2", "right2"), ("bias", "add"), ("left2", "right2", "add", "in_place")],
+)
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        *[(0, 3, 5), (3, 0, 5), (3, 5, 0)],
+        *[(1, 1, 1), (63, 65, 9), (32, 64, 16), (25, 240, 127)],
+        *[(67, 130, 500), (1, 7, 3001)],  # the depth in parts
+    ],
+)
+def test_products(kernels, bits, sizes, layout, terms):
+    check_product(kernels, bits, sizes, layout, terms)
+
+
+@pytest.mark.parametrize("bits", ["64", "32"])
+@pytest.mark.parametrize("layout", ["CF", "FC"])
+def test_product_of_many_tiles(kernels, bits, layout):
+    check_product(kernels, bits, (34000, 66, 11), layout, ("left2", "right2", "bias", "add"))
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
