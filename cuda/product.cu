@@ -11,17 +11,17 @@
 namespace dpmask::cuda {
 namespace {
 
-constexpr int64_t kEnoughBlocks = 512;  // for any card
+constexpr int64_t kEnoughBlocks = 512;  // to keep any card busy
 constexpr int64_t kLeastDepth = 64;     // of a part
+constexpr int kDepth = 8;               // of a step
 constexpr int kColumns = 64;            // of a tile
 
-constexpr int kDepth = 8;
 template <typename T>
 constexpr int kWide = 16 / sizeof(T);  // numbers that a thread reads from shared memory at once
 
-// The threads of a block, across and down a tile.
+// The columns of each thread, and how many threads there are across and down a tile.
 template <typename T>
-constexpr int kThreadColumns = 32 / sizeof(T);
+constexpr int kThreadColumns = 2 * kWide<T>;
 template <typename T>
 constexpr int kAcross = kColumns / kThreadColumns<T>;
 template <typename T>
@@ -67,8 +67,9 @@ struct Slab {
   }
 
  private:
-  // Calls f of each number of a thread, with how far the next is. Neighbours among the threads
-  // have neighbours in memory, where numbers lie along the lines or not.
+  // Calls f with the line and the k of each number of a thread, and how many lines and ks on the
+  // next one is. Numbers of neighbouring threads are neighbours in memory, which goes along the
+  // lines or across.
   template <typename F>
   DPMASK_KERNEL static void of_each(int thread, bool along, const F& f) {
     constexpr int kOfThread = kDepth * kLines / kThreads;
@@ -111,10 +112,10 @@ struct Elements {
   }
 
  private:
-  template <int kSize>
-  DPMASK_KERNEL static void gather(const T* shared, int thread, int nthreads, T (&to)[kSize]) {
+  template <int kCount>
+  DPMASK_KERNEL static void gather(const T* shared, int thread, int nthreads, T (&to)[kCount]) {
     DPMASK_UNROLL
-    for (int n = 0; n < kSize; n += kWide<T>) {
+    for (int n = 0; n < kCount; n += kWide<T>) {
       const Wide<T> wide =
           *reinterpret_cast<const Wide<T>*>(shared + in_tile<T>(n, thread, nthreads));
       for (int w = 0; w < kWide<T>; ++w) to[n + w] = wide.of[w];
@@ -124,12 +125,12 @@ struct Elements {
 
 // Writes an element, given the sum over the depth.
 template <typename T>
-DPMASK_KERNEL void finish(const Product<T>& p, int64_t place, T sum) {
-  const T bias = p.bias == nullptr ? T(0) : p.bias[place % p.columns];
+DPMASK_KERNEL void finish(const Product<T>& p, int64_t place, int64_t column, T sum) {
+  const T bias = p.bias == nullptr ? T(0) : p.bias[column];
   p.out[place] = bias + (p.add == nullptr ? T(0) : p.add[place]) + sum;
 }
 
-// The tiles of a product, or of its parts.
+// The tiles of a product, or of its parts; a thread has kThreadRows rows.
 template <typename T, int kThreadRows>
 struct Tiles {
   static constexpr int kRows = kThreadRows * kDown<T>;
@@ -207,7 +208,7 @@ struct Tiles {
   DPMASK_KERNEL void put(int64_t part, int64_t row, int64_t column, T sum) const {
     const int64_t place = row * p.columns + column;
     if (sums == nullptr) {
-      finish(p, place, sum);
+      finish(p, place, column, sum);
     } else {
       sums[part * p.rows * p.columns + place] = sum;
     }
@@ -227,7 +228,7 @@ struct SumOfParts {
     block.each(size() - first < kThreads ? size() - first : kThreads, [=](int64_t k) {
       T sum = 0;
       for (int64_t part = 0; part < parts; ++part) sum += sums[part * size() + first + k];
-      finish(p, first + k, sum);
+      finish(p, first + k, (first + k) % p.columns, sum);
     });
   }
 };

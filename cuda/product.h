@@ -4,15 +4,14 @@
 
 #include <vector>
 
-#include "launch.h"
+#include "kernels.h"
 
 namespace dpmask::cuda {
 
 // out = bias + add + left right + left2 right2, where what is nullptr is left out. left(i, k) is
-// left[i * left_row + k * left_step], right(k, j) is right[k * right_row + j * right_step], and
-// left2 and right2 lie likewise; reading is fast where one stride of each is 1. out and add are
-// row-major, [rows, columns], and may be the same array; bias has a number for each column. Any
-// size may be 0.
+// left[i * left_row + k * left_step], right(k, j) is right[k * right_row + j * right_step];
+// left2 and right2 have the same strides, one of which should be 1, or reading is slow. out and add
+// are row-major, [rows, columns], and may be the same array; bias is [columns]. A size may be 0.
 template <typename T>
 struct Product {
   int64_t rows, columns, depth;
