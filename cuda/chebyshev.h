@@ -21,9 +21,7 @@ DPMASK_KERNEL void for_terms(const Series<T>& series, int64_t panel, double s, c
   const T within = x < -1 ? T(-1) : x > 1 ? T(1) : x;
   const T by_s = static_cast<T>(1 / series.half_width(panel));
   T value = 1, next_value = within, second = 0, next_second = 1;  // T_k, T_{k+1}; U_{k-1}, U_k
-#ifdef __CUDACC__
-#pragma unroll
-#endif
+  DPMASK_UNROLL
   for (int k = 0; k < kTerms; ++k) {
     const T derivative = static_cast<T>(k) * second;
     term(k, value + (x - within) * derivative, derivative * by_s);
