@@ -98,6 +98,7 @@ struct DeviceAtoms {
              integers(arrays["frame"], "frame", size),
              integers(arrays["local"], "local", size),
              integers(arrays["rows"], "rows", size),
+             reals(arrays["position"], "position", 4 * size),
              integers(arrays["rows_first"], "rows_first", nframes + 1),
              integers(arrays["pair_first"], "pair_first", nframes + 1)};
     coord = reals(arrays["coord"], "coord", 3 * nframes * nslots);

@@ -31,7 +31,7 @@ PYBIND11_MODULE(DPMASK_MODULE, m) {
   m.def(
       "number_pairs",
       [](const DeviceAtoms& d, uintptr_t stream) {
-        number_pairs(d.atoms, d.pairs, as_stream(stream));
+        number_pairs(d.atoms, d.coord, d.pairs, as_stream(stream));
       },
       py::arg("atoms"), py::arg("stream"));
   m.def(

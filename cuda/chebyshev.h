@@ -17,9 +17,10 @@ struct alignas(4 * sizeof(T)) Four {
 // as straight lines. T_k' = k U_{k-1}.
 template <typename T, typename Term>
 DPMASK_KERNEL void for_terms(const Series<T>& series, int64_t panel, double s, const Term& term) {
-  const T x = static_cast<T>((s - series.middle(panel)) / series.half_width(panel));
+  const double by_width = 1 / series.half_width(panel);
+  const T x = static_cast<T>((s - series.middle(panel)) * by_width);
   const T within = x < -1 ? T(-1) : x > 1 ? T(1) : x;
-  const T by_s = static_cast<T>(1 / series.half_width(panel));
+  const T by_s = static_cast<T>(by_width);
   T value = 1, next_value = within, second = 0, next_second = 1;  // T_k, T_{k+1}; U_{k-1}, U_k
   DPMASK_UNROLL
   for (int k = 0; k < kTerms; ++k) {
@@ -34,11 +35,12 @@ DPMASK_KERNEL void for_terms(const Series<T>& series, int64_t panel, double s, c
   }
 }
 
-// The panel of the pair of rows (i, j) at distance 1/s, or -1 if it has no series.
+// The panel of a pair of atoms of these types at distance 1/s, or -1 if it has no series.
 template <typename T>
-DPMASK_KERNEL int64_t panel_of_pair(const Embedding<T>& e, int64_t i, int64_t j, double s) {
-  const int32_t net = e.net[e.pairs.type[i] * e.atoms.ntypes + e.pairs.type[j]];
-  return i == j || net < 0 || !e.series.has(net) ? -1 : panel_of(e.series, net, s);
+DPMASK_KERNEL int64_t panel_of_pair(const Embedding<T>& e, int64_t type_i, int64_t type_j,
+                                    double s) {
+  const int32_t net = e.net[type_i * e.atoms.ntypes + type_j];
+  return net < 0 || !e.series.has(net) ? -1 : panel_of(e.series, net, s);
 }
 
 }  // namespace dpmask::cuda

@@ -37,6 +37,7 @@ struct SumFrames {
 
 struct NumberRows {
   RealAtoms atoms;
+  const double* coord;
   PairNumbers pairs;
   DPMASK_KERNEL void operator()(int64_t row) const {
     const int64_t group = group_of(atoms, row);
@@ -46,7 +47,10 @@ struct NumberRows {
     pairs.type[row] = group / atoms.nframes;
     pairs.frame[row] = frame;
     pairs.local[row] = local;
-    pairs.rows[pairs.rows_first[frame] + local] = row;
+    const int64_t place = pairs.rows_first[frame] + local;
+    pairs.rows[place] = row;
+    for (int a = 0; a < 3; ++a) pairs.position[4 * place + a] = coord[3 * atoms.slot[row] + a];
+    pairs.position[4 * place + 3] = atoms.weight[row];
   }
 };
 
@@ -131,24 +135,24 @@ struct AddUpVirial {
   RealAtoms atoms;
   PairNumbers pairs;
   Forces out;
-  static constexpr int kShares = 14;  // of a component, each added up by a thread
-  static constexpr int64_t kShared = 9 * kShares * sizeof(double);
+  static constexpr int64_t kShared = 9 * kThreads * sizeof(double);
   DPMASK_KERNEL void operator()(const Block& block) const {
     const int64_t frame = block.index;
     const int64_t* rows = pairs.rows + pairs.rows_first[frame];
     const int64_t size = pairs.rows_first[frame + 1] - pairs.rows_first[frame];
     double* shares = reinterpret_cast<double*>(block.shared);
-    block.each(9 * kShares, [=](int64_t item) {
-      double sum = 0;
-      for (int64_t k = item / 9; k < size; k += kShares) {
-        sum += out.atom_virial[9 * atoms.slot[rows[k]] + item % 9];
+    block.threads([=](int thread) {
+      double sum[9] = {};
+      for (int64_t k = thread; k < size; k += kThreads) {
+        const double* of_atom = out.atom_virial + 9 * atoms.slot[rows[k]];
+        for (int c = 0; c < 9; ++c) sum[c] += of_atom[c];
       }
-      shares[item] = sum;
+      for (int c = 0; c < 9; ++c) shares[9 * thread + c] = sum[c];
     });
-    block.each(9, [=](int64_t component) {
+    block.each(9, [=](int64_t c) {
       double sum = 0;
-      for (int share = 0; share < kShares; ++share) sum += shares[9 * share + component];
-      out.virial[9 * frame + component] = sum;
+      for (int thread = 0; thread < kThreads; ++thread) sum += shares[9 * thread + c];
+      out.virial[9 * frame + c] = sum;
     });
   }
 };
@@ -186,9 +190,10 @@ struct TangentOfRow {
 
 }  // namespace
 
-void number_pairs(const RealAtoms& atoms, const PairNumbers& pairs, cudaStream_t stream) {
+void number_pairs(const RealAtoms& atoms, const double* coord, const PairNumbers& pairs,
+                  cudaStream_t stream) {
   for_each(1, stream, SumFrames{atoms, pairs});
-  for_each(atoms.size, stream, NumberRows{atoms, pairs});
+  for_each(atoms.size, stream, NumberRows{atoms, coord, pairs});
 }
 
 void environment(const RealAtoms& atoms, const PairNumbers& pairs, const double* coord, double* R,

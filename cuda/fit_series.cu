@@ -12,22 +12,28 @@ namespace dpmask::cuda {
 namespace {
 
 // cos(pi q / (2 kTerms)), and the matrix of which C = interpolation G at the nodes.
-DPMASK_KERNEL double cosine(int64_t q) {
-  return cos(acos(-1.0) * static_cast<double>(q % (4 * kTerms)) / (2 * kTerms));
-}
-DPMASK_KERNEL double interpolation(int64_t k, int64_t node) {
-  return (k == 0 ? 1.0 : 2.0) / kTerms * cosine(k * (2 * node + 1));
-}
+struct Cosines {
+  double of[4 * kTerms];
+  Cosines() {
+    for (int q = 0; q < 4 * kTerms; ++q) of[q] = std::cos(std::acos(-1.0) * q / (2 * kTerms));
+  }
+  DPMASK_KERNEL double node(int64_t node) const { return of[2 * node + 1]; }
+  DPMASK_KERNEL double interpolation(int64_t k, int64_t node) const {
+    return (k == 0 ? 1.0 : 2.0) / kTerms * of[k * (2 * node + 1) % (4 * kTerms)];
+  }
+};
+
+constexpr int kMany = 512;  // threads of a block, where there are few blocks
 
 template <typename T>
-DPMASK_KERNEL void set_nodes(const Block& block, const NetOnTile<double, T>& on_tile, double middle,
-                             double half_width) {
-  block.each(kTerms,
-             [=](int64_t node) { on_tile.s()[node] = middle + half_width * cosine(2 * node + 1); });
+DPMASK_KERNEL void set_nodes(const Block& block, const NetOnTile<double, T>& on_tile,
+                             const Cosines& cosines, double middle, double half_width) {
+  block.each(kTerms, [=, &cosines](int64_t node) {
+    on_tile.s()[node] = middle + half_width * cosines.node(node);
+  });
 }
 
-// ---- Which panels
-// --------------------------------------------------------------------------------
+// ---- Which panels -------------------------------------------------------------------------------
 
 // The larger one; NaN, if there is one, which then is larger than all.
 DPMASK_KERNEL double larger(double a, double b) { return a > b || a != a ? a : b; }
@@ -94,6 +100,7 @@ struct FindPanels {
   FoundPanels<T> found;
   double* scratch;  // of each net
   int64_t of_tile, of_net;
+  Cosines cosines;
 
   struct Search {  // in shared memory
     Net<T> net;
@@ -187,7 +194,7 @@ struct FindPanels {
   DPMASK_KERNEL void look_at(const Block& block, Search* search, double middle,
                              double half_width) const {
     const NetOnTile<double, T> on_tile = net_of_block(block, search);
-    set_nodes(block, on_tile, middle, half_width);
+    set_nodes(block, on_tile, cosines, middle, half_width);
     on_tile.template forward<false, 0>(block, kTerms);
     const int64_t M1 = shape.out(shape.nlayers - 1);
     double* last = scratch + block.index * of_net + of_tile;  // of each column
@@ -196,7 +203,7 @@ struct FindPanels {
       double C[2] = {}, most_G = 0;
       for (int64_t node = 0; node < kTerms; ++node) {
         const double G = on_tile.G()[node * M1 + m];
-        for (int k = 0; k < 2; ++k) C[k] += interpolation(kTerms - 2 + k, node) * G;
+        for (int k = 0; k < 2; ++k) C[k] += cosines.interpolation(kTerms - 2 + k, node) * G;
         most_G = larger(most_G, std::abs(G));
       }
       last[m] = larger(std::abs(C[0]), std::abs(C[1]));
@@ -231,7 +238,7 @@ struct FindPanels {
     block.each(kTerms * M1, [=](int64_t km) {
       double sum = 0;
       for (int64_t node = 0; node < kTerms; ++node) {
-        sum += interpolation(km / M1, node) * on_tile.G()[node * M1 + km % M1];
+        sum += cosines.interpolation(km / M1, node) * on_tile.G()[node * M1 + km % M1];
       }
       C[km] = static_cast<T>(sum);
     });
@@ -260,10 +267,9 @@ struct JoinPanels {
   }
 };
 
-// ---- Gradient
-// ------------------------------------------------------------------------------------
+// ---- Gradient -----------------------------------------------------------------------------------
 
-// A block takes every kBlocks'th panel.
+// A block takes every kBlocks'th panel of a net.
 template <typename T>
 struct GradientOfPanels {
   Net<T> net;
@@ -274,19 +280,20 @@ struct GradientOfPanels {
   int64_t scratch_size;
   double* shares;
   int64_t gradient_size;
+  Cosines cosines;
   DPMASK_KERNEL void operator()(const Block& block) const {
     const NetOnTile<double, T> on_tile(net, scratch + block.index * scratch_size);
     const int64_t M1 = net.out(net.nlayers - 1);
     double* share = shares + block.index * gradient_size;
     block.each(gradient_size, [=](int64_t k) { share[k] = 0; });
     for (int64_t panel = block.index; panel < npanels; panel += kBlocks) {
-      set_nodes(block, on_tile, panels[2 * panel], panels[2 * panel + 1]);
+      set_nodes(block, on_tile, cosines, panels[2 * panel], panels[2 * panel + 1]);
       on_tile.template forward<false, 1>(block, kTerms);
       block.each(kTerms * M1, [=](int64_t nm) {
         const int64_t node = nm / M1, m = nm % M1;
         double sum = 0;
         for (int64_t k = 0; k < kTerms; ++k) {
-          sum += interpolation(k, node) * dC[(panel * kTerms + k) * M1 + m];
+          sum += cosines.interpolation(k, node) * dC[(panel * kTerms + k) * M1 + m];
         }
         on_tile.gG()[nm] = sum;
       });
@@ -320,10 +327,9 @@ void find_panels(const Embedding<T>& e, const EmbeddingNets<T>& nets, const T* c
   launch(e.atoms.size, ExtremesOfRow::kShared, stream,
          ExtremesOfRow{e.atoms, e.pairs, e.coord, of_rows});
   using Kernel = FindPanels<T>;
-  constexpr int kMany = 512;  // threads: there are few blocks, and one look follows the other
   launch<kMany>(nnets, sizeof(typename Kernel::Search), stream,
                 Kernel{net_of(nets, 0), parameters, nets.nparameters(), most, e.atoms.size, of_rows,
-                       found, workspace, of_tile, of_net});
+                       found, workspace, of_tile, of_net, Cosines()});
 }
 
 template <typename T>
@@ -344,9 +350,9 @@ void fit_panels_grad(const EmbeddingNets<T>& nets, int64_t net, int64_t npanels,
   const int64_t scratch_size = NetOnTile<double, T>::scratch_size(nets);
   double* shares = workspace + kBlocks * scratch_size;
   const int64_t blocks = std::min(kBlocks, npanels);
-  launch(blocks, 0, stream,
-         GradientOfPanels<T>{net_of(nets, net), npanels, panels, dC, workspace, scratch_size,
-                             shares, gradient_size(nets)});
+  launch<kMany>(blocks, 0, stream,
+                GradientOfPanels<T>{net_of(nets, net), npanels, panels, dC, workspace, scratch_size,
+                                    shares, gradient_size(nets), Cosines()});
   add_shares(nets, shares, blocks, dparameters, stream);
 }
 

@@ -18,9 +18,10 @@ cuda::Embedding<T> on_device(const Embedding<T>& e, Gpu& gpu) {
   atoms.first = gpu.copy(e.atoms.first, atoms.ntypes * atoms.nframes + 1);
   const auto of_rows = [&] { return gpu.allocate<int64_t>(atoms.size); };
   const auto of_frames = [&] { return gpu.allocate<int64_t>(atoms.nframes + 1); };
-  const cuda::PairNumbers pairs = {of_rows(), of_rows(),   of_rows(),
-                                   of_rows(), of_frames(), of_frames()};
-  cuda::number_pairs(atoms, pairs, gpu.stream());
+  double* position = gpu.allocate<double>(4 * atoms.size);
+  const cuda::PairNumbers pairs = {of_rows(), of_rows(),   of_rows(),  of_rows(),
+                                   position,  of_frames(), of_frames()};
+  cuda::number_pairs(atoms, e.coord, pairs, gpu.stream());
   Series<T> series = e.series;
   series.first = gpu.copy(e.series.first, series.nnets + 1);
   const int32_t* net = gpu.copy(e.nets.net.data(), static_cast<int64_t>(e.nets.net.size()));

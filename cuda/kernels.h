@@ -25,6 +25,7 @@ struct PairNumbers {
   int64_t* frame;       // [size]
   int64_t* local;       // [size]; place of the atom among those of its frame
   int64_t* rows;        // [size]; the rows of frame after frame, in the order of local
+  double* position;     // [size, 4]; x, y, z and w of these rows
   int64_t* rows_first;  // [nframes + 1]; where the rows of each frame begin
   int64_t* pair_first;  // [nframes + 1]; first pair of each frame; the last is their number
 };
@@ -42,7 +43,8 @@ template <typename T>
 void clear(const std::vector<T*>& arrays, const std::vector<int64_t>& sizes, cudaStream_t stream);
 
 // Fills pairs.
-void number_pairs(const RealAtoms& atoms, const PairNumbers& pairs, cudaStream_t stream);
+void number_pairs(const RealAtoms& atoms, const double* coord, const PairNumbers& pairs,
+                  cudaStream_t stream);
 
 // R [pairs, 4].
 void environment(const RealAtoms& atoms, const PairNumbers& pairs, const double* coord, double* R,

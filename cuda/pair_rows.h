@@ -28,6 +28,12 @@ DPMASK_KERNEL int64_t pair_number(const PairNumbers& pairs, int64_t i, int64_t l
   return pairs.pair_first[pairs.frame[i]] + pairs.local[i] * frame_size(pairs, i) + local;
 }
 
+// The row of the environment matrix of two places in PairNumbers::rows.
+DPMASK_KERNEL EnvironmentRow row_at(const PairNumbers& pairs, int64_t place_i, int64_t place_j) {
+  const double* position = pairs.position + 4 * place_j;
+  return environment_row(pairs.position + 4 * place_i, position, position[3]);
+}
+
 DPMASK_KERNEL EnvironmentRow row_of(const RealAtoms& atoms, const double* coord, int64_t i,
                                     int64_t j) {
   return environment_row(coord + 3 * atoms.slot[i], coord + 3 * atoms.slot[j], atoms.weight[j]);

@@ -11,10 +11,10 @@
 namespace dpmask::cuda {
 namespace {
 
-constexpr int64_t kEnoughBlocks = 512;  // to keep any card busy
-constexpr int64_t kLeastDepth = 64;     // of a part
-constexpr int kDepth = 8;               // of a step
-constexpr int kColumns = 64;            // of a tile
+constexpr int64_t kEnoughBlocks = 1024;  // to keep any card busy
+constexpr int64_t kLeastDepth = 64;      // of a part
+constexpr int kDepth = 8;                // of a step
+constexpr int kColumns = 64;             // of a tile
 
 template <typename T>
 constexpr int kWide = 16 / sizeof(T);  // numbers that a thread reads from shared memory at once

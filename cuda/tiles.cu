@@ -36,6 +36,7 @@ struct ForceOfTile {
   int64_t nframes, nrows, first_row;  // of tiles
   const T* gM;
   TileSums sums;
+  double by_n = 1 / e.n;
 
   struct Shared {
     double dr[kAtOnce * 3][kThreads + 1];
@@ -60,7 +61,7 @@ struct ForceOfTile {
     }
     begin += row * kCentres;
     if (begin + kCentres < end) end = begin + kCentres;
-    const int64_t* rows = e.pairs.rows + e.pairs.rows_first[frame];
+    const int64_t first_place = e.pairs.rows_first[frame];
     Shared* shared = reinterpret_cast<Shared*>(block.shared);
     Private<Column> columns;
     block.threads([&](int thread) { columns[thread] = Column{}; });
@@ -70,7 +71,7 @@ struct ForceOfTile {
         for (int k = 0; k < kAtOnce; ++k) {
           double dr[3] = {};
           if (first + k < end && local < size) {
-            add_pair(rows[first + k], rows[local], dr, columns[thread].sum);
+            add_pair(first_place + first + k, first_place + local, dr, columns[thread].sum);
           }
           for (int a = 0; a < 3; ++a) shared->dr[3 * k + a][thread] = dr[a];
         }
@@ -99,10 +100,11 @@ struct ForceOfTile {
 
   // Sets dr, and adds it and its virial. With gM_i = C A_i^T of the panel, a pair has dE/dR = v gM
   // and dE/ds = (s gM) R.
-  DPMASK_KERNEL void add_pair(int64_t i, int64_t j, double* dr, double* sum) const {
-    if (i == j) return;
-    const EnvironmentRow row = row_of(e.atoms, e.coord, i, j);
-    const int64_t panel = panel_of_pair(e, i, j, row.s);
+  DPMASK_KERNEL void add_pair(int64_t place_i, int64_t place_j, double* dr, double* sum) const {
+    if (place_i == place_j) return;
+    const EnvironmentRow row = row_at(e.pairs, place_i, place_j);
+    const int64_t i = e.pairs.rows[place_i], j = e.pairs.rows[place_j];
+    const int64_t panel = panel_of_pair(e, e.pairs.type[i], e.pairs.type[j], row.s);
     if (panel < 0) return;
     const int64_t stride = 4 * part.rows();
     const T* gM_i = gM + part.moments((panel - part.first) * kTerms, i);
@@ -119,8 +121,8 @@ struct ForceOfTile {
       by_s += slope * along_R;
     });
     double dR[4];
-    for (int c = 0; c < 4; ++c) dR[c] = by_R[c] / e.n;
-    environment_reverse(row, dR, by_s / e.n, dr);
+    for (int c = 0; c < 4; ++c) dR[c] = by_R[c] * by_n;
+    environment_reverse(row, dR, by_s * by_n, dr);
     for (int a = 0; a < 3; ++a) {
       sum[a] += dr[a];
       for (int b = 0; b < 3; ++b) sum[3 + 3 * a + b] += dr[a] * row.r[b];

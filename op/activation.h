@@ -10,6 +10,16 @@
 
 namespace dpmask::DPMASK_ISA {
 
+// silu, for activate.
+template <int kOrder, typename Array>
+DPMASK_DEVICE inline void activate_silu(const Array& z, Array a, Array d1, Array d2) {
+  using T = typename Array::Scalar;
+  a = z.logistic();  // for now
+  if (kOrder >= 2) d2 = a * (T(1) - a) * (T(2) + z * (T(1) - T(2) * a));
+  if (kOrder >= 1) d1 = a * (T(1) + z * (T(1) - a));
+  a = z * a;
+}
+
 // Sets a = phi(z) and, as far as kOrder asks, d1 = phi'(z) and d2 = phi''(z). The arrays may not
 // overlap. The names are DeePMD-kit's.
 template <int kOrder, typename Array>
@@ -64,17 +74,14 @@ DPMASK_DEVICE inline void activate(Activation activation, double silut_threshold
       return;
     }
     case Activation::silu:
-      a = z.logistic();  // for now
-      if (second) d2 = a * (T(1) - a) * (T(2) + z * (T(1) - T(2) * a));
-      if (first) d1 = a * (T(1) + z * (T(1) - a));
-      a = z * a;
+      activate_silu<kOrder, Array>(z, a, d1, d2);
       return;
     case Activation::silut: {  // silu below the threshold, a tanh with the same slope above
       const T threshold = T(silut_threshold);
       const T sigma = T(1) / (T(1) + std::exp(-threshold));
       const T value = threshold * sigma;
       const T slope = sigma * (T(1) + threshold * (T(1) - sigma));
-      activate<kOrder, Array>(Activation::silu, 0, z, a, d1, d2);
+      activate_silu<kOrder, Array>(z, a, d1, d2);
       const auto below = z < threshold;
       const auto above = (slope * (z - threshold)).tanh();
       if (second) {

@@ -17,19 +17,32 @@ struct EnvironmentRow {
   double R[4];  // w (1/r, x/r^2, y/r^2, z/r^2)
 };
 
+// s, given |r|^2.
+DPMASK_DEVICE static inline double inverse_distance(double r2) {
+#ifdef __CUDA_ARCH__
+  return rsqrt(r2);  // half the work
+#else
+  return 1 / sqrt(r2);
+#endif
+}
+
+// The same given s, too.
+DPMASK_DEVICE static inline EnvironmentRow environment_row(const double* r_i, const double* r_j,
+                                                           double w, double s) {
+  EnvironmentRow row;
+  for (int a = 0; a < 3; ++a) row.r[a] = r_j[a] - r_i[a];
+  row.w = w;
+  row.s = s;
+  row.R[0] = w * s;
+  for (int a = 0; a < 3; ++a) row.R[1 + a] = w * row.r[a] * s * s;
+  return row;
+}
+
 DPMASK_DEVICE static inline EnvironmentRow environment_row(const double* r_i, const double* r_j,
                                                            double w) {
-  EnvironmentRow row;
   double r2 = 0;
-  for (int a = 0; a < 3; ++a) {
-    row.r[a] = r_j[a] - r_i[a];
-    r2 += row.r[a] * row.r[a];
-  }
-  row.w = w;
-  row.s = 1 / sqrt(r2);
-  row.R[0] = w * row.s;
-  for (int a = 0; a < 3; ++a) row.R[1 + a] = w * row.r[a] * row.s * row.s;
-  return row;
+  for (int a = 0; a < 3; ++a) r2 += (r_j[a] - r_i[a]) * (r_j[a] - r_i[a]);
+  return environment_row(r_i, r_j, w, inverse_distance(r2));
 }
 
 // dE/dr [3], given dR = dE/dR [4] and ds = dE/ds beyond what s does through R.

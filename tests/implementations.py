@@ -110,6 +110,7 @@ class CudaKernels:
         lengths = dict.fromkeys(("type", "frame", "local", "rows"), size)
         lengths |= dict.fromkeys(("rows_first", "pair_first"), nframes + 1)
         arrays |= {name: self.arrays.put(np.full(n, -1)) for name, n in lengths.items()}
+        arrays["position"] = self.arrays.empty((size, 4))
         device = self.cuda.DeviceAtoms(
             arrays,
             first=list(atoms.first),
