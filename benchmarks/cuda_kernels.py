@@ -239,7 +239,10 @@ class Model:
             ),
             Call("find_panels", embedding.find_panels, 0, 0),
             Call(
-                "fit_panels_grad", lambda: embedding.fit_panels_grad(dC, gradient, of_series), 0, 0
+                "fit_panels_grad",
+                lambda: nets.fit_panels_grad(dC, gradient, of_series, arrays.stream),
+                0,
+                0,
             ),
         ]
         return inference, training

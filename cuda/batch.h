@@ -25,7 +25,7 @@ struct Batch {
 };
 
 // shared is what each block needs of shared memory.
-template <typename Item>
+template <int kOfBlock = kThreads, typename Item>
 void launch_all(const std::vector<Item>& items, cudaStream_t stream, int64_t shared = 0) {
   for (size_t begin = 0; begin < items.size(); begin += kMostItems) {
     Batch<Item> batch{};
@@ -34,7 +34,7 @@ void launch_all(const std::vector<Item>& items, cudaStream_t stream, int64_t sha
       batch.items[k] = items[begin + k];
       batch.first[k + 1] = batch.first[k] + batch.items[k].blocks();
     }
-    launch(batch.first[batch.count], shared, stream, batch);
+    launch<kOfBlock>(batch.first[batch.count], shared, stream, batch);
   }
 }
 

@@ -157,7 +157,9 @@ void for_each_net(Direct<kJob, T> job, const EmbeddingNets<T>& nets, T* workspac
     job.index = net;
     launch(blocks, sizeof(Tile<T>), stream, job);
     if (!gradient.empty()) {
-      add_shares(nets, job.shares, blocks, &gradient[net * nets.nparameters()], stream);
+      std::vector<AddShares<T, T>> sums;
+      append_shares(nets, job.shares, blocks, &gradient[net * nets.nparameters()], &sums);
+      launch_all(sums, stream);
     }
   }
 }

@@ -24,7 +24,7 @@ class DeviceEmbedding {
     nets_.resnet_dt = resnet_dt;
     std::tie(nets_.activation, nets_.threshold) = activation_named(activation);
     for (T* array : pointers<T>(parameters_, nets_.sizes())) nets_.parameters.push_back(array);
-    if (static_cast<int64_t>(nets_.parameters.size()) != nnets * nets_.nparameters()) {
+    if (nets_.nnets() != nnets || nets_.parameters.size() % nets_.nparameters() != 0) {
       throw std::invalid_argument("parameters must hold " + std::to_string(nets_.nparameters()) +
                                   " arrays for each net");
     }
@@ -52,7 +52,7 @@ class DeviceEmbedding {
     sizes["direct"] = all_have_series_ ? 0 : direct_workspace(nets_);
     sizes["moments"] = moments_workspace(embedding_);
     sizes["sums"] = sums_workspace(embedding_);
-    sizes["series"] = series_workspace(nets_);
+    sizes["series"] = series_workspace(nets_, first_.data());
     sizes["find"] = find_panels_workspace(nets_, embedding_.series.nnets, embedding_.atoms.size);
     return sizes;
   }
@@ -114,17 +114,12 @@ class DeviceEmbedding {
         reals(arrays_["panels"], "panels", 2 * npanels),
         pointer<T>(arrays_["C"], "C", npanels * kTerms * embedding_.M1), as_stream(stream));
   }
-  void fit_panels_grad(int64_t net, int64_t first, int64_t last, const py::object& dC,
-                       const py::list& gradient, const py::object& workspace,
+  void fit_panels_grad(const py::object& dC, const py::list& gradient, const py::object& workspace,
                        uintptr_t stream) const {
-    check_panels(net, first, last);
-    const int64_t of_panel = kTerms * embedding_.M1;
-    const T* all = pointer<T>(dC, "dC", embedding_.npanels * of_panel);
-    const std::vector<T*> arrays = pointers<T>(gradient, nets_.sizes());
-    if (arrays.size() != nets_.sizes().size()) throw std::invalid_argument("arrays of one net");
-    dpmask::cuda::fit_panels_grad(nets_, net, last - first, embedding_.series.panels + 2 * first,
-                                  all + first * of_panel, arrays.data(), of_series(workspace),
-                                  as_stream(stream));
+    const NetGradients<T> by_nets = gradients(dC, gradient);
+    dpmask::cuda::fit_panels_grad<T>(
+        nets_, first_.data(), embedding_.series.panels, by_nets.C, by_nets.parameters,
+        reals(workspace, "workspace", series_workspace(nets_, first_.data())), as_stream(stream));
   }
 
  private:
@@ -138,9 +133,6 @@ class DeviceEmbedding {
   T* of_moments(const py::object& moments) const {
     return pointer<T>(moments, "moments", moments_workspace(embedding_));
   }
-  double* of_series(const py::object& workspace) const {
-    return reals(workspace, "workspace", series_workspace(nets_));
-  }
   NetGradients<T> gradients(const py::object& dC, const py::list& gradient) const {
     if (gradient.size() != parameters_.size()) {
       throw std::invalid_argument("the gradient must have an array for each of the parameters");
@@ -153,12 +145,6 @@ class DeviceEmbedding {
     const int64_t nnets = embedding_.series.nnets, npanels = nnets * capacity;
     return {capacity, integers(count, "count", nnets), reals(panels, "panels", 2 * npanels),
             pointer<T>(C, "C", npanels * kTerms * embedding_.M1)};
-  }
-  void check_panels(int64_t net, int64_t first, int64_t last) const {
-    if (net < 0 || net >= embedding_.series.nnets || first < 0 || first > last ||
-        last > embedding_.npanels) {
-      throw std::invalid_argument("there is no such net, or it has no such panels");
-    }
   }
 
   const DeviceAtoms& atoms_;
@@ -198,8 +184,8 @@ void bind_embedding(py::module_& m, const std::string& bits) {
            py::arg("workspace"), stream)
       .def("join_panels", &E::join_panels, py::arg("capacity"), py::arg("count"), py::arg("panels"),
            py::arg("C"), stream)
-      .def("fit_panels_grad", &E::fit_panels_grad, py::arg("net"), py::arg("first"),
-           py::arg("last"), py::arg("dC"), py::arg("gradient"), py::arg("workspace"), stream);
+      .def("fit_panels_grad", &E::fit_panels_grad, py::arg("dC"), py::arg("gradient"),
+           py::arg("workspace"), stream);
 }
 template void bind_embedding<float>(py::module_&, const std::string&);
 template void bind_embedding<double>(py::module_&, const std::string&);

@@ -269,11 +269,11 @@ struct JoinPanels {
 
 // ---- Gradient -----------------------------------------------------------------------------------
 
-// A block takes every kBlocks'th panel of a net.
+// A block takes every nblocks'th panel of a net.
 template <typename T>
 struct GradientOfPanels {
   Net<T> net;
-  int64_t npanels;
+  int64_t nblocks, npanels;
   const double* panels;
   const T* dC;  // [npanels, kTerms, M1]
   double* scratch;
@@ -281,12 +281,13 @@ struct GradientOfPanels {
   double* shares;
   int64_t gradient_size;
   Cosines cosines;
+  int64_t blocks() const { return nblocks; }
   DPMASK_KERNEL void operator()(const Block& block) const {
     const NetOnTile<double, T> on_tile(net, scratch + block.index * scratch_size);
     const int64_t M1 = net.out(net.nlayers - 1);
     double* share = shares + block.index * gradient_size;
     block.each(gradient_size, [=](int64_t k) { share[k] = 0; });
-    for (int64_t panel = block.index; panel < npanels; panel += kBlocks) {
+    for (int64_t panel = block.index; panel < npanels; panel += nblocks) {
       set_nodes(block, on_tile, cosines, panels[2 * panel], panels[2 * panel + 1]);
       on_tile.template forward<false, 1>(block, kTerms);
       block.each(kTerms * M1, [=](int64_t nm) {
@@ -338,22 +339,39 @@ void join_panels(const FoundPanels<T>& found, int64_t nnets, int64_t M1, const i
   launch(nnets * found.capacity, 0, stream, JoinPanels<T>{found, kTerms * M1, first, panels, C});
 }
 
+// Blocks for the panels of a net: one for each, or in proportion if there are too many.
 template <typename T>
-int64_t series_workspace(const EmbeddingNets<T>& nets) {
-  return kBlocks * (NetOnTile<double, T>::scratch_size(nets) + gradient_size(nets));
+int64_t gradient_blocks(const EmbeddingNets<T>& nets, const int64_t* first, int64_t net) {
+  const int64_t npanels = first[net + 1] - first[net], total = first[nets.nnets()];
+  return total <= kBlocks ? npanels : (npanels * kBlocks + total - 1) / total;
 }
 
 template <typename T>
-void fit_panels_grad(const EmbeddingNets<T>& nets, int64_t net, int64_t npanels,
-                     const double* panels, const T* dC, T* const* dparameters, double* workspace,
+int64_t series_workspace(const EmbeddingNets<T>& nets, const int64_t* first) {
+  int64_t blocks = 0;
+  for (int64_t net = 0; net < nets.nnets(); ++net) blocks += gradient_blocks(nets, first, net);
+  return blocks * (NetOnTile<double, T>::scratch_size(nets) + gradient_size(nets));
+}
+
+template <typename T>
+void fit_panels_grad(const EmbeddingNets<T>& nets, const int64_t* first, const double* panels,
+                     const T* dC, const std::vector<T*>& dparameters, double* workspace,
                      cudaStream_t stream) {
   const int64_t scratch_size = NetOnTile<double, T>::scratch_size(nets);
-  double* shares = workspace + kBlocks * scratch_size;
-  const int64_t blocks = std::min(kBlocks, npanels);
-  launch<kMany>(blocks, 0, stream,
-                GradientOfPanels<T>{net_of(nets, net), npanels, panels, dC, workspace, scratch_size,
-                                    shares, gradient_size(nets), Cosines()});
-  add_shares(nets, shares, blocks, dparameters, stream);
+  const int64_t share = gradient_size(nets), of_panel = kTerms * nets.neuron.back();
+  std::vector<GradientOfPanels<T>> gradients;
+  std::vector<AddShares<double, T>> sums;
+  for (int64_t net = 0; net < nets.nnets(); ++net) {
+    const int64_t blocks = gradient_blocks(nets, first, net);
+    double* shares = workspace + blocks * scratch_size;
+    gradients.push_back({net_of(nets, net), blocks, first[net + 1] - first[net],
+                         panels + 2 * first[net], dC + first[net] * of_panel, workspace,
+                         scratch_size, shares, share, Cosines()});
+    append_shares(nets, shares, blocks, &dparameters[net * nets.nparameters()], &sums);
+    workspace = shares + blocks * share;
+  }
+  launch_all<kMany>(gradients, stream);
+  launch_all(sums, stream);
 }
 
 #define DPMASK_INSTANTIATE(T)                                                                    \
@@ -362,9 +380,9 @@ void fit_panels_grad(const EmbeddingNets<T>& nets, int64_t net, int64_t npanels,
                                const int64_t*, const FoundPanels<T>&, double*, cudaStream_t);    \
   template void join_panels<T>(const FoundPanels<T>&, int64_t, int64_t, const int64_t*, double*, \
                                T*, cudaStream_t);                                                \
-  template int64_t series_workspace<T>(const EmbeddingNets<T>&);                                 \
-  template void fit_panels_grad<T>(const EmbeddingNets<T>&, int64_t, int64_t, const double*,     \
-                                   const T*, T* const*, double*, cudaStream_t)
+  template int64_t series_workspace<T>(const EmbeddingNets<T>&, const int64_t*);                 \
+  template void fit_panels_grad<T>(const EmbeddingNets<T>&, const int64_t*, const double*,       \
+                                   const T*, const std::vector<T*>&, double*, cudaStream_t)
 DPMASK_INSTANTIATE(float);
 DPMASK_INSTANTIATE(double);
 

@@ -103,13 +103,9 @@ void fit_series(const Embedding<T>& given, const AllocateSeries<T>& allocate, Gp
 template <typename T>
 void fit_series_grad(const EmbeddingNets<T>& nets, const Series<T>& series, const T* dC,
                      const std::vector<T*>& dparameters, Gpu& gpu) {
-  double* workspace = gpu.allocate<double>(cuda::series_workspace(nets));
-  const int64_t of_panel = kTerms * nets.neuron.back();
-  for (int64_t net = 0; net < series.nnets; ++net) {
-    const int64_t first = series.first[net], npanels = series.first[net + 1] - first;
-    cuda::fit_panels_grad(nets, net, npanels, series.panels + 2 * first, dC + first * of_panel,
-                          &dparameters[net * nets.nparameters()], workspace, gpu.stream());
-  }
+  double* workspace = gpu.allocate<double>(cuda::series_workspace(nets, series.first));
+  cuda::fit_panels_grad(nets, series.first, series.panels, dC, dparameters, workspace,
+                        gpu.stream());
 }
 
 template <typename T>

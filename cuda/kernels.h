@@ -143,13 +143,13 @@ template <typename T>
 void join_panels(const FoundPanels<T>& found, int64_t nnets, int64_t M1, const int64_t* first,
                  double* panels, T* C, cudaStream_t stream);
 
-// dparameters, the arrays of a net, given dC of its panels [npanels, 2]; workspace has
-// series_workspace(nets) numbers.
+// dparameters, given dC of all panels [npanels, 2]; first [nnets + 1] is the host's Series::first.
+// 0 for nets without panels. workspace has series_workspace(nets, first) numbers.
 template <typename T>
-int64_t series_workspace(const EmbeddingNets<T>& nets);
+int64_t series_workspace(const EmbeddingNets<T>& nets, const int64_t* first);
 template <typename T>
-void fit_panels_grad(const EmbeddingNets<T>& nets, int64_t net, int64_t npanels,
-                     const double* panels, const T* dC, T* const* dparameters, double* workspace,
+void fit_panels_grad(const EmbeddingNets<T>& nets, const int64_t* first, const double* panels,
+                     const T* dC, const std::vector<T*>& dparameters, double* workspace,
                      cudaStream_t stream);
 
 // B [size, M1, M2] of X and Y [size, 4, M1].

@@ -248,17 +248,15 @@ struct AddShares {
   }
 };
 
-// The same for all arrays of a net; `list` are its arrays.
+// Appends those of all arrays of a net; `list` are its arrays.
 template <typename T, typename P>
-void add_shares(const EmbeddingNets<P>& nets, const T* shares, int64_t nshares, P* const* list,
-                cudaStream_t stream) {
+void append_shares(const EmbeddingNets<P>& nets, const T* shares, int64_t nshares, P* const* list,
+                   std::vector<AddShares<T, P>>* all) {
   const int64_t stride = gradient_size(nets);
-  std::vector<AddShares<T, P>> items;
   for (int64_t size : nets.sizes()) {
-    items.push_back({shares, stride, nshares, size, *list++});
+    all->push_back({shares, stride, nshares, size, *list++});
     shares += size;
   }
-  launch_all(items, stream);
 }
 
 }  // namespace dpmask::cuda

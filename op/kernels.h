@@ -74,6 +74,7 @@ struct EmbeddingNets {
     for (int64_t layer = 0; layer < nlayers(); ++layer) count += has_timestep(layer) ? 3 : 2;
     return count;
   }
+  int64_t nnets() const { return static_cast<int64_t>(parameters.size()) / nparameters(); }
   bool has_skip(int64_t layer) const {
     return outputs(layer) == inputs(layer) || outputs(layer) == 2 * inputs(layer);
   }

@@ -34,7 +34,7 @@ void count_pairs_of_nets(const Embedding<T>& embedding, std::vector<int64_t>* co
 template <typename T>
 std::vector<int64_t> most_panels(const Embedding<T>& embedding) {
   const EmbeddingNets<T>& nets = embedding.nets;
-  std::vector<int64_t> most(nets.parameters.size() / nets.nparameters(), 0);
+  std::vector<int64_t> most(nets.nnets(), 0);
   // Where activation functions have kinks, G has too many.
   if (!kinks_of(nets.activation, nets.threshold).at.empty()) return most;
   count_pairs_of_nets(embedding, &most);

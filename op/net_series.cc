@@ -37,9 +37,7 @@ class InDouble {
   InDouble(const InDouble&) = delete;  // nets_ points into converted_
 
   const EmbeddingNets<double>& nets() const { return nets_; }
-  int64_t nnets() const {
-    return static_cast<int64_t>(nets_.parameters.size()) / nets_.nparameters();
-  }
+  int64_t nnets() const { return nets_.nnets(); }
 
  private:
   std::vector<std::vector<double>> converted_;

@@ -4,7 +4,6 @@
 import os
 from functools import partial
 from importlib import import_module
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -272,12 +271,6 @@ class Embedding:
         )
         self.workspaces = self.device_embedding.workspaces()
 
-    def nets_with_series(self):
-        """Net and the panels between which its own are, of those that have any."""
-        return [
-            (net, low, high) for net, (low, high) in enumerate(pairwise(self.first)) if high > low
-        ]
-
     def npairs_of_direct(self):
         """Pairs whose dr need memory: of all, if any net has no series."""
         return 0 if self.workspaces["direct"] == 0 else self.npairs
@@ -322,19 +315,14 @@ class Embedding:
     def _gradients(self, run):
         """Of all parameters: of the nets themselves, and through dC of those with a series."""
         dC = self.arrays.empty(self.C.shape, self.dtype)
-        gradient = [self.arrays.empty(p.shape, self.dtype) for p in self.parameters]
+        fill = 0 if self.workspaces["direct"] == 0 else np.nan  # set only where a net has no series
+        gradient = [self.arrays.put(np.full(p.shape, fill), self.dtype) for p in self.parameters]
         run(dC, gradient, *self._workspace("moments", "direct"), self.arrays.stream)
-        self.fit_panels_grad(dC, gradient, self.arrays.empty(self.workspaces["series"]))
-        return list(self.kernels.get_all(gradient))
-
-    def fit_panels_grad(self, dC, gradient, workspace):
-        """Set the gradient of nets with a series."""
-        of_net = len(self.parameters) // (len(self.first) - 1)
-        for net, low, high in self.nets_with_series():
-            arrays = gradient[net * of_net : (net + 1) * of_net]
-            self.device_embedding.fit_panels_grad(
-                net, low, high, dC, arrays, workspace, self.arrays.stream
-            )
+        by_series = [self.arrays.empty(p.shape, self.dtype) for p in self.parameters]
+        workspace = self.arrays.empty(self.workspaces["series"])
+        self.device_embedding.fit_panels_grad(dC, by_series, workspace, self.arrays.stream)
+        both = map(self.kernels.get_all, (gradient, by_series))
+        return [one + other for one, other in zip(*both, strict=True)]
 
 
 class Fitting:
