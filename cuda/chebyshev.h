@@ -7,12 +7,6 @@
 
 namespace dpmask::cuda {
 
-// Four numbers that lie side by side, to be read at once.
-template <typename T>
-struct alignas(4 * sizeof(T)) Four {
-  T of[4];
-};
-
 // Calls term(k, T_k(x), dT_k/ds) for k = 0, ..., kTerms - 1, in order; beyond the panel they go on
 // as straight lines. T_k' = k U_{k-1}.
 template <typename T, typename Term>

@@ -1,74 +1,116 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
+// A block has an atom, whose arrays it brings to shared memory.
 #include "launch.h"
 
 namespace dpmask::cuda {
 namespace {
 
-// A thread for each number of the result.
+constexpr int kMost = 1 << 30;  // numbers of an atom: what is its own is counted in 32 bits
+
+// The four components of a column side by side: [M1, 4] of X_i [4, M1].
+template <typename T>
+DPMASK_KERNEL void bring(const Block& block, const T* X_i, int M1, Four<T>* columns) {
+  block.each(4 * M1, [=](int64_t k) {
+    const int place = static_cast<int>(k);
+    columns[place % M1].of[place / M1] = X_i[place];
+  });
+}
+
+template <typename T>
+DPMASK_KERNEL T dot(const Four<T>& a, const Four<T>& b) {
+  return a.of[0] * b.of[0] + a.of[1] * b.of[1] + a.of[2] * b.of[2] + a.of[3] * b.of[3];
+}
+
 template <typename T>
 struct Contract {
-  Contraction<T> shape;
+  int M1, M2;
   const T *X, *Y;
   T* B;
-  DPMASK_KERNEL void operator()(int64_t place) const {
-    const int64_t M1 = shape.M1, M2 = shape.M2;
-    const int64_t i = place / (M1 * M2), a = place / M2 % M1, b = place % M2;
-    const T *X_i = X + 4 * M1 * i, *Y_i = Y + 4 * M1 * i;
-    T sum = 0;
-    for (int c = 0; c < 4; ++c) {
-      sum += X_i[c * M1 + a] * Y_i[c * M1 + b] + Y_i[c * M1 + a] * X_i[c * M1 + b];
-    }
-    B[place] = sum / 2;
+  int64_t shared() const { return 2 * M1 * sizeof(Four<T>); }
+  DPMASK_KERNEL void operator()(const Block& block) const {
+    Four<T>* X_i = reinterpret_cast<Four<T>*>(block.shared);
+    Four<T>* Y_i = X_i + M1;
+    bring(block, X + 4 * M1 * block.index, M1, X_i);
+    bring(block, Y + 4 * M1 * block.index, M1, Y_i);
+    T* B_i = B + M1 * M2 * block.index;
+    block.each(M1 * M2, [=](int64_t place) {
+      const int a = static_cast<int>(place) / M2, b = static_cast<int>(place) % M2;
+      B_i[place] = (dot(X_i[a], Y_i[b]) + dot(Y_i[a], X_i[b])) / 2;
+    });
   }
 };
 
-// gX_ca = (1/2) (sum_b Y_cb gB_ab + sum_b Y_cb gB_ba), the second sum for a < M2. A block has an
-// atom; several threads share each of the few second sums.
+// gX_ca = (1/2) (sum_b Y_cb gB_ab + sum_b Y_cb gB_ba), the second sum for a < M2; several threads
+// share each of these few sums.
 template <typename T>
 struct ContractReverse {
-  Contraction<T> shape;
+  int M1, M2;
   const T *Y, *gB;
   T* gX;
+
+  static constexpr int64_t kShared = 64 << 10;  // bytes of gB that are brought
+  DPMASK_DEVICE bool brings_gB() const {
+    return M1 * (M2 + int64_t{1}) * static_cast<int64_t>(sizeof(T)) <= kShared;
+  }
+  DPMASK_DEVICE int nshares() const { return M2 <= 128 ? 8 : 1; }
+  int64_t shared() const {
+    return M1 * sizeof(Four<T>) + 4 * M2 * nshares() * sizeof(T) +
+           (brings_gB() ? M1 * (M2 + 1) * sizeof(T) : 0);
+  }
   DPMASK_KERNEL void operator()(const Block& block) const {
-    const int64_t M1 = shape.M1, M2 = shape.M2, shares = nshares();
-    const T *Y_i = Y + 4 * M1 * block.index, *gB_i = gB + M1 * M2 * block.index;
-    T* gX_i = gX + 4 * M1 * block.index;
-    T* second = reinterpret_cast<T*>(block.shared);  // [4, M2, shares]
-    block.each(4 * M2 * shares, [=](int64_t item) {
-      const int64_t share = item / (4 * M2), c = item / M2 % 4, a = item % M2;
-      T sum = 0;
-      for (int64_t b = share; b < M1; b += shares) sum += Y_i[c * M1 + b] * gB_i[b * M2 + a];
-      second[(c * M2 + a) * shares + share] = sum;
+    const int shares = nshares(), pitch = brings_gB() ? M2 + 1 : M2;
+    Four<T>* Y_i = reinterpret_cast<Four<T>*>(block.shared);
+    T* second = reinterpret_cast<T*>(Y_i + M1);  // [M2, shares, 4]
+    const T* gB_i = gB + int64_t{M1} * M2 * block.index;
+    bring(block, Y + 4 * M1 * block.index, M1, Y_i);
+    if (brings_gB()) {
+      const T* from = gB_i;
+      T* to = second + 4 * M2 * shares;
+      block.each(M1 * M2, [=](int64_t k) {
+        const int place = static_cast<int>(k);
+        to[place / M2 * pitch + place % M2] = from[place];
+      });
+      gB_i = to;
+    }
+    block.each(M2 * shares, [=](int64_t item) {
+      const int a = static_cast<int>(item) % M2, share = static_cast<int>(item) / M2;
+      T sum[4] = {};
+      for (int b = share; b < M1; b += shares) add(Y_i[b], gB_i[b * pitch + a], sum);
+      for (int c = 0; c < 4; ++c) second[(a * shares + share) * 4 + c] = sum[c];
     });
+    T* gX_i = gX + 4 * M1 * block.index;
     block.each(M1, [=](int64_t a) {
       T sum[4] = {};
-      for (int64_t b = 0; b < M2; ++b) {
-        for (int c = 0; c < 4; ++c) sum[c] += Y_i[c * M1 + b] * gB_i[a * M2 + b];
+      for (int b = 0; b < M2; ++b) add(Y_i[b], gB_i[a * pitch + b], sum);
+      for (int share = 0; share < (a < M2 ? shares : 0); ++share) {
+        for (int c = 0; c < 4; ++c) sum[c] += second[(a * shares + share) * 4 + c];
       }
-      for (int c = 0; c < 4; ++c) {
-        for (int64_t share = 0; share < (a < M2 ? shares : 0); ++share) {
-          sum[c] += second[(c * M2 + a) * shares + share];
-        }
-        gX_i[c * M1 + a] = sum[c] / 2;
-      }
+      for (int c = 0; c < 4; ++c) gX_i[c * M1 + a] = sum[c] / 2;
     });
   }
-  DPMASK_DEVICE int64_t nshares() const { return shape.M2 <= 128 ? 8 : 1; }
-  int64_t shared() const { return 4 * shape.M2 * nshares() * sizeof(T); }
+  DPMASK_KERNEL static void add(const Four<T>& Y_b, T gB, T* sum) {
+    for (int c = 0; c < 4; ++c) sum[c] += Y_b.of[c] * gB;
+  }
 };
+
+template <template <typename> class Kernel, typename T, typename... Arrays>
+void run(const Contraction<T>& shape, cudaStream_t stream, Arrays... arrays) {
+  if (shape.M1 * shape.M2 > kMost) throw std::invalid_argument("M1 M2 is too large");
+  const Kernel<T> kernel = {static_cast<int>(shape.M1), static_cast<int>(shape.M2), arrays...};
+  launch(shape.size, kernel.shared(), stream, kernel);
+}
 
 }  // namespace
 
 template <typename T>
 void contract(const Contraction<T>& shape, const T* X, const T* Y, T* B, cudaStream_t stream) {
-  for_each(shape.size * shape.M1 * shape.M2, stream, Contract<T>{shape, X, Y, B});
+  run<Contract>(shape, stream, X, Y, B);
 }
 
 template <typename T>
 void contract_reverse(const Contraction<T>& shape, const T* Y, const T* gB, T* gX,
                       cudaStream_t stream) {
-  const ContractReverse<T> kernel = {shape, Y, gB, gX};
-  launch(shape.size, kernel.shared(), stream, kernel);
+  run<ContractReverse>(shape, stream, Y, gB, gX);
 }
 
 #define DPMASK_INSTANTIATE(T)                                                             \

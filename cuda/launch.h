@@ -89,8 +89,10 @@ inline void require_success(cudaError_t error) {
   if (error != cudaSuccess) throw std::runtime_error(cudaGetErrorString(error));
 }
 
+// Large blocks may have all registers of a multiprocessor; otherwise (0) the compiler decides.
 template <int kOfBlock, typename Body>
-__global__ void __launch_bounds__(kOfBlock) run(const __grid_constant__ Body body) {
+__global__ void __launch_bounds__(kOfBlock, kOfBlock > kThreads ? 1 : 0)
+    run(const __grid_constant__ Body body) {
   extern __shared__ __align__(16) unsigned char shared[];
   body(Block{static_cast<int64_t>(blockIdx.x), shared});
 }
@@ -111,6 +113,12 @@ void launch(int64_t blocks, int64_t shared, cudaStream_t stream, const Body& bod
                                    arguments, static_cast<size_t>(shared), stream));
 }
 #endif
+
+// Four numbers that lie side by side, to be read at once.
+template <typename T>
+struct alignas(4 * sizeof(T)) Four {
+  T of[4];
+};
 
 // Calls f(0), ..., f(n - 1) on as many blocks as that takes.
 template <typename F>

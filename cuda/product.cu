@@ -47,7 +47,7 @@ DPMASK_DEVICE inline int at_most(int most, int64_t n) {
 // the same depth are together, with a gap lest the numbers of one line lie in the same bank.
 template <typename T, int kLines>
 struct Slab {
-  static constexpr int kPitch = kLines + kWide<T>;
+  static constexpr int kPitch = kLines + 4;
   static constexpr int kSize = kDepth * kPitch;
 
   T of_thread[kDepth * kLines / kThreads];
@@ -87,40 +87,108 @@ struct Slab {
   }
 };
 
-// The elements of a tile that a thread has.
+// The elements of a tile that a thread has, sum[i][j] at row(i), column(j).
 template <typename T, int kThreadRows>
-struct Elements {
-  T sum[kThreadRows][kThreadColumns<T>];
+class Elements {
+ public:
+  static constexpr int kRows = kThreadRows, kColumns = kThreadColumns<T>;
+  T sum[kRows][kColumns];
 
-  DPMASK_KERNEL void clear() {
-    for (auto& row : sum) {
-      for (T& one : row) one = 0;
-    }
+  DPMASK_DEVICE static int row(int i, int thread) {
+    return in_tile<T>(i, thread / kAcross<T>, kDown<T>);
+  }
+  DPMASK_DEVICE static int column(int j, int thread) {
+    return in_tile<T>(j, thread % kAcross<T>, kAcross<T>);
   }
   DPMASK_KERNEL void add(int thread, const T* left, int left_pitch, const T* right,
                          int right_pitch) {
     for (int k = 0; k < kDepth; ++k) {
-      T a[kThreadRows], b[kThreadColumns<T>];
+      T a[kRows], b[kColumns];
       gather(left + k * left_pitch, thread / kAcross<T>, kDown<T>, a);
       gather(right + k * right_pitch, thread % kAcross<T>, kAcross<T>, b);
       DPMASK_UNROLL
-      for (int i = 0; i < kThreadRows; ++i) {
+      for (int i = 0; i < kRows; ++i) {
         DPMASK_UNROLL
-        for (int j = 0; j < kThreadColumns<T>; ++j) sum[i][j] += a[i] * b[j];
+        for (int j = 0; j < kColumns; ++j) sum[i][j] += a[i] * b[j];
       }
     }
   }
 
  private:
-  template <int kCount>
-  DPMASK_KERNEL static void gather(const T* shared, int thread, int nthreads, T (&to)[kCount]) {
+  template <int kSize>
+  DPMASK_KERNEL static void gather(const T* shared, int thread, int nthreads, T (&to)[kSize]) {
     DPMASK_UNROLL
-    for (int n = 0; n < kCount; n += kWide<T>) {
+    for (int n = 0; n < kSize; n += kWide<T>) {
       const Wide<T> wide =
           *reinterpret_cast<const Wide<T>*>(shared + in_tile<T>(n, thread, nthreads));
       for (int w = 0; w < kWide<T>; ++w) to[n + w] = wide.of[w];
     }
   }
+};
+
+// In float64, the units for matrices of a card: a warp multiplies 8 rows, or two times 8, with 8
+// columns at a depth of 4, and holds the result as PTX says for mma.m8n8k4 and mma.m16n8k4. The
+// warps of a block are two by two.
+template <int kThreadRows>
+class Elements<double, kThreadRows> {
+ public:
+  static constexpr int kRows = kThreadRows / 2, kColumns = 8;
+  double sum[kRows][kColumns];
+
+  DPMASK_DEVICE static int row(int i, int thread) {
+    return (thread / 64 * kRows + i) * 8 + thread % 32 / 4;
+  }
+  DPMASK_DEVICE static int column(int j, int thread) {
+    return thread / 32 % 2 * 32 + j / 2 * 8 + thread % 4 * 2 + j % 2;
+  }
+  DPMASK_KERNEL void add(int thread, const double* left, int left_pitch, const double* right,
+                         int right_pitch) {
+#ifdef __CUDA_ARCH__
+    const int of_warp = thread / 32 % 2 * 32 + thread % 32 / 4;
+    DPMASK_UNROLL
+    for (int k = thread % 4; k < kDepth; k += 4) {
+      double a[kRows], b[4];
+      DPMASK_UNROLL
+      for (int i = 0; i < kRows; ++i) a[i] = left[k * left_pitch + row(i, thread)];
+      DPMASK_UNROLL
+      for (int j = 0; j < 4; ++j) b[j] = right[k * right_pitch + of_warp + 8 * j];
+      DPMASK_UNROLL
+      for (int i = 0; i < kRows; i += 2) {
+        DPMASK_UNROLL
+        for (int j = 0; j < 4; ++j) multiply(a + i, b[j], sum[i] + 2 * j, sum[i + 1] + 2 * j);
+      }
+    }
+#else
+    for (int k = 0; k < kDepth; ++k) {
+      for (int i = 0; i < kRows; ++i) {
+        for (int j = 0; j < kColumns; ++j) {
+          sum[i][j] +=
+              left[k * left_pitch + row(i, thread)] * right[k * right_pitch + column(j, thread)];
+        }
+      }
+    }
+#endif
+  }
+
+#ifdef __CUDA_ARCH__
+ private:
+  DPMASK_KERNEL static void multiply(const double* a, double b, double* c, double* d) {
+#if __CUDA_ARCH__ >= 900
+    asm("mma.sync.aligned.m16n8k4.row.col.f64.f64.f64.f64 {%0, %1, %2, %3}, {%4, %5}, {%6}, "
+        "{%0, %1, %2, %3};"
+        : "+d"(c[0]), "+d"(c[1]), "+d"(d[0]), "+d"(d[1])
+        : "d"(a[0]), "d"(a[1]), "d"(b));
+#else
+    multiply_once(a[0], b, c);
+    multiply_once(a[1], b, d);
+  }
+  DPMASK_KERNEL static void multiply_once(double a, double b, double* c) {
+    asm("mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 {%0, %1}, {%2}, {%3}, {%0, %1};"
+        : "+d"(c[0]), "+d"(c[1])
+        : "d"(a), "d"(b));
+#endif
+  }
+#endif
 };
 
 // Writes an element, given the sum over the depth.
@@ -156,7 +224,7 @@ struct Tiles {
     T* const shared = reinterpret_cast<T*>(block.shared);
     Private<Elements<T, kThreadRows>> elements;
     block.threads([=, &elements](int thread) {
-      elements[thread].clear();
+      elements[thread] = {};
       if (first < end) read(thread, row, column, first).write(*this, thread, shared);
     });
     for (int64_t step = first; step < end; ++step) {
@@ -170,12 +238,13 @@ struct Tiles {
       });
     }
     block.threads([=, &elements](int thread) {
+      using OfThread = Elements<T, kThreadRows>;
       DPMASK_UNROLL
-      for (int i = 0; i < kThreadRows; ++i) {
-        const int64_t r = row + in_tile<T>(i, thread / kAcross<T>, kDown<T>);
+      for (int i = 0; i < OfThread::kRows; ++i) {
+        const int64_t r = row + OfThread::row(i, thread);
         DPMASK_UNROLL
-        for (int j = 0; j < kThreadColumns<T>; ++j) {
-          const int64_t c = column + in_tile<T>(j, thread % kAcross<T>, kAcross<T>);
+        for (int j = 0; j < OfThread::kColumns; ++j) {
+          const int64_t c = column + OfThread::column(j, thread);
           if (r < p.rows && c < p.columns) put(part, r, c, elements[thread].sum[i][j]);
         }
       }
