@@ -10,9 +10,10 @@ slower of the two would take at the rates of the product and the copy, by the ti
 
 import csv
 import importlib
+import itertools
+import re
 import sys
 import time
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -143,7 +144,7 @@ class Model:
         return [
             rng.normal(scale=1 / np.sqrt(before), size=shape).astype(self.dtype)
             for _ in range(NTYPES)
-            for before, width in pairwise(widths)
+            for before, width in itertools.pairwise(widths)
             for shape in ((before, width), (width,))
         ]
 
@@ -308,6 +309,25 @@ def rows_of_case(clock, model, rates, with_cpu):
     yield {"kernel": "as graph", "ms": clock.seconds(clock.graph(all_of_it.run)) * 1e3}
 
 
+def kernels_of(model):
+    """Time each kernel of a case as it runs: rows of calls, kernel, launches, microseconds."""
+    from torch.profiler import ProfilerActivity, profile  # noqa: PLC0415
+
+    rows = {}
+    for name, calls in zip(("inference", "training"), model.calls(), strict=True):
+        run_all(calls)
+        with profile(activities=[ProfilerActivity.CUDA]) as recorded:
+            run_all(calls)
+            model.arrays.cupy.cuda.Device().synchronize()
+        for event in recorded.events():
+            if "dpmask" not in event.name:
+                continue
+            kernel = re.findall(r"::([A-Z]\w*)", event.name)[-1]
+            launches, time = rows.get((name, kernel), (0, 0))
+            rows[name, kernel] = launches + 1, time + event.device_time
+    return [(*key, launches, round(time, 1)) for key, (launches, time) in rows.items()]
+
+
 def line(row):
     """Return a row of the table as text."""
     return " ".join(
@@ -322,11 +342,18 @@ def line(row):
 @click.option("--atoms", multiple=True, type=int, default=(100, 500, 2000), show_default=True)
 @click.option("--frames", multiple=True, type=int, default=(1, 8, 64), show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), help="A CSV file of the same table.")
+@click.option("--kernels", "profile", is_flag=True, help="List kernels instead; needs PyTorch.")
 @click.option("--emulated", is_flag=True, help="Try this script without a GPU.")
-def main(atoms, frames, output, emulated):
+def main(atoms, frames, output, profile, emulated):
     """Time the CUDA kernels for real atoms of a frame and frames of a batch."""
     kernels = implementations.load("emulated" if emulated else "cuda")
     clock = WallClock() if emulated else Events(kernels.arrays.cupy)
+    if profile:
+        for dtype, natoms, nframes in itertools.product((np.float32, np.float64), atoms, frames):
+            model = Model(kernels, np.random.default_rng(0), natoms, nframes, dtype)
+            for row in kernels_of(model):
+                print(np.dtype(dtype).name, natoms, nframes, *row, sep=",")
+        return
     rows = []
     print(line({name: name for name in COLUMNS}))
     for dtype in (np.float32, np.float64):

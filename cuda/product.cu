@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
-// A block computes a tile of out: step by step, it brings a slab of rows of left and one of columns
-// of right to shared memory, and each thread adds their products to its own elements of the tile,
-// which stay in registers. Where there are too few tiles to keep a card busy, several blocks have
-// a part of the depth each, and a second kernel adds up their sums.
+// A block computes a tile of out: step by step, it brings a strip of rows of left and one of
+// columns of right to shared memory, and each thread adds their products to its own elements of the
+// tile, which stay in registers. Where there are too few tiles to keep a card busy, several blocks
+// have a part of the depth each, and a second kernel adds up their sums.
 #include <algorithm>
 
 #include "batch.h"
@@ -46,7 +46,7 @@ DPMASK_DEVICE inline int at_most(int most, int64_t n) {
 // kLines rows of left, or columns of right, and kDepth numbers of each. In shared memory, those of
 // the same depth are together, with a gap lest the numbers of one line lie in the same bank.
 template <typename T, int kLines>
-struct Slab {
+struct Strips {
   static constexpr int kPitch = kLines + 4;
   static constexpr int kSize = kDepth * kPitch;
 
@@ -202,8 +202,8 @@ DPMASK_KERNEL void finish(const Product<T>& p, int64_t place, int64_t column, T 
 template <typename T, int kThreadRows>
 struct Tiles {
   static constexpr int kRows = kThreadRows * kDown<T>;
-  using Left = Slab<T, kRows>;
-  using Right = Slab<T, kColumns>;
+  using Left = Strips<T, kRows>;
+  using Right = Strips<T, kColumns>;
   static constexpr int kStage = Left::kSize + Right::kSize;
   static constexpr int64_t kShared = 2 * kStage * sizeof(T);  // one is read, the other written
 
