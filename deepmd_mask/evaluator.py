@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from deepmd.infer import DeepPot
 from deepmd.tf.env import tf
 
-from .frozen.graph import FrozenModel
+from .frozen.potential import open_model
 
 INPUTS = ("coord", "type", "natoms", "box", "mesh", "aparam")
 OUTPUTS = ("energy_derv_r", "energy")  # DeePMD-kit's names of forces and atomic energies
@@ -58,23 +57,19 @@ class Evaluator:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is not a frozen model, or one without a mask.
+        If it is not a frozen model of se_a_mask, cannot be loaded, or takes other parameters than
+        a mask.
     """
 
     def __init__(self, model: str | PathLike) -> None:
         self._path = Path(model).resolve()
-        frozen = FrozenModel(Path(model))
-        operators = frozen.require_operators()
-        self._potential = DeepPot(str(model))
+        frozen, operators, self._potential = open_model(model)
         backend = self._potential.deep_eval
-        tensors = getattr(backend, "tensors", {})
-        if tensors.get("aparam") is None:
-            raise ValueError(f"{model} takes no mask; train it with numb_aparam 1")
         self.type_map = list(self._potential.get_type_map())
         self._slots_of_type = None  # any number will do
         if operators == "built-in":
             self._slots_of_type = np.array(frozen.training_input()["model"]["descriptor"]["sel"])
-        self._inputs = [tensors[name] for name in INPUTS]
+        self._inputs = [backend.tensors[name] for name in INPUTS]
         self._run = backend.sess.make_callable(
             [backend.output_tensors[name] for name in OUTPUTS], feed_list=self._inputs
         )

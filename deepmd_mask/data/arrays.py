@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from deepmd.utils.path import DPH5Path, DPPath
 
+from ..reason import reason_of
 from .findings import Finding, Report
 
 # What to say if one is missing.
@@ -118,4 +119,4 @@ def _reason(error: Exception) -> str:
         return "it holds pickled objects or text, not numbers"
     if "mmap length" in str(error):
         return "the file ends before its last frame"
-    return str(error) or type(error).__name__
+    return reason_of(error)

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from .findings import reason_of
 from .metrics import Errors, Evaluation, Metrics, Place
 from .parity import Points, draw, require_format
 from .scan import Wanted, scan_system
@@ -136,24 +135,12 @@ class _Model:
 
     def __init__(self, path: str | os.PathLike):
         # Only here, because TensorFlow takes its time.
-        from deepmd.infer import DeepPot  # noqa: PLC0415
+        from ..frozen.potential import open_model  # noqa: PLC0415
 
-        from ..frozen.graph import FrozenModel  # noqa: PLC0415
-
+        _, operators, self.potential = open_model(path)
         # With several frames the built-in's atomic virials have a wrong shape.
-        self.one_frame = FrozenModel(Path(path)).require_operators() == "built-in"
-        try:
-            self.potential = DeepPot(str(path))
-        except Exception as error:  # DeePMD-kit's readers raise whatever they meet
-            reason = reason_of(error)
-            raise ValueError(f"model {path}: DeePMD-kit cannot load it ({reason})") from error
+        self.one_frame = operators == "built-in"
         self.type_map = tuple(self.potential.get_type_map())
-        if self.potential.get_dim_aparam() != 1 or self.potential.get_dim_fparam() != 0:
-            raise ValueError(
-                f"model {path}: it has {self.potential.get_dim_aparam()} atomic and "
-                f"{self.potential.get_dim_fparam()} frame parameters; a model with se_a_mask has "
-                "the mask as its only one. Use dp test for other models"
-            )
 
     def predict(self, system: System) -> Iterator[Frames]:
         """Yield all frames of a system, with what the model gives."""

@@ -68,10 +68,3 @@ def refuse(finding: Finding) -> None:
     """
     if finding.level == "error":
         raise ValueError(str(finding))
-
-
-def reason_of(error: Exception) -> str:
-    """Return an error's first line, or its kind; of the system's errors what they mean."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error).strip().split("\n")[0] or type(error).__name__

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 from deepmd.utils.path import DPPath
 
-from .findings import reason_of
+from ..reason import reason_of
 from .systems import open_system, systems_in
 
 if TYPE_CHECKING:

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Opens frozen models to evaluate them."""
+
+from os import PathLike
+from pathlib import Path
+from typing import NamedTuple
+
+from deepmd.infer import DeepPot
+
+from ..reason import reason_of
+from .graph import FrozenModel
+
+
+class Opened(NamedTuple):
+    """A frozen model of se_a_mask.
+
+    Attributes
+    ----------
+    frozen
+        What its file has.
+    operators
+        Whose operators it runs on, as FrozenModel.require_operators names them.
+    potential
+        What evaluates it.
+    """
+
+    frozen: FrozenModel
+    operators: str
+    potential: DeepPot
+
+
+def open_model(path: str | PathLike) -> Opened:
+    """Open a frozen model of se_a_mask, of this package or of the built-in.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not a frozen model, has another descriptor, cannot be loaded, or takes other
+        parameters than a mask.
+    """
+    frozen = FrozenModel(Path(path))
+    operators = frozen.require_operators()
+    try:
+        potential = DeepPot(str(path))
+    except Exception as error:  # DeePMD-kit's readers raise whatever they meet
+        reason = reason_of(error)
+        raise ValueError(f"model {path}: DeePMD-kit cannot load it ({reason})") from error
+    if (potential.get_dim_aparam(), potential.get_dim_fparam()) != (1, 0):
+        raise ValueError(
+            f"model {path}: it has {potential.get_dim_aparam()} atomic and "
+            f"{potential.get_dim_fparam()} frame parameters; a model with se_a_mask has the mask "
+            "as its only one, numb_aparam 1. Use dp test for other models"
+        )
+    return Opened(frozen, operators, potential)
