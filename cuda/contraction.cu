@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
-// A thread for each number of the result.
+// The descriptor, and the energies of atoms: a thread for each number of the result.
 #include "launch.h"
 
 namespace dpmask::cuda {
@@ -39,6 +39,37 @@ struct ContractReverse {
   }
 };
 
+template <typename T>
+struct Weigh {
+  const double* weight;
+  T factor;
+  int64_t width;
+  T* A;
+  DPMASK_KERNEL void operator()(int64_t place) const {
+    A[place] *= factor * static_cast<T>(weight[place / width]);
+  }
+};
+
+template <typename T>
+struct SpreadEnergies {
+  RealAtoms atoms;
+  const double* bias;
+  const T* e;
+  Energies out;
+  DPMASK_KERNEL void operator()(int64_t frame) const {
+    double sum = 0;
+    for (int64_t t = 0; t < atoms.ntypes; ++t) {
+      const int64_t* group = atoms.first + t * atoms.nframes + frame;
+      for (int64_t i = group[0]; i < group[1]; ++i) {
+        const double energy = atoms.weight[i] * (e[i] + bias[t]);
+        out.atom_energy[atoms.slot[i]] = energy;
+        sum += energy;
+      }
+    }
+    out.energy[frame] = sum;
+  }
+};
+
 }  // namespace
 
 template <typename T>
@@ -52,8 +83,22 @@ void contract_reverse(const Contraction<T>& shape, const T* Y, const T* gB, T* g
   for_each(shape.size * 4 * shape.M1, stream, ContractReverse<T>{shape, Y, gB, gX});
 }
 
-#define DPMASK_INSTANTIATE(T)                                                             \
-  template void contract<T>(const Contraction<T>&, const T*, const T*, T*, cudaStream_t); \
+template <typename T>
+void weigh(const RealAtoms& atoms, T factor, int64_t width, T* A, cudaStream_t stream) {
+  for_each(atoms.size * width, stream, Weigh<T>{atoms.weight, factor, width, A});
+}
+
+template <typename T>
+void spread_energies(const RealAtoms& atoms, const double* bias, const T* e, const Energies& out,
+                     cudaStream_t stream) {
+  for_each(atoms.nframes, stream, SpreadEnergies<T>{atoms, bias, e, out});
+}
+
+#define DPMASK_INSTANTIATE(T)                                                                  \
+  template void weigh<T>(const RealAtoms&, T, int64_t, T*, cudaStream_t);                      \
+  template void spread_energies<T>(const RealAtoms&, const double*, const T*, const Energies&, \
+                                   cudaStream_t);                                              \
+  template void contract<T>(const Contraction<T>&, const T*, const T*, T*, cudaStream_t);      \
   template void contract_reverse<T>(const Contraction<T>&, const T*, const T*, T*, cudaStream_t)
 DPMASK_INSTANTIATE(float);
 DPMASK_INSTANTIATE(double);
