@@ -273,7 +273,7 @@ struct Readout {
   RealAtoms atoms;
   Contraction<T> shape;
   Fitting<T> fitting;
-  T *D, *A_D, *z;  // scratch: [size, M1 * M2], [size, M1 * M2] and [z_size]
+  T *D, *A_D, *z;  // scratch: D and dE/dD [size, M1 * M2], z [z_size]
 };
 
 template <typename T>
