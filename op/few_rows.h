@@ -175,10 +175,16 @@ void set_rows(Columns<P, count>, int64_t nrows, const T* x, const T* dx, int64_t
 template <typename T>
 void add_product(Block<const T> x, Block<const T> W, Block<T> y) {
   using namespace few_rows;
+  // Rows of x may lie so that they displace each other from the cache; copies side by side do not.
+  static thread_local Eigen::Array<T, Eigen::Dynamic, 1> near;
+  near.resize(x.rows * kRows);
   for_each_group<kRows>(W.rows, [&](auto depth, int64_t k) {
+    for (int64_t row = 0; row < x.rows; ++row) {
+      for (int l = 0; l < depth; ++l) near[row * kRows + l] = x.data[row * x.stride + k + l];
+    }
     for_each_columns<T, Packet<T>, 2>(0, W.columns, [&](auto columns, int64_t first) {
-      add_panel<depth>(columns, x.rows, x.data + k, x.stride, W.data + k * W.stride + first,
-                       W.stride, y.data + first, y.stride);
+      add_panel<depth>(columns, x.rows, near.data(), kRows, W.data + k * W.stride + first, W.stride,
+                       y.data + first, y.stride);
     });
   });
 }
