@@ -41,12 +41,12 @@ using Half = std::conditional_t<std::is_same_v<typename packets::unpacket_traits
 constexpr int kRegisters = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS;
 constexpr int kRows = kRegisters / 4;
 
-// Calls body(number of rows, a constant; first of them) for `most` rows at a time, then one by one.
+// Calls body(number of rows, a constant; first of them) for `most` rows at a time, from the given
+// one on, then for half as many, and so on.
 template <int most, typename Body>
-void for_each_group(int64_t nrows, Body&& body) {
-  int64_t row = 0;
+void for_each_group(int64_t nrows, Body&& body, int64_t row = 0) {
   for (; row + most <= nrows; row += most) body(std::integral_constant<int, most>(), row);
-  for (; row < nrows; ++row) body(std::integral_constant<int, 1>(), row);
+  if constexpr (most > 1) for_each_group<most / 2>(nrows, body, row);
 }
 
 // Fetches into the second-level cache what the group of rows after the next one holds there:
