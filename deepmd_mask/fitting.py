@@ -102,7 +102,7 @@ class MaskEnerFitting(EnerFitting):
         if self.atom_ener:
             D = tf.zeros([self.ntypes, self.dim_descrpt], self.fitting_precision)
             vacuum = self._energies(tf.range(self.ntypes + 1, dtype=tf.int64), parameters, [D])
-            bias -= vacuum * self._assigned()
+            bias = bias - vacuum * self._assigned()
         return parameters, bias
 
     def net_attributes(self) -> dict[str, Any]:

@@ -126,9 +126,11 @@ class MaskEnerModel(EnerModel):
         nets, bias = self.fitting.build_nets(**options)
         std, shift = self.t_out_std[0, :, 0], self.t_out_bias[0, :, 0]
         of_net = len(nets) // self.ntypes
-        for k in range(len(nets)):
-            if k % of_net >= of_net - 2:  # matrix and bias of the last layer
-                nets[k] *= tf.cast(std[k // of_net], nets[k].dtype)
+        nets = [
+            # Matrix and bias of the last layer end a net's list.
+            x * tf.cast(std[k // of_net], x.dtype.base_dtype) if k % of_net >= of_net - 2 else x
+            for k, x in enumerate(nets)
+        ]
         bias = tf.cast(bias * std + shift, tf.float64)
         energy, *others = self.descrpt.potential(nets, bias, self.fitting.net_attributes())
         others = [tf.cast(output, GLOBAL_TF_FLOAT_PRECISION) for output in others]
