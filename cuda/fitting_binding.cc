@@ -133,6 +133,23 @@ void bind_fitting(py::module_& m, const std::string& bits) {
         },
         py::arg("Y"), py::arg("gB"), py::arg("gX"), py::kw_only(), py::arg("size"), py::arg("M1"),
         py::arg("M2"), stream);
+  m.def(("weigh" + bits).c_str(),
+        [](const DeviceAtoms& d, T factor, int64_t width, const py::object& A, uintptr_t stream) {
+          weigh(d.atoms, factor, width, pointer<T>(A, "A", d.atoms.size * width),
+                as_stream(stream));
+        },
+        py::arg("atoms"), py::arg("factor"), py::arg("width"), py::arg("A"), stream);
+  m.def(("spread_energies" + bits).c_str(),
+        [](const DeviceAtoms& d, const py::object& bias, const py::object& e,
+           const py::object& energy, const py::object& atom_energy, uintptr_t stream) {
+          spread_energies<T>(d.atoms, reals(bias, "bias", d.atoms.ntypes),
+                             pointer<T>(e, "e", d.atoms.size),
+                             {reals(energy, "energy", d.atoms.nframes),
+                              reals(atom_energy, "atom_energy", d.atoms.nframes * d.nslots)},
+                             as_stream(stream));
+        },
+        py::arg("atoms"), py::arg("bias"), py::arg("e"), py::arg("energy"), py::arg("atom_energy"),
+        stream);
 }
 template void bind_fitting<float>(py::module_&, const std::string&);
 template void bind_fitting<double>(py::module_&, const std::string&);

@@ -162,25 +162,46 @@ void energies(const Fitting<T>& fitting, T* e, T* A, T* z, Gpu& gpu) {
 }
 
 template <typename T>
+void read_out(const Readout<T>& readout, const T* X, T* e, T* A, Gpu& gpu) {
+  Fitting<T> fitting = readout.fitting;
+  fitting.D = readout.D;
+  contract(readout.shape, X, X, readout.D, gpu);
+  energies(fitting, e, readout.A_D, readout.z, gpu);
+  contract_reverse(readout.shape, X, readout.A_D, A, gpu);
+  cuda::weigh(readout.atoms, T(2), 4 * readout.shape.M1, A, gpu.stream());
+}
+
+template <typename T>
+void spread_energies(const RealAtoms& on_host, const double* bias, const T* e, const Energies& out,
+                     Gpu& gpu) {
+  RealAtoms atoms = on_host;
+  atoms.first = gpu.copy(on_host.first, on_host.ntypes * on_host.nframes + 1);
+  cuda::spread_energies(atoms, bias, e, out, gpu.stream());
+}
+
+template <typename T>
 void energies_grad(const Fitting<T>& fitting, const T* z, const T* de, const T* dA, T* dD,
                    const std::vector<T*>& dparameters, Gpu& gpu) {
   T* workspace = gpu.allocate<T>(cuda::energies_grad_workspace(fitting));
   cuda::energies_grad(fitting, z, de, dA, dD, dparameters, workspace, gpu.stream());
 }
 
-#define DPMASK_INSTANTIATE(T)                                                               \
-  template void fit_series<T>(const Embedding<T>&, const AllocateSeries<T>&, Gpu&);         \
-  template void fit_series_grad<T>(const EmbeddingNets<T>&, const Series<T>&, const T*,     \
-                                   const std::vector<T*>&, Gpu&);                           \
-  template void embed<T>(const Embedding<T>&, T*, Gpu&);                                    \
-  template void embed_grad<T>(const Embedding<T>&, const T*, const NetGradients<T>&, Gpu&); \
-  template void force<T>(const Embedding<T>&, const T*, const Forces&, Gpu&);               \
-  template void force_grad<T>(const Embedding<T>&, const T*, const ForceCotangents&, T*,    \
-                              const NetGradients<T>&, Gpu&);                                \
-  template void contract<T>(const Contraction<T>&, const T*, const T*, T*, Gpu&);           \
-  template void contract_reverse<T>(const Contraction<T>&, const T*, const T*, T*, Gpu&);   \
-  template void energies<T>(const Fitting<T>&, T*, T*, T*, Gpu&);                           \
-  template void energies_grad<T>(const Fitting<T>&, const T*, const T*, const T*, T*,       \
+#define DPMASK_INSTANTIATE(T)                                                                  \
+  template void fit_series<T>(const Embedding<T>&, const AllocateSeries<T>&, Gpu&);            \
+  template void fit_series_grad<T>(const EmbeddingNets<T>&, const Series<T>&, const T*,        \
+                                   const std::vector<T*>&, Gpu&);                              \
+  template void embed<T>(const Embedding<T>&, T*, Gpu&);                                       \
+  template void embed_grad<T>(const Embedding<T>&, const T*, const NetGradients<T>&, Gpu&);    \
+  template void force<T>(const Embedding<T>&, const T*, const Forces&, Gpu&);                  \
+  template void force_grad<T>(const Embedding<T>&, const T*, const ForceCotangents&, T*,       \
+                              const NetGradients<T>&, Gpu&);                                   \
+  template void contract<T>(const Contraction<T>&, const T*, const T*, T*, Gpu&);              \
+  template void contract_reverse<T>(const Contraction<T>&, const T*, const T*, T*, Gpu&);      \
+  template void energies<T>(const Fitting<T>&, T*, T*, T*, Gpu&);                              \
+  template void read_out<T>(const Readout<T>&, const T*, T*, T*, Gpu&);                        \
+  template void spread_energies<T>(const RealAtoms&, const double*, const T*, const Energies&, \
+                                   Gpu&);                                                      \
+  template void energies_grad<T>(const Fitting<T>&, const T*, const T*, const T*, T*,          \
                                  const std::vector<T*>&, Gpu&)
 DPMASK_INSTANTIATE(float);
 DPMASK_INSTANTIATE(double);

@@ -76,6 +76,11 @@ void contract_reverse(const Contraction<T>& shape, const T* Y, const T* gB, T* g
 template <typename T>
 void energies(const Fitting<T>& fitting, T* e, T* A, T* z, Gpu& gpu);
 template <typename T>
+void read_out(const Readout<T>& readout, const T* X, T* e, T* A, Gpu& gpu);
+template <typename T>
+void spread_energies(const RealAtoms& atoms, const double* bias, const T* e, const Energies& out,
+                     Gpu& gpu);
+template <typename T>
 void energies_grad(const Fitting<T>& fitting, const T* z, const T* de, const T* dA, T* dD,
                    const std::vector<T*>& dparameters, Gpu& gpu);
 

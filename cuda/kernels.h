@@ -161,6 +161,15 @@ template <typename T>
 void contract_reverse(const Contraction<T>& shape, const T* Y, const T* gB, T* gX,
                       cudaStream_t stream);
 
+// Multiplies the rows of A [size, width] by factor w_i.
+template <typename T>
+void weigh(const RealAtoms& atoms, T factor, int64_t width, T* A, cudaStream_t stream);
+
+// Energies, whose atom_energy must be zero on entry, given e [size] and bias [ntypes].
+template <typename T>
+void spread_energies(const RealAtoms& atoms, const double* bias, const T* e, const Energies& out,
+                     cudaStream_t stream);
+
 // e [size], A [size, ninputs] and z [z_size]; fitting.type_first is the host's. workspace has
 // energies_workspace(fitting) numbers.
 template <typename T>

@@ -187,6 +187,37 @@ class DescrptMask(DescrptSe):
 
         Parameters
         ----------
+        coord_, atype_, natoms, box_, input_dict, reuse, suffix
+            As in build_atoms.
+        mesh
+            Without effect: there are no periodic images.
+
+        Returns
+        -------
+        tf.Tensor
+            D [real atoms, M1 * M2], in the precision of the embedding nets.
+        """
+        self.build_atoms(coord_, atype_, natoms, box_, input_dict, reuse, suffix)
+        self.X = ops.embed(*self._embed_inputs, self._parameters, **self._attributes())
+        tf.summary.histogram("X", self.X)
+        D = ops.contract(self.X, self.X, M2=self.n_axis_neuron)
+        tf.summary.histogram("embedding_net_output", D)
+        return D
+
+    def build_atoms(
+        self,
+        coord_: tf.Tensor,
+        atype_: tf.Tensor,
+        natoms: tf.Tensor,
+        box_: tf.Tensor,
+        input_dict: dict[str, Any],
+        reuse: bool | None = None,
+        suffix: str = "",
+    ) -> None:
+        """Build the graph of what comes before X, the real atoms and the series of the nets.
+
+        Parameters
+        ----------
         coord_
             Coordinates; any shape of nframes * nslots * 3.
         atype_
@@ -194,7 +225,7 @@ class DescrptMask(DescrptSe):
         natoms
             Its first two entries are the slots of this process and all slots, which the operator
             requires to be the same.
-        box_, mesh
+        box_
             Without effect: there are no periodic images.
         input_dict
             "aparam" is the mask; "real_atoms" is set for the fitting net.
@@ -202,11 +233,6 @@ class DescrptMask(DescrptSe):
             Whether to reuse variables.
         suffix
             End of the scopes' names.
-
-        Returns
-        -------
-        tf.Tensor
-            D [real atoms, M1 * M2], in the precision of the embedding nets.
         """
         # MD engines know the mask of their own atoms, not that of ghosts. So they are told that it
         # needs no more, and ops.real_atoms can say what is wrong with ghosts.
@@ -236,11 +262,6 @@ class DescrptMask(DescrptSe):
             self._parameters = []
             series = self._series_of_table(suffix)
         self._embed_inputs = [*atoms, *series]
-        self.X = ops.embed(*self._embed_inputs, self._parameters, **self._attributes())
-        tf.summary.histogram("X", self.X)
-        D = ops.contract(self.X, self.X, M2=self.n_axis_neuron)
-        tf.summary.histogram("embedding_net_output", D)
-        return D
 
     def prod_force_virial(
         self, atom_ener: tf.Tensor, natoms: tf.Tensor
@@ -269,6 +290,35 @@ class DescrptMask(DescrptSe):
         for name, output in zip(("force", "virial", "atom_virial"), outputs, strict=True):
             tf.summary.histogram(name, output)
         return tuple(tf.cast(output, GLOBAL_TF_FLOAT_PRECISION) for output in outputs)
+
+    def potential(
+        self, nets: list[tf.Tensor], bias: tf.Tensor, attributes: dict[str, Any]
+    ) -> tuple[tf.Tensor, ...]:
+        """Build the graph of energies and forces as one operator, without gradients.
+
+        Parameters
+        ----------
+        nets
+            The parameters of the fitting nets, in the order of op/kernels.h.
+        bias
+            [ntypes] float64, what an atom of each type has beside F(D).
+        attributes
+            Of the fitting nets.
+
+        Returns
+        -------
+        tuple of tf.Tensor
+            The operator's outputs: energy, atom_energy, force, virial, atom_virial.
+        """
+        return ops.potential(
+            *self._embed_inputs,
+            bias,
+            nets,
+            self._parameters,
+            M2=self.n_axis_neuron,
+            **self._attributes(),
+            **{f"fitting_{name}": value for name, value in attributes.items()},
+        )
 
     def _series_of_table(self, suffix: str) -> list[tf.Tensor]:
         """Return the arrays of the table, in the order of the operators."""

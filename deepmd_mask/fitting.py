@@ -60,14 +60,11 @@ class MaskEnerFitting(EnerFitting):
         per_atom = self._frame_and_atom_parameters(atoms, input_dict, suffix, reuse)
         width = self.dim_descrpt + sum(int(values.shape[1]) for values in per_atom)
         parameters = self._parameters(width, suffix, reuse)
-        e = self._energies(atoms, parameters, inputs, per_atom)
+        first = atoms.type_first()
+        e = self._energies(first, parameters, [inputs, *per_atom])
         if self.atom_ener:  # the energy bias is then that of the atom in vacuum
-            vacuum = self._energies(atoms, parameters, tf.zeros_like(inputs), per_atom)
-            assigned = [
-                t < len(self.atom_ener) and self.atom_ener[t] is not None
-                for t in range(self.ntypes)
-            ]
-            e -= vacuum * atoms.of_type(tf.constant(assigned, e.dtype))
+            vacuum = self._energies(first, parameters, [tf.zeros_like(inputs), *per_atom])
+            e -= vacuum * atoms.of_type(self._assigned())
         e += atoms.of_type(self.t_bias_atom_e)
         if self.tot_ener_zero:
             frame = atoms.frame()
@@ -75,23 +72,65 @@ class MaskEnerFitting(EnerFitting):
         tf.summary.histogram("fitting_net_output", e)
         return e * tf.cast(atoms.weight, e.dtype)
 
+    def takes_only_D(self) -> bool:
+        """Return whether the energy of an atom is F(D) and a constant of its type."""
+        takes_aparam = self.numb_aparam > 0 and not self.use_aparam_as_mask
+        return not (self.numb_fparam > 0 or takes_aparam or self.tot_ener_zero)
+
+    def build_nets(
+        self, reuse: bool | None = None, suffix: str = ""
+    ) -> tuple[list[tf.Variable], tf.Tensor]:
+        """Build the graph of what the energies are made of, if takes_only_D.
+
+        Parameters
+        ----------
+        reuse
+            Whether to reuse variables.
+        suffix
+            End of the scopes' names.
+
+        Returns
+        -------
+        parameters : list of tf.Variable
+            Of the nets F, in the order of op/kernels.h.
+        bias : tf.Tensor
+            [ntypes], which F(D) is to be shifted by.
+        """
+        self._attribute_variables(suffix, reuse)
+        parameters = self._parameters(self.dim_descrpt, suffix, reuse)
+        bias = self.t_bias_atom_e
+        if self.atom_ener:
+            D = tf.zeros([self.ntypes, self.dim_descrpt], self.fitting_precision)
+            vacuum = self._energies(tf.range(self.ntypes + 1, dtype=tf.int64), parameters, [D])
+            bias = bias - vacuum * self._assigned()
+        return parameters, bias
+
+    def net_attributes(self) -> dict[str, Any]:
+        """Return the operators' attributes of the nets."""
+        return {
+            "neuron": self.n_neuron,
+            "resnet_dt": self.resnet_dt,
+            "activation": self.activation_function_name or "none",
+        }
+
+    def _assigned(self) -> tf.Tensor:
+        """[ntypes], 1 for types whose energy in vacuum is given, 0 for the others."""
+        given = [
+            t < len(self.atom_ener) and self.atom_ener[t] is not None for t in range(self.ntypes)
+        ]
+        return tf.constant(given, GLOBAL_TF_FLOAT_PRECISION)
+
     def _energies(
-        self,
-        atoms: RealAtoms,
-        parameters: list[tf.Variable],
-        D: tf.Tensor,
-        per_atom: list[tf.Tensor],
+        self, type_first: tf.Tensor, parameters: list[tf.Variable], inputs: list[tf.Tensor]
     ) -> tf.Tensor:
-        """Return F(D), [size], of inputs D and more parameters, each [size, width]."""
-        inputs = [tf.cast(values, self.fitting_precision) for values in (D, *per_atom)]
+        """Return F, [size], of inputs D and more, each [size, width]."""
+        inputs = [tf.cast(values, self.fitting_precision) for values in inputs]
         e, _, _ = ops.energies(
-            atoms.type_first(),
-            tf.concat(inputs, axis=1) if per_atom else inputs[0],
+            type_first,
+            tf.concat(inputs, axis=1) if len(inputs) > 1 else inputs[0],
             parameters,
             ntypes=self.ntypes,
-            neuron=self.n_neuron,
-            resnet_dt=self.resnet_dt,
-            activation=self.activation_function_name or "none",
+            **self.net_attributes(),
         )
         return tf.cast(e, GLOBAL_TF_FLOAT_PRECISION)
 

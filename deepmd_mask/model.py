@@ -6,7 +6,12 @@ from typing import Any, NoReturn
 import numpy as np
 from deepmd.common import j_get_type
 from deepmd.tf.descriptor.descriptor import Descriptor
-from deepmd.tf.env import MODEL_VERSION, global_cvt_2_ener_float, tf
+from deepmd.tf.env import (
+    GLOBAL_TF_FLOAT_PRECISION,
+    MODEL_VERSION,
+    global_cvt_2_ener_float,
+    tf,
+)
 from deepmd.tf.model.ener import EnerModel
 from deepmd.tf.model.model import StandardModel
 from deepmd.utils.path import DPPath
@@ -80,15 +85,20 @@ class MaskEnerModel(EnerModel):
         with tf.device(HOST):
             coord = tf.reshape(coord_, [-1, natoms[1] * 3])
             atype = tf.reshape(atype_, [-1, natoms[1]])
-        D = self.descrpt.build(
-            coord, atype, natoms, box, mesh, input_dict, suffix=suffix, reuse=reuse
-        )
-        atoms = self.descrpt.real_atoms
-        e = self.fitting.build(D, natoms, input_dict, reuse=reuse, suffix=suffix)
-        e = self._with_out_bias(e)
-        self.atom_ener = atoms.to_slots(e)
-        energy = atoms.sum_of_frames(global_cvt_2_ener_float(e))
-        force, virial, atom_virial = self.descrpt.prod_force_virial(e, natoms)
+        inputs = (coord, atype, natoms, box)
+        options = {"suffix": suffix, "reuse": reuse}
+        if self._is_one_operator():
+            self.descrpt.build_atoms(*inputs, input_dict, **options)
+            outputs = self._potential(**options)
+            energy, self.atom_ener, force, virial, atom_virial = outputs
+        else:
+            D = self.descrpt.build(*inputs, mesh, input_dict, **options)
+            atoms = self.descrpt.real_atoms
+            e = self.fitting.build(D, natoms, input_dict, **options)
+            e = self._with_out_bias(e)
+            self.atom_ener = atoms.to_slots(e)
+            energy = atoms.sum_of_frames(global_cvt_2_ener_float(e))
+            force, virial, atom_virial = self.descrpt.prod_force_virial(e, natoms)
         return {
             "energy": tf.identity(energy, name=f"o_energy{suffix}"),
             "force": tf.identity(force, name=f"o_force{suffix}"),
@@ -98,6 +108,33 @@ class MaskEnerModel(EnerModel):
             "coord": coord,
             "atype": atype,
         }
+
+    def _is_one_operator(self) -> bool:
+        """Return whether one operator does it all: in compressed models, which are not trained."""
+        return (
+            self.descrpt.table is not None
+            and self.fitting.takes_only_D()
+            and self.fitting.fitting_precision == self.descrpt.filter_precision
+        )
+
+    def _potential(self, **options: Any) -> list[tf.Tensor]:
+        """Return energy, atomic energies, force, virial and atomic virial by that operator.
+
+        The model's variables for scale and shift go into the last layers and the bias, which
+        TensorFlow does once when it loads the model.
+        """
+        nets, bias = self.fitting.build_nets(**options)
+        std, shift = self.t_out_std[0, :, 0], self.t_out_bias[0, :, 0]
+        of_net = len(nets) // self.ntypes
+        nets = [
+            # Matrix and bias of the last layer end a net's list.
+            x * tf.cast(std[k // of_net], x.dtype.base_dtype) if k % of_net >= of_net - 2 else x
+            for k, x in enumerate(nets)
+        ]
+        bias = tf.cast(bias * std + shift, tf.float64)
+        energy, *others = self.descrpt.potential(nets, bias, self.fitting.net_attributes())
+        others = [tf.cast(output, GLOBAL_TF_FLOAT_PRECISION) for output in others]
+        return [global_cvt_2_ener_float(energy), *others]
 
     def _with_out_bias(self, e: tf.Tensor) -> tf.Tensor:
         """Scale and shift the energies [real atoms] by the model's variables for that."""

@@ -55,6 +55,7 @@ contract = _function("contract")
 contract_reverse = _function("contract_reverse")
 energies = _function("energies")
 energies_grad = _function("energies_grad")
+potential = _function("potential")
 
 
 def _attributes(op: tf.Operation, names: tuple[str, ...]) -> dict[str, Any]:
@@ -140,6 +141,16 @@ def _energies_gradient(
         of_net = len(parameters) // op.get_attr("ntypes")
         dparameters[of_net - 1 :: of_net] = [None] * op.get_attr("ntypes")
     return [None, dD, *dparameters]
+
+
+@tf_ops.RegisterGradient(f"{PREFIX}Potential")
+def _potential_gradient(op: tf.Operation, *_: tf.Tensor) -> list[tf.Tensor | None]:
+    """Return gradients that fail when evaluated: dp compress asks for some, but never trains."""
+    first = COMMON_INPUTS + SERIES_INPUTS + 1
+    nets = range(first, first + op.get_attr("Q"))
+    message = "compressed models of se_a_mask cannot be trained"
+    with tf.control_dependencies([tf.raw_ops.Assert(condition=False, data=[message])]):
+        return [tf.zeros_like(x) if k in nets else None for k, x in enumerate(op.inputs)]
 
 
 def _is_nothing(gradient: tf.Tensor) -> bool:

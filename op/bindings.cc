@@ -271,6 +271,13 @@ void bind_fit_table(py::module_& m, const char* name) {
       py::arg("lower"), py::arg("upper"), py::arg("narrowest"), py::arg("threads") = 1);
 }
 
+template <typename T>
+Contraction<T> contraction(const Array<T>& X, int64_t M2) {
+  require(X.ndim() == 3 && X.shape(1) == 4, "X must have the shape [size, 4, M1]");
+  require(M2 >= 1 && M2 <= X.shape(2), "M2 must be between 1 and M1");
+  return {X.shape(0), X.shape(2), M2};
+}
+
 // Fitting<T> with the arrays that it points to.
 template <typename T>
 class FittingOfArrays {
@@ -310,6 +317,24 @@ class FittingOfArrays {
     dpmask::energies(fitting_, e.mutable_data(), A.mutable_data(), z.mutable_data(), parallel_);
     return py::make_tuple(e, A, z);
   }
+  // D comes from X; the one given tells its shape.
+  py::tuple read_out(const Atoms& atoms, const Array<T>& X, int64_t M2,
+                     const Array<double>& bias) const {
+    const Contraction<T> shape = contraction(X, M2);
+    require(shape.size == fitting_.size() && shape.M1 * M2 == fitting_.nets.ninputs,
+            "X must have a row for each of D, and M1 * M2 columns of D");
+    require(atoms.view().size == shape.size && bias.size() == fitting_.nets.ntypes,
+            "there must be as many atoms as rows of X, and a bias for each type");
+    Array<T> D = like(D_), A_D = like(D_), z(fitting_.z_size()), e(shape.size), A = like(X);
+    Array<double> energy(atoms.nframes()), atom_energy({atoms.nframes(), atoms.nslots()});
+    std::fill_n(atom_energy.mutable_data(), atom_energy.size(), 0.0);
+    const Readout<T> readout = {atoms.view(),       shape,           fitting_, D.mutable_data(),
+                                A_D.mutable_data(), z.mutable_data()};
+    dpmask::read_out(readout, X.data(), e.mutable_data(), A.mutable_data(), parallel_);
+    spread_energies(atoms.view(), bias.data(), e.data(),
+                    {energy.mutable_data(), atom_energy.mutable_data()}, parallel_);
+    return py::make_tuple(energy, atom_energy, A);
+  }
   py::tuple energies_grad(const Array<T>& z, const Array<T>& de, const Array<T>& dA) const {
     require(z.size() == fitting_.z_size() && de.size() == fitting_.size() && dA.size() == D_.size(),
             "z, de and dA must be shaped as energies returns them");
@@ -338,14 +363,8 @@ void bind_fitting(py::module_& m, const char* name) {
            py::arg("resnet_dt"), py::arg("activation"), py::arg("parameters"),
            py::arg("threads") = 1)
       .def("energies", &F::energies)
+      .def("read_out", &F::read_out, py::arg("atoms"), py::arg("X"), py::arg("M2"), py::arg("bias"))
       .def("energies_grad", &F::energies_grad, py::arg("z"), py::arg("de"), py::arg("dA"));
-}
-
-template <typename T>
-Contraction<T> contraction(const Array<T>& X, int64_t M2) {
-  require(X.ndim() == 3 && X.shape(1) == 4, "X must have the shape [size, 4, M1]");
-  require(M2 >= 1 && M2 <= X.shape(2), "M2 must be between 1 and M1");
-  return {X.shape(0), X.shape(2), M2};
 }
 
 template <typename T>

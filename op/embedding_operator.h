@@ -4,10 +4,9 @@
 #pragma once
 
 #include <algorithm>
-#include <stdexcept>
-#include <tuple>
+#include <array>
 
-#include "activation_names.h"
+#include "nets_operator.h"
 #include "register.h"
 
 namespace dpmask {
@@ -50,6 +49,39 @@ inline absl::Status require_shape(const char* name, const tf::Tensor& found,
                  found.shape().DebugString());
 }
 
+// Numbers for each frame of forces, virial and atomic virials.
+inline std::array<int64_t, 3> widths_of_forces(tf::OpKernelContext* ctx) {
+  const int64_t nslots = ctx->input(0).dim_size(1) / 3;
+  return {3 * nslots, 9, 9 * nslots};
+}
+
+// The outputs from first on are forces, virial and atomic virials.
+inline absl::Status set_force_shapes(InferenceContext* c, int first) {
+  ShapeHandle coord;
+  TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 2, &coord));
+  const DimensionHandle nframes = c->Dim(coord, 0);
+  DimensionHandle nine_per_slot;
+  TF_RETURN_IF_ERROR(c->Multiply(c->Dim(coord, 1), 3, &nine_per_slot));
+  c->set_output(first, coord);
+  c->set_output(first + 1, c->MakeShape({nframes, c->MakeDim(9)}));
+  c->set_output(first + 2, c->MakeShape({nframes, nine_per_slot}));
+  return absl::OkStatus();
+}
+
+// Allocates them and sets them to 0.
+template <typename Device>
+Forces allocate_forces(tf::OpKernelContext* ctx, int first, Device&& device) {
+  std::vector<double*> out;
+  std::vector<int64_t> sizes;
+  for (int64_t width : widths_of_forces(ctx)) {
+    const tf::TensorShape shape({ctx->input(0).dim_size(0), width});
+    out.push_back(allocate_output<double>(ctx, first + static_cast<int>(out.size()), shape));
+    sizes.push_back(shape.num_elements());
+  }
+  clear(out, sizes, device);
+  return {out[0], out[1], out[2]};
+}
+
 // Whether numbers begin with 0, do not decrease, and end with last.
 inline absl::Status require_offsets(const char* name, const tf::Tensor& offsets, int64_t last) {
   const int64_t* all = data<int64_t>(offsets);
@@ -78,43 +110,10 @@ template <typename T>
 class NetsOp : public tf::OpKernel {
  public:
   explicit NetsOp(tf::OpKernelConstruction* ctx) : OpKernel(ctx) {
-    std::vector<int32_t> neuron;
-    std::string activation;
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("neuron", &neuron));
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("resnet_dt", &nets_.resnet_dt));
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("activation", &activation));
-    OP_REQUIRES(ctx, *std::min_element(neuron.begin(), neuron.end()) > 0,
-                invalid("neuron must be positive"));
-    nets_.neuron.assign(neuron.begin(), neuron.end());
-    try {
-      std::tie(nets_.activation, nets_.threshold) = activation_named(activation);
-    } catch (const std::invalid_argument& error) {
-      ctx->CtxFailure(invalid(error.what()));
-    }
+    OP_REQUIRES_OK(ctx, read_net_attributes(ctx, "", &nets_));
   }
 
  protected:
-  // Adds the parameters to nets.
-  absl::Status collect_parameters(tf::OpKernelContext* ctx, EmbeddingNets<T>* nets,
-                                  int64_t* nnets) const {
-    tf::OpInputList parameters;
-    TF_RETURN_IF_ERROR(ctx->input_list("parameters", &parameters));
-    const std::vector<int64_t> sizes = nets_.sizes();
-    *nnets = parameters.size() / static_cast<int64_t>(sizes.size());
-    if (*nnets * static_cast<int64_t>(sizes.size()) != parameters.size()) {
-      return invalid("each net has ", sizes.size(), " parameters, but ", parameters.size(),
-                     " were given");
-    }
-    for (int p = 0; p < parameters.size(); ++p) {
-      if (parameters[p].NumElements() != sizes[p % sizes.size()]) {
-        return invalid("parameter ", p, " must have ", sizes[p % sizes.size()], " entries, not ",
-                       parameters[p].NumElements());
-      }
-      nets->parameters.push_back(data<T>(parameters[p]));
-    }
-    return absl::OkStatus();
-  }
-
   // C is the input after the panels, or its gradient.
   absl::Status collect_series(tf::OpKernelContext* ctx, int first_input, Series<T>* series) const {
     const tf::Tensor& first = ctx->input(first_input);
@@ -158,6 +157,7 @@ class EmbeddingOp : public NetsOp<T> {
   virtual void run(tf::OpKernelContext* ctx, const Embedding<T>& embedding) = 0;
 
   static constexpr int kOwnInput = kSeriesInput + 3;  // after the series
+  int64_t ntypes_ = 0;
 
   static tf::TensorShape X_shape(const Embedding<T>& embedding) {
     return tf::TensorShape({embedding.atoms.size, 4, embedding.nets.neuron.back()});
@@ -191,7 +191,7 @@ class EmbeddingOp : public NetsOp<T> {
     embedding->coord = data<double>(coord);
 
     int64_t nnets = 0;
-    TF_RETURN_IF_ERROR(this->collect_parameters(ctx, &embedding->nets, &nnets));
+    TF_RETURN_IF_ERROR(collect_parameters(ctx, "parameters", &embedding->nets, &nnets));
     if constexpr (kHasSeries) {
       Series<T>& series = embedding->series;
       TF_RETURN_IF_ERROR(this->collect_series(ctx, kSeriesInput, &series));
@@ -212,7 +212,6 @@ class EmbeddingOp : public NetsOp<T> {
   }
 
   float n_ = 0;
-  int64_t ntypes_ = 0;
 };
 
 }  // namespace dpmask

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
 // X, forces, and the gradients of both. Shapes: X, A and their gradients [size, 4, M1], force
 // [nframes, nslots * 3], virial [nframes, 9], atom_virial [nframes, nslots * 9].
-#include <array>
-
 #include "embedding_operator.h"
 
 namespace dpmask {
@@ -38,17 +36,7 @@ REGISTER_OP(DPMASK_OP("Force"))
     .Output("force: double")
     .Output("virial: double")
     .Output("atom_virial: double")
-    .SetShapeFn([](InferenceContext* c) {
-      ShapeHandle coord;
-      TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 2, &coord));
-      const DimensionHandle nframes = c->Dim(coord, 0);
-      DimensionHandle nine_per_slot;
-      TF_RETURN_IF_ERROR(c->Multiply(c->Dim(coord, 1), 3, &nine_per_slot));
-      c->set_output(0, coord);
-      c->set_output(1, c->MakeShape({nframes, c->MakeDim(9)}));
-      c->set_output(2, c->MakeShape({nframes, nine_per_slot}));
-      return absl::OkStatus();
-    });
+    .SetShapeFn([](InferenceContext* c) { return set_force_shapes(c, 0); });
 
 REGISTER_OP(DPMASK_OP("ForceGrad"))
     .DPMASK_EMBEDDING_ATTRIBUTES.DPMASK_SERIES_INPUTS.Input("a: T")
@@ -64,12 +52,6 @@ REGISTER_OP(DPMASK_OP("ForceGrad"))
       c->set_output(1, c->input(kSeriesInput + 2));
       return set_parameter_shapes(c, 2);
     });
-
-// Numbers for each frame of forces, virial and atomic virials.
-std::array<int64_t, 3> widths_of_forces(tf::OpKernelContext* ctx) {
-  const int64_t nslots = ctx->input(0).dim_size(1) / 3;
-  return {3 * nslots, 9, 9 * nslots};
-}
 
 template <typename T, typename Device>
 class EmbedOp : public EmbeddingOp<T> {
@@ -100,16 +82,8 @@ class ForceOp : public EmbeddingOp<T> {
   void run(tf::OpKernelContext* ctx, const Embedding<T>& embedding) override {
     const tf::Tensor& A = ctx->input(this->kOwnInput);
     OP_REQUIRES_OK(ctx, require_shape("A", A, this->X_shape(embedding)));
-    std::vector<double*> out;
-    std::vector<int64_t> sizes;
-    for (int64_t width : widths_of_forces(ctx)) {
-      const tf::TensorShape shape({embedding.atoms.nframes, width});
-      out.push_back(allocate_output<double>(ctx, static_cast<int>(out.size()), shape));
-      sizes.push_back(shape.num_elements());
-    }
     auto&& device = Device::of(ctx);
-    clear(out, sizes, device);
-    force(embedding, data<T>(A), {out[0], out[1], out[2]}, device);
+    force(embedding, data<T>(A), allocate_forces(ctx, 0, device), device);
   }
 };
 

@@ -41,12 +41,12 @@ using Half = std::conditional_t<std::is_same_v<typename packets::unpacket_traits
 constexpr int kRegisters = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS;
 constexpr int kRows = kRegisters / 4;
 
-// Calls body(number of rows, a constant; first of them) for `most` rows at a time, then one by one.
+// Calls body(number of rows, a constant; first of them) for `most` rows at a time, from the given
+// one on, then for half as many, and so on.
 template <int most, typename Body>
-void for_each_group(int64_t nrows, Body&& body) {
-  int64_t row = 0;
+void for_each_group(int64_t nrows, Body&& body, int64_t row = 0) {
   for (; row + most <= nrows; row += most) body(std::integral_constant<int, most>(), row);
-  for (; row < nrows; ++row) body(std::integral_constant<int, 1>(), row);
+  if constexpr (most > 1) for_each_group<most / 2>(nrows, body, row);
 }
 
 // Fetches into the second-level cache what the group of rows after the next one holds there:
@@ -175,10 +175,16 @@ void set_rows(Columns<P, count>, int64_t nrows, const T* x, const T* dx, int64_t
 template <typename T>
 void add_product(Block<const T> x, Block<const T> W, Block<T> y) {
   using namespace few_rows;
+  // Rows of x may lie so that they displace each other from the cache; copies side by side do not.
+  static thread_local Eigen::Array<T, Eigen::Dynamic, 1> near;
+  near.resize(x.rows * kRows);
   for_each_group<kRows>(W.rows, [&](auto depth, int64_t k) {
+    for (int64_t row = 0; row < x.rows; ++row) {
+      for (int l = 0; l < depth; ++l) near[row * kRows + l] = x.data[row * x.stride + k + l];
+    }
     for_each_columns<T, Packet<T>, 2>(0, W.columns, [&](auto columns, int64_t first) {
-      add_panel<depth>(columns, x.rows, x.data + k, x.stride, W.data + k * W.stride + first,
-                       W.stride, y.data + first, y.stride);
+      add_panel<depth>(columns, x.rows, near.data(), kRows, W.data + k * W.stride + first, W.stride,
+                       y.data + first, y.stride);
     });
   });
 }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
-// The fitting nets' outer part. A thread takes some atoms of one type through their whole net and
-// back, so that its parameters are still near when they are read again. The gradient, whose terms
-// are sums over all atoms of a type, goes layer after layer, the work of a layer cut into parts.
+// The fitting nets' outer part, and the way from X through them. A thread takes some atoms of one
+// type through their whole net and back, so that its parameters are still near when they are read
+// again. The gradient, whose terms are sums over all atoms of a type, goes layer after layer, the
+// work of a layer cut into parts.
 #include <algorithm>
 
+#include "contraction_units.h"
 #include "fitting_units.h"
 #include "instruction_set.h"
 #include "kernels.h"
@@ -97,6 +99,21 @@ class Work {
   // An array of numbers for each atom.
   std::vector<T> array(int64_t width) const { return std::vector<T>(fitting_.size() * width); }
 
+  // Takes rows of type t through the whole net and back.
+  void energies(int64_t t, Range rows, T* e, T* A, T* z) const {
+    std::vector<FittingLayer<T>> layers;
+    std::vector<T*> z_of_layers;
+    for (int64_t l = 0; l <= nets_.nhidden(); ++l) {
+      layers.push_back(layer(t, l));
+      if (l == nets_.nhidden()) break;
+      const int64_t out = nets_.outputs(l);
+      z_of_layers.push_back(of_type(z + z_first(l), t, out) + rows.first * out);
+    }
+    const int64_t first = rows.first * nets_.ninputs;
+    units.energies(layers, rows.count, of_type(fitting_.D, t, nets_.ninputs) + first, z_of_layers,
+                   of_type(e, t, 1) + rows.first, of_type(A, t, nets_.ninputs) + first);
+  }
+
   // Calls body(row, t, parameters of the last layer) for each atom.
   template <typename Body>
   void for_each_atom(Body&& body) const {
@@ -114,21 +131,45 @@ class Work {
 template <typename T>
 void energies(const Fitting<T>& fitting, T* e, T* A, T* z, const Parallel& parallel) {
   const Work<T> work(fitting, parallel);
-  const FittingNets<T>& nets = fitting.nets;
+  work.for_each_part(1, 1, kRowsOfNet,
+                     [&](int64_t t, Range rows, Range) { work.energies(t, rows, e, A, z); });
+}
+
+// A is twice the gradient of the contraction by one of its arguments, since both are X.
+template <typename T>
+void read_out(const Readout<T>& readout, const T* X, T* e, T* A, const Parallel& parallel) {
+  const ContractionUnits<T> units = DPMASK_CHOOSE(contraction_units, <T>);
+  const int64_t M1 = readout.shape.M1, M2 = readout.shape.M2, x = 4 * M1, d = M1 * M2;
+  Fitting<T> fitting = readout.fitting;
+  fitting.D = readout.D;
+  const Work<T> work(fitting, parallel);
   work.for_each_part(1, 1, kRowsOfNet, [&](int64_t t, Range rows, Range) {
-    std::vector<FittingLayer<T>> layers;
-    std::vector<T*> z_of_layers;
-    for (int64_t l = 0; l <= nets.nhidden(); ++l) {
-      layers.push_back(work.layer(t, l));
-      if (l == nets.nhidden()) break;
-      const int64_t out = nets.outputs(l);
-      z_of_layers.push_back(work.of_type(z + work.z_first(l), t, out) + rows.first * out);
+    const int64_t first = fitting.type_first[t] + rows.first;
+    const Contraction<T> some = {rows.count, M1, M2};
+    units.contract(some, X + x * first, X + x * first, readout.D + d * first);
+    work.energies(t, rows, e, readout.A_D, readout.z);
+    units.reverse(some, X + x * first, readout.A_D + d * first, A + x * first);
+    for (int64_t i = first; i < first + rows.count; ++i) {
+      const T factor = static_cast<T>(2 * readout.atoms.weight[i]);
+      for (int64_t k = x * i; k < x * (i + 1); ++k) A[k] *= factor;
     }
-    const int64_t first = rows.first * nets.ninputs;
-    work.units.energies(layers, rows.count, work.of_type(fitting.D, t, nets.ninputs) + first,
-                        z_of_layers, work.of_type(e, t, 1) + rows.first,
-                        work.of_type(A, t, nets.ninputs) + first);
   });
+}
+
+template <typename T>
+void spread_energies(const RealAtoms& atoms, const double* bias, const T* e, const Energies& out,
+                     const Parallel&) {
+  std::fill_n(out.energy, atoms.nframes, 0.0);
+  for (int64_t t = 0; t < atoms.ntypes; ++t) {
+    for (int64_t frame = 0; frame < atoms.nframes; ++frame) {
+      const int64_t* group = atoms.first + t * atoms.nframes + frame;
+      for (int64_t i = group[0]; i < group[1]; ++i) {
+        const double energy = atoms.weight[i] * (e[i] + bias[t]);
+        out.atom_energy[atoms.slot[i]] = energy;
+        out.energy[frame] += energy;
+      }
+    }
+  }
 }
 
 // L = sum (de e + de/dD dA): the last term is the derivative of e along dD := dA, so that the
@@ -220,9 +261,12 @@ void energies_grad(const Fitting<T>& fitting, const T* z, const T* de, const T* 
   }
 }
 
-#define DPMASK_INSTANTIATE(T)                                                         \
-  template void energies<T>(const Fitting<T>&, T*, T*, T*, const Parallel&);          \
-  template void energies_grad<T>(const Fitting<T>&, const T*, const T*, const T*, T*, \
+#define DPMASK_INSTANTIATE(T)                                                                  \
+  template void energies<T>(const Fitting<T>&, T*, T*, T*, const Parallel&);                   \
+  template void read_out<T>(const Readout<T>&, const T*, T*, T*, const Parallel&);             \
+  template void spread_energies<T>(const RealAtoms&, const double*, const T*, const Energies&, \
+                                   const Parallel&);                                           \
+  template void energies_grad<T>(const Fitting<T>&, const T*, const T*, const T*, T*,          \
                                  const std::vector<T*>&, const Parallel&)
 DPMASK_INSTANTIATE(float);
 DPMASK_INSTANTIATE(double);

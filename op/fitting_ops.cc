@@ -2,10 +2,8 @@
 // The fitting nets. Shapes: type_first [ntypes + 1], D, A and their gradients [size, ninputs], e
 // [size], z [z_size].
 #include <algorithm>
-#include <stdexcept>
-#include <tuple>
 
-#include "activation_names.h"
+#include "nets_operator.h"
 #include "register.h"
 
 namespace dpmask {
@@ -51,21 +49,8 @@ template <typename T>
 class FittingOp : public tf::OpKernel {
  public:
   explicit FittingOp(tf::OpKernelConstruction* ctx) : OpKernel(ctx) {
-    std::vector<int32_t> neuron;
-    std::string activation;
-    int ntypes;
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("neuron", &neuron));
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("ntypes", &ntypes));
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("resnet_dt", &nets_.resnet_dt));
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("activation", &activation));
-    nets_.ntypes = ntypes;
-    nets_.neuron.assign(neuron.begin(), neuron.end());
-    for (int32_t width : neuron) OP_REQUIRES(ctx, width > 0, invalid("neuron must be positive"));
-    try {
-      std::tie(nets_.activation, nets_.threshold) = activation_named(activation);
-    } catch (const std::invalid_argument& error) {
-      ctx->CtxFailure(invalid(error.what()));
-    }
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("ntypes", &nets_.ntypes));
+    OP_REQUIRES_OK(ctx, read_net_attributes(ctx, "", &nets_));
   }
 
   void Compute(tf::OpKernelContext* ctx) override {
@@ -92,21 +77,9 @@ class FittingOp : public tf::OpKernel {
     fitting->nets.ninputs = D.dim_size(1);
     fitting->type_first = data<int64_t>(type_first);
     fitting->D = data<T>(D);
-    tf::OpInputList parameters;
-    TF_RETURN_IF_ERROR(ctx->input_list("parameters", &parameters));
-    const std::vector<int64_t> sizes = fitting->nets.sizes();
-    if (parameters.size() != nets_.ntypes * static_cast<int64_t>(sizes.size())) {
-      return invalid("each net has ", sizes.size(), " parameters, but ", parameters.size(),
-                     " were given for ", nets_.ntypes, " nets");
-    }
-    for (int p = 0; p < parameters.size(); ++p) {
-      if (parameters[p].NumElements() != sizes[p % sizes.size()]) {
-        return invalid("parameter ", p, " must have ", sizes[p % sizes.size()], " entries, not ",
-                       parameters[p].NumElements());
-      }
-      fitting->nets.parameters.push_back(data<T>(parameters[p]));
-    }
-    return absl::OkStatus();
+    int64_t nnets;
+    TF_RETURN_IF_ERROR(collect_parameters(ctx, "parameters", &fitting->nets, &nnets));
+    return require_net_of_each_type(nets_, nnets);
   }
 
   FittingNets<T> nets_;

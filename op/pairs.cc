@@ -31,7 +31,9 @@ Pairs::Pairs(const RealAtoms& atoms)
     frame_first[f] = npairs;
     npairs += frame_size[f] * frame_size[f];
   }
-  const int64_t pairs_per_unit = std::max(kPairsPerUnit, npairs / kUnits);
+  // As many units for each of four threads, and all alike.
+  const int64_t nunits = (npairs / kPairsPerUnit + 3) / 4 * 4;
+  const int64_t pairs_per_unit = nunits == 0 ? kPairsPerUnit : npairs / std::min(nunits, kUnits);
   int64_t pairs_in_unit = 0;
   for (int64_t row = 0; row < atoms.size; ++row) {
     const int64_t neighbours = frame_size[frame[row]];

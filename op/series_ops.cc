@@ -66,7 +66,7 @@ class FitSeriesGradOp : public NetsOp<T> {
     EmbeddingNets<T> nets = this->nets_;
     Series<T> series;
     int64_t nnets;
-    OP_REQUIRES_OK(ctx, this->collect_parameters(ctx, &nets, &nnets));
+    OP_REQUIRES_OK(ctx, collect_parameters(ctx, "parameters", &nets, &nnets));
     OP_REQUIRES_OK(ctx, this->collect_series(ctx, 0, &series));
     OP_REQUIRES(ctx, nnets == series.nnets,
                 invalid("there are ", nnets, " nets, but series of ", series.nnets));

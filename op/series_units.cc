@@ -189,10 +189,10 @@ int64_t place_of(const Moments<T>& moments, int64_t panel, int64_t i, bool* is_n
   return count - 1;
 }
 
-// The four numbers R times factor as a column.
+// M += factor R^T T, row by row: Eigen does not vectorize a product of a column and a row.
 template <typename T>
-Eigen::Matrix<T, 4, 1> four(const double* R, double factor) {
-  return (Eigen::Map<const Eigen::Matrix<double, 4, 1>>(R) * factor).template cast<T>();
+void add_outer(const double* R, double factor, const Rows<T, 1>& polynomials, OfCentre<T>* M) {
+  for (int c = 0; c < 4; ++c) M->row(c) += static_cast<T>(R[c] * factor) * polynomials;
 }
 
 template <typename T>
@@ -207,7 +207,7 @@ void moments(const Embedding<T>& embedding, const Pairs& pairs, int64_t unit,
       const int64_t place = place_of(out, panel, tile.i[p], &is_new);
       OfCentre<T> M(rows_of_centre(out, out.M, panel, place));
       if (is_new) M.setZero();
-      M += four<T>(tile.row[p].R, 1 / embedding.n).lazyProduct(polynomials.value.row(p));
+      add_outer<T>(tile.row[p].R, 1 / embedding.n, polynomials.value.row(p), &M);
     }
   });
 }
@@ -235,8 +235,8 @@ void moments_tangent(const Embedding<T>& embedding, const Pairs& pairs,
       const EnvironmentRow& row = tile.row[p];
       pair_cotangent(embedding.atoms, pairs, cotangents, tile.i[p], tile.j[p], row.r, u);
       const double ts = environment_tangent(row, u, tR);
-      tM += four<T>(tR, 1 / embedding.n).lazyProduct(polynomials.value.row(p));
-      by_ds += four<T>(row.R, ts / embedding.n).lazyProduct(polynomials.within.row(p));
+      add_outer<T>(tR, 1 / embedding.n, polynomials.value.row(p), &tM);
+      add_outer<T>(row.R, ts / embedding.n, polynomials.within.row(p), &by_ds);
     }
   });
   for (int64_t panel = 0; panel < series.npanels(); ++panel) {
@@ -322,12 +322,14 @@ void force(const Embedding<T>& embedding, const Pairs& pairs, int64_t unit, cons
       const OfCentre<T> gM(rows_of_centre(places, places.M, panel, place[panel]));
       const OfCentre<T> gM_by_s(rows_of_centre(places, of_s.data(), panel, place[panel]));
       const EnvironmentRow& row = tile.row[p];
-      const Eigen::Matrix<double, 4, 1> dR =
-          gM.lazyProduct(polynomials.value.row(p).transpose()).template cast<double>();
-      const Eigen::Matrix<double, 4, 1> by_s =
-          gM_by_s.lazyProduct(polynomials.within.row(p).transpose()).template cast<double>();
-      const double ds = by_s.dot(Eigen::Map<const Eigen::Matrix<double, 4, 1>>(row.R));
-      environment_reverse(row, dR.data(), ds, dr + 3 * pairs.number(tile.i[p], tile.j[p]));
+      double dR[4];
+      Rows<T, 1> by_s = Rows<T, 1>::Zero();
+      for (int c = 0; c < 4; ++c) {
+        dR[c] = gM.row(c).dot(polynomials.value.row(p));
+        by_s += static_cast<T>(row.R[c]) * gM_by_s.row(c);
+      }
+      const double ds = by_s.dot(polynomials.within.row(p));
+      environment_reverse(row, dR, ds, dr + 3 * pairs.number(tile.i[p], tile.j[p]));
     }
   });
 }

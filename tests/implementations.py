@@ -329,7 +329,7 @@ class Fitting:
     """The fitting nets."""
 
     def __init__(self, kernels, bits, dtype, type_first, D, *, parameters, threads=1, **shape):
-        self.kernels, self.arrays, self.dtype = kernels, kernels.arrays, dtype
+        self.kernels, self.arrays, self.bits, self.dtype = kernels, kernels.arrays, bits, dtype
         self.D = self.arrays.put(D, dtype)
         self.parameters = [self.arrays.put(p, dtype) for p in parameters]
         self.device_fitting = getattr(kernels.cuda, f"DeviceFitting{bits}")(
@@ -346,6 +346,27 @@ class Fitting:
         workspace = self._empty(self.workspaces["energies"])
         self.device_fitting.energies(*out, workspace, self.arrays.stream)
         return self.kernels.get_all(out)
+
+    def read_out(self, atoms, X, M2, bias):
+        """Do what cuda/gpu.cc does."""
+        cuda, stream = self.kernels.cuda, self.arrays.stream
+        device, _, nframes, nslots = self.kernels.put_atoms(atoms)
+        size, _, M1 = X.shape
+        X, A = self.arrays.put(X), self._empty(X.shape)
+        e, A_D = self._empty(size), self._empty(self.D.shape)
+        sizes = {"size": size, "M1": M1, "M2": M2}
+
+        def call(name, *arguments, **options):
+            getattr(cuda, f"{name}{self.bits}")(*arguments, **options, stream=stream)
+
+        call("contract", X, X, self.D, **sizes)
+        z, workspace = (self._empty(self.workspaces[name]) for name in ("z", "energies"))
+        self.device_fitting.energies(e, A_D, z, workspace, stream)
+        call("contract_reverse", X, A_D, A, **sizes)
+        call("weigh", device, 2, 4 * M1, A)
+        energies = self.arrays.empty(nframes), self.arrays.put(np.zeros((nframes, nslots)))
+        call("spread_energies", device, self.arrays.put(bias), e, *energies)
+        return self.kernels.get_all([*energies, A])
 
     def energies_grad(self, z, de, dA):
         dD = self._empty(self.D.shape)

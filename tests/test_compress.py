@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from frozen_models import edited
 from helpers import make_input, random_frames, run_dp, run_jobs, write_input, write_system
 from jobs import OUTPUTS, evaluate, run
 
@@ -13,6 +14,9 @@ NETS = {
     "one side": {},
     "two sides": {"type_one_side": False},
     "float32": {"precision": "float32"},
+    "float32 in all nets": {"precision": "float32"},
+    "energies in vacuum": {"resnet_dt": True},
+    "excluded types": {"exclude_types": [[0, 1]]},
     **{
         name: {"activation_function": name}
         for name in (
@@ -20,6 +24,10 @@ NETS = {
             *("relu", "relu6", "silut"),  # which have kinks
         )
     },
+}
+FITTING_NETS = {
+    "float32 in all nets": {"precision": "float32"},
+    "energies in vacuum": {"atom_ener": [-5.0, None, -11.0]},
 }
 
 
@@ -35,6 +43,7 @@ def models(tmp_path_factory):
         folder.mkdir()
         jdata = make_input([str(home / "system")], steps=20)
         jdata["model"]["descriptor"] |= options
+        jdata["model"]["fitting_net"] |= FITTING_NETS.get(name, {})
         write_input(folder, jdata)
         for arguments in (
             ["train", "input.json"],
@@ -46,18 +55,50 @@ def models(tmp_path_factory):
     return home, frames, output
 
 
+def assert_same_results(wanted, found, frames, tolerance=1e-9):
+    results = [evaluate(m, frames.coord, frames.types, frames.mask) for m in (wanted, found)]
+    for output in OUTPUTS:
+        wanted, found = (result[output] for result in results)
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance * np.abs(wanted).max())
+
+
 @pytest.mark.parametrize("name", NETS)
 def test_forces_are_those_of_the_model(models, name):
     home, frames, _ = models
     folder = home / name.replace(" ", "_")
-    results = [
-        evaluate(folder / model, frames.coord, frames.types, frames.mask)
-        for model in ("frozen.pb", "compressed.pb")
-    ]
-    tolerance = 1e-5 if name == "float32" else 1e-9
-    for output in OUTPUTS:
-        wanted, found = (result[output] for result in results)
-        np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance * np.abs(wanted).max())
+    tolerance = 1e-5 if name.startswith("float32") else 1e-9
+    assert_same_results(folder / "frozen.pb", folder / "compressed.pb", frames, tolerance)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_one_operator_does_it_all(models, name):
+    """But for nets of two precisions, for which there are the operators of the original."""
+    home, _, _ = models
+    graph = FrozenModel(home / name.replace(" ", "_") / "compressed.pb").graph_def
+    found = {node.op.split(">")[1] for node in graph.node if ">" in node.op}
+    if name == "float32":
+        assert found == {"RealAtoms", "Embed", "Contract", "Energies", "ContractReverse", "Force"}
+    else:
+        once = {"Energies"} if name == "energies in vacuum" else set()  # when the model is loaded
+        assert found == {"RealAtoms", "Potential", *once}
+
+
+def test_scale_and_shift_of_energies_stay(models):
+    """The model's own variables for that, which training leaves alone."""
+    home, frames, _ = models
+    folder = home / "energies_in_vacuum"
+    scale = {"model_attr__t_out_std": np.reshape([2.0, 0.5, 3.0], (1, 3, 1))}
+    shift = {"model_attr__t_out_bias": np.reshape([1.0, -2.0, 4.0], (1, 3, 1))}
+    scaled = edited(folder / "frozen.pb", folder / "scaled.pb", **scale, **shift)
+    run([[folder, "compress", "-i", "scaled.pb", "-o", "scaled_compressed.pb"]])
+    assert_same_results(scaled, folder / "scaled_compressed.pb", frames)
+
+
+def test_frames_without_real_atoms_have_no_energy(models):
+    home, frames, _ = models
+    model = home / "one_side" / "compressed.pb"
+    found = evaluate(model, frames.coord, frames.types, np.zeros_like(frames.mask))
+    assert not any(found[output].any() for output in OUTPUTS)
 
 
 def test_size_and_time_are_printed(models):

@@ -412,6 +412,35 @@ def test_energies_and_their_derivative(fitting):
 
 
 @everywhere
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("nreal", [(7, 4), (0, 0)])
+def test_energies_of_atoms_and_their_derivative_by_X(dtype, nreal):
+    """With weights between 0 and 1, E = sum w_i (F(D_i) + b)."""
+    case = Case(nreal=nreal, dtype=dtype)
+    atoms, M2 = case.atoms, 3
+    weight = case.rng.uniform(0.2, 1, size=len(atoms.slot))
+    atoms.set_weight(weight)
+    X = case.random_X().astype(dtype)
+    counts = np.diff(atoms.first[:: case.nframes])
+    fitting = FittingCase(counts, ninputs=X.shape[2] * M2, dtype=dtype)
+    bias = np.array([-100.0, 200.0, 300.0])
+    energy, atom_energy, A = fitting.kernels(threads=2).read_out(atoms, X, M2, bias)
+
+    def energies(X):
+        D = np.einsum("ica,icb->iab", X, X[:, :, :M2])
+        return weight * (fitting.e(D.reshape(fitting.D.shape)) + np.repeat(bias, counts))
+
+    wanted = np.zeros(case.mask.size)
+    wanted[atoms.slot] = energies(X.astype(np.float64))
+    fitting.assert_close(atom_energy.ravel(), wanted)
+    fitting.assert_close(energy, wanted.reshape(case.mask.shape).sum(axis=1))
+    direction = case.rng.normal(size=X.shape)
+    by_direction = reference.derivative(lambda X: energies(X).sum(), X.astype(float), direction)
+    scale = np.linalg.norm(A) * np.linalg.norm(direction)
+    fitting.assert_close(np.sum(A * direction), by_direction, scale=scale)
+
+
+@everywhere
 def test_gradient_of_energies_and_of_their_derivative(fitting):
     """Of L = sum (de e + dA A), by a stencil of five points along random directions."""
     run = fitting.kernels()

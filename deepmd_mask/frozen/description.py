@@ -159,6 +159,15 @@ class _Reader:
         self.fitting_net = script.get("model", {}).get("fitting_net", {})
         names = (re.fullmatch(r"filter_type_(all|\d+)/matrix_1_(\d+)", n) for n in self.variables)
         self.nets = [name.groups() for name in names if name]  # types (i, j) of each net
+        # What this package's operators have as attributes; a compressed model has one for all.
+        whole = model.attributes(f"{PLUGIN}Potential")
+        self.of_embedding = model.attributes(f"{PLUGIN}Embed") or whole
+        self.of_contraction = model.attributes(f"{PLUGIN}Contract") or whole
+        self.of_fitting = model.attributes(f"{PLUGIN}Energies") or {
+            name.removeprefix("fitting_"): value
+            for name, value in whole.items()
+            if name.startswith("fitting_")
+        }
 
     def ops_version(self) -> int:
         """Models older than versions need version 1."""
@@ -185,7 +194,7 @@ class _Reader:
 
     def n(self) -> int | None:
         n = self.model.attributes("ProdForceSeAMask").get("total_atom_num")
-        n = self.model.attributes(f"{PLUGIN}Embed").get("n", n)
+        n = self.of_embedding.get("n", n)
         return None if n is None else int(n)
 
     def type_one_side(self) -> bool | None:
@@ -194,7 +203,7 @@ class _Reader:
         return self.descriptor.get("type_one_side")
 
     def axis_neuron(self) -> int | None:
-        found = self.model.attributes(f"{PLUGIN}Contract").get("M2")
+        found = self.of_contraction.get("M2")
         found = found or self.descriptor.get("axis_neuron")
         inputs = self.variables.get("layer_0_type_0/matrix")
         if found is None and inputs is not None and self.nets:
@@ -203,7 +212,7 @@ class _Reader:
 
     def exclude_types(self) -> list[list[int]]:
         """Return pairs (i, j), i <= j."""
-        table = self.model.attributes(f"{PLUGIN}Embed").get("net")
+        table = self.of_embedding.get("net")
         if table is not None:
             table = np.reshape(table, (math.isqrt(len(table)), -1))
             return np.argwhere(np.triu(table < 0)).tolist()
@@ -219,14 +228,16 @@ class _Reader:
         i, j = self.nets[0] if self.nets else ("", "")
         hidden = (f"filter_type_{i}/matrix_{k}_{j}" for k in count(1))
         scopes = r"filter_type_(all|\d+)/"
-        return self._net(scopes, hidden, self.descriptor, f"{PLUGIN}Embed", f"filter_type_{i}/")
+        return self._net(scopes, hidden, self.descriptor, self.of_embedding, f"filter_type_{i}/")
 
     def fitting(self) -> Net:
         hidden = (f"layer_{k}_type_0/matrix" for k in count())
         scopes = r"(layer_\d+|final_layer|share_.+)_type_\d+/"
-        return self._net(scopes, hidden, self.fitting_net, f"{PLUGIN}Energies", "layer_0_type_0/")
+        return self._net(scopes, hidden, self.fitting_net, self.of_fitting, "layer_0_type_0/")
 
-    def _net(self, scopes: str, hidden: Iterable[str], options: dict, op: str, scope: str) -> Net:
+    def _net(
+        self, scopes: str, hidden: Iterable[str], options: dict, attributes: dict, scope: str
+    ) -> Net:
         """Describe nets.
 
         Parameters
@@ -237,14 +248,14 @@ class _Reader:
             The names that the matrices of one net have if it has enough layers.
         options
             Of the training input.
-        op
-            This package's operator for them.
+        attributes
+            Of this package's operator for them.
         scope
             Where the graph of the built-in has their first layer.
         """
         own = {name: v for name, v in self.variables.items() if re.match(scopes, name)}
         matrices = [own[name] for name in takewhile(own.__contains__, hidden)]
-        activation = self.model.attributes(op).get("activation")
+        activation = attributes.get("activation")
         activation = activation or options.get("activation_function") or self._activation(scope)
         precisions = {str(value.dtype) for value in own.values()}
         return Net(
