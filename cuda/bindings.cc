@@ -69,5 +69,8 @@ PYBIND11_MODULE(DPMASK_MODULE, m) {
   m.def(
       "run_backwards", [](bool wish) { backwards = wish; }, py::arg("wish"),
       "Run the threads of a block, and the blocks, from the last to the first.");
+  m.def(
+      "expect_stream", [](uintptr_t stream) { expected_stream = as_stream(stream); },
+      py::arg("stream"), "Raise an error from now on where a kernel is on another stream.");
 #endif
 }

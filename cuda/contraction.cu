@@ -49,7 +49,7 @@ struct ContractReverse {
   const T *Y, *gB;
   T* gX;
 
-  static constexpr int64_t kShared = 64 << 10;  // bytes of gB that are brought
+  static constexpr int64_t kShared = 64 << 10;  // bytes of gB, so that there is room for 3 blocks
   DPMASK_DEVICE bool brings_gB() const {
     return M1 * (M2 + int64_t{1}) * static_cast<int64_t>(sizeof(T)) <= kShared;
   }

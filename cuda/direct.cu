@@ -45,7 +45,6 @@ struct Direct {
       T* share = shares + block.index * gradient_size;
       block.each(gradient_size, [=](int64_t k) { share[k] = 0; });
     }
-    if (e.series.has(index)) return;
     for (int64_t i = block.index; i < e.atoms.size; i += kBlocks) {
       const int64_t type = e.pairs.type[i];
       for (int64_t t = 0; t < e.atoms.ntypes; ++t) {
@@ -155,10 +154,13 @@ void for_each_net(Direct<kJob, T> job, const EmbeddingNets<T>& nets, T* workspac
   for (int64_t net = 0; net < job.e.series.nnets; ++net) {
     job.net = net_of(nets, net);
     job.index = net;
-    launch(blocks, sizeof(Tile<T>), stream, job);
+    // A net with a series has no pairs here, and the gradient 0.
+    const bool has_series = job.e.host.series_first[net] < job.e.host.series_first[net + 1];
+    if (!has_series) launch(blocks, sizeof(Tile<T>), stream, job);
     if (!gradient.empty()) {
       std::vector<AddShares<T, T>> sums;
-      append_shares(nets, job.shares, blocks, &gradient[net * nets.nparameters()], &sums);
+      append_shares(nets, job.shares, has_series ? 0 : blocks, &gradient[net * nets.nparameters()],
+                    &sums);
       launch_all(sums, stream);
     }
   }

@@ -10,7 +10,7 @@
 namespace dpmask::cuda {
 namespace {
 
-// The nets' parameters, or their gradients, and the kernels of all that has to do with them.
+// The nets and the atoms, with the kernels of the embedding.
 template <typename T>
 class DeviceEmbedding {
  public:
@@ -131,7 +131,11 @@ class DeviceEmbedding {
     return pointer<T>(direct, "direct", all_have_series_ ? 0 : direct_workspace(nets_));
   }
   T* of_moments(const py::object& moments) const {
-    return pointer<T>(moments, "moments", moments_workspace(embedding_));
+    T* workspace = pointer<T>(moments, "moments", moments_workspace(embedding_));
+    if (reinterpret_cast<uintptr_t>(workspace) % 16 != 0) {
+      throw std::invalid_argument("moments must begin at a multiple of 16 bytes");
+    }
+    return workspace;
   }
   NetGradients<T> gradients(const py::object& dC, const py::list& gradient) const {
     if (gradient.size() != parameters_.size()) {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
 // CUDA twins of the kernels, with the names, arrays and numbering of op/kernels.h. Unless said
 // otherwise, pointers are to device memory, which the caller owns, workspaces among it; sizes and
-// lists of pointers are the host's. All work goes to the given stream, and only download waits.
-// Sums are gathered in a fixed order: the same input gives the same bits.
+// lists of pointers are the host's. Workspaces begin at multiples of 16 bytes. All work goes to the
+// given stream, and only download waits. Sums are gathered in a fixed order: the same input gives
+// the same bits.
 #pragma once
 
 #ifdef DPMASK_EMULATED  // on the CPU, see launch.h
@@ -16,7 +17,8 @@ using cudaStream_t = struct CUstream_st*;
 namespace dpmask::cuda {
 
 #ifdef DPMASK_EMULATED
-inline bool backwards = false;
+inline bool backwards = false;                  // see launch.h
+inline cudaStream_t expected_stream = nullptr;  // kernels on another one are an error
 #endif
 
 // Numbers the ordered pairs of real atoms as op/kernels.h says.

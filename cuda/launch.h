@@ -4,8 +4,9 @@
 //   DPMASK_KERNEL void operator()(const Block& block) const
 // in which block.each(n, f) calls f(0), ..., f(n - 1) on the block's threads and waits for all of
 // them. Outside of f all threads do the same. Within one call of each, no f may read what another
-// writes; f captures by value, so that nothing passes from one to the next but through memory, and
-// through Private, which block.threads(f), where f has a thread each, may capture by reference.
+// writes, and what is read outside of f, the next call must not write. f captures by value, so that
+// nothing passes from one to the next but through memory, and through Private, which
+// block.threads(f), where f has a thread each, may capture by reference.
 //
 // Compiled by a C++ compiler with DPMASK_EMULATED, the same sources run on the CPU, block after
 // block and f after f, so that their arithmetic can be tested where there is no GPU. With
@@ -19,6 +20,7 @@
 #include "kernels.h"
 
 #ifdef DPMASK_EMULATED
+#include <algorithm>
 #include <memory>
 #define DPMASK_KERNEL inline
 #define DPMASK_UNROLL
@@ -30,6 +32,16 @@
 namespace dpmask::cuda {
 
 constexpr int kThreads = 128;
+
+inline void require_room(int64_t blocks, int64_t shared, int64_t most_shared) {
+  if (shared > most_shared) {
+    throw std::invalid_argument("a CUDA kernel would need " + std::to_string(shared) +
+                                " bytes of shared memory, and there are " +
+                                std::to_string(most_shared) +
+                                ": a table has too many panels, or a net is too wide");
+  }
+  if (blocks > INT32_MAX) throw std::invalid_argument("too many atoms for a CUDA kernel");
+}
 
 struct Block {
   int64_t index;
@@ -77,7 +89,10 @@ class Private {
 
 #ifdef DPMASK_EMULATED
 template <int kOfBlock = kThreads, typename Body>
-void launch(int64_t blocks, int64_t shared, cudaStream_t, const Body& body) {
+void launch(int64_t blocks, int64_t shared, cudaStream_t stream, const Body& body) {
+  constexpr int64_t kOfHopper = 227 << 10;
+  require_room(blocks, shared, kOfHopper);
+  if (stream != expected_stream) throw std::logic_error("a kernel is on another stream");
   for (int64_t k = 0; k < blocks; ++k) {
     const std::unique_ptr<unsigned char[]> memory(new unsigned char[shared]);
     std::fill_n(memory.get(), shared, 0xff);  // NaN where nothing was written
@@ -103,6 +118,14 @@ template <int kOfBlock = kThreads, typename Body>
 void launch(int64_t blocks, int64_t shared, cudaStream_t stream, const Body& body) {
   constexpr int64_t kWithoutAsking = 48 << 10;
   if (blocks == 0) return;
+  if (shared > kWithoutAsking) {
+    int device = 0, most = 0;
+    require_success(cudaGetDevice(&device));
+    require_success(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
+    require_room(blocks, shared, most);
+  } else {
+    require_room(blocks, shared, kWithoutAsking);
+  }
   const auto kernel = run<kOfBlock, Body>;
   if (shared > kWithoutAsking) {
     require_success(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
@@ -116,7 +139,7 @@ void launch(int64_t blocks, int64_t shared, cudaStream_t stream, const Body& bod
 
 // Four numbers that lie side by side, to be read at once.
 template <typename T>
-struct alignas(4 * sizeof(T)) Four {
+struct alignas(16) Four {
   T of[4];
 };
 

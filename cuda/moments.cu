@@ -274,8 +274,7 @@ void set(const Embedding<T>& e, const Slab& slab, const ForceCotangents& cotange
       throw std::invalid_argument("the CUDA kernels take tables of up to " +
                                   std::to_string(UINT16_MAX) + " panels for the pairs of an atom");
     }
-    // A multiple of 4, so that what lies behind it in shared memory is aligned.
-    const int64_t batch = std::min(kBatch, (slab.largest + 3) / 4 * 4);
+    const int64_t batch = std::min(kBatch, slab.largest);
     items.push_back({e, cotangents, part, batch, moments});
     shared = std::max(shared, items.back().shared());
   }

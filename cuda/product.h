@@ -27,7 +27,7 @@ struct Product {
 };
 
 // Launches all products, none of which may read what another writes. workspace has
-// product_workspace<T>() numbers, a few megabytes whatever the sizes, and is free again for what
+// product_workspace<T>() numbers, 16 megabytes whatever the sizes, and is free again for what
 // comes next on the stream. Sums depend on the sizes of all these products, but not on the card.
 template <typename T>
 int64_t product_workspace();

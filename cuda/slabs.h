@@ -35,13 +35,20 @@ struct Slab {
   std::vector<Part> parts;
 
   int64_t nframes() const { return last_frame - first_frame; }
+  int64_t size() const {  // in real atoms
+    int64_t rows = 0;
+    for (const Part& part : parts) rows += part.rows();
+    return rows;
+  }
   int64_t moments() const {  // numbers
     return parts.empty() ? 0 : parts.back().place + 4 * parts.back().height() * parts.back().rows();
   }
 };
 
-// Moments of a slab, if it has more frames than one: the second-level cache of a card holds them.
-constexpr int64_t kMoments = 1 << 22;
+// The most moments of a slab, and its atoms times those of its largest frame, if it has more frames
+// than one: the second-level cache of a card holds the moments, and forces need about a number of
+// memory for each pair.
+constexpr int64_t kMoments = 1 << 22, kPairsOfSlab = 1 << 24;
 
 template <typename T>
 class Slabs {
@@ -53,7 +60,7 @@ class Slabs {
       const int64_t guess = std::max(kMoments / std::max(slab.moments(), int64_t{1}), int64_t{1});
       for (int64_t count = std::min(guess, e.atoms.nframes - frame); count > 1; count /= 2) {
         const Slab larger = of_frames(frame, frame + count);
-        if (larger.moments() > kMoments) continue;
+        if (larger.moments() > kMoments || larger.size() * larger.largest > kPairsOfSlab) continue;
         slab = larger;
         break;
       }
@@ -79,12 +86,13 @@ class Slabs {
   }
 
  private:
-  int64_t row(int64_t type, int64_t frame) const {
+  int64_t first_row(int64_t type, int64_t frame) const {
     return e_.host.atoms_first[type * e_.atoms.nframes + frame];
   }
   int64_t count(int64_t first_type, int64_t last_type, int64_t frame) const {
     int64_t size = 0;
-    for (int64_t t = first_type; t < last_type; ++t) size += row(t, frame + 1) - row(t, frame);
+    for (int64_t t = first_type; t < last_type; ++t)
+      size += first_row(t, frame + 1) - first_row(t, frame);
     return size;
   }
 
@@ -94,7 +102,7 @@ class Slabs {
       slab.largest = std::max(slab.largest, count(0, e_.atoms.ntypes, f));
     }
     for (int64_t t = 0; t < e_.atoms.ntypes; ++t) {
-      Part part = {t, t + 1, row(t, first), row(t, last), 0, 0, 0};
+      Part part = {t, t + 1, first_row(t, first), first_row(t, last), 0, 0, 0};
       set_panels(t, &part);
       if (!slab.parts.empty()) {
         Part& before = slab.parts.back();

@@ -16,16 +16,18 @@ constexpr int kShares = 8;        // into which such a sum is cut
 
 int64_t in_whole(int64_t n, int64_t size) { return (n + size - 1) / size; }
 
-// Where the sums of the tiles of a slab lie, for frames as large as the largest.
+// Where the sums of the tiles of a slab lie. Places are those of PairNumbers::rows.
 struct TileSums {
   double *centres, *neighbours;
-  int64_t first_frame, ncolumns, nrows, largest;  // columns of neighbours, rows of centre atoms
+  int64_t first_frame, ncolumns, nrows, size;  // columns of neighbours, rows of centre atoms; atoms
 
-  DPMASK_KERNEL double* of_centre(int64_t frame, int64_t column, int64_t a, int64_t local) const {
-    return centres + (((frame - first_frame) * ncolumns + column) * 3 + a) * largest + local;
+  DPMASK_KERNEL double* of_centre(const PairNumbers& pairs, int64_t column, int64_t a,
+                                  int64_t place) const {
+    return centres + (column * 3 + a) * size + place - pairs.rows_first[first_frame];
   }
-  DPMASK_KERNEL double* of_neighbour(int64_t frame, int64_t row, int64_t c, int64_t local) const {
-    return neighbours + (((frame - first_frame) * nrows + row) * 12 + c) * largest + local;
+  DPMASK_KERNEL double* of_neighbour(const PairNumbers& pairs, int64_t row, int64_t c,
+                                     int64_t place) const {
+    return neighbours + (row * 12 + c) * size + place - pairs.rows_first[first_frame];
   }
 };
 
@@ -86,14 +88,15 @@ struct ForceOfTile {
         if (first + ka / 3 >= end) return;
         double sum = 0;
         for (int share = 0; share < kShares; ++share) sum += shared->shares[ka][share];
-        *sums.of_centre(frame, column, ka % 3, first + ka / 3) = sum;
+        *sums.of_centre(e.pairs, column, ka % 3, first_place + first + ka / 3) = sum;
       });
     }
     block.threads([&](int thread) {
       const int64_t local = column * kThreads + thread;
       if (local >= size) return;
       for (int c = 0; c < 12; ++c) {
-        *sums.of_neighbour(frame, first_row + row, c, local) = columns[thread].sum[c];
+        *sums.of_neighbour(e.pairs, first_row + row, c, first_place + local) =
+            columns[thread].sum[c];
       }
     });
   }
@@ -137,52 +140,55 @@ struct GatherTiles {
   TileSums sums;
   Forces out;
   DPMASK_KERNEL void operator()(int64_t item) const {
-    const int64_t local = item % sums.largest, c = item / sums.largest % 12;
-    const int64_t frame = sums.first_frame + item / (sums.largest * 12);
-    const int64_t size = pairs.rows_first[frame + 1] - pairs.rows_first[frame];
-    if (local >= size) return;
+    const int64_t place = pairs.rows_first[sums.first_frame] + item % sums.size;
+    const int64_t c = item / sums.size, row = pairs.rows[place], frame = pairs.frame[row];
+    const int64_t of_frame = pairs.rows_first[frame + 1] - pairs.rows_first[frame];
     double sum = 0;
-    for (int64_t row = 0; row < sums.nrows; ++row) sum -= *sums.of_neighbour(frame, row, c, local);
-    for (int64_t column = 0; c < 3 && column * kThreads < size; ++column) {
-      sum += *sums.of_centre(frame, column, c, local);
+    for (int64_t k = 0; k < sums.nrows; ++k) sum -= *sums.of_neighbour(pairs, k, c, place);
+    for (int64_t column = 0; c < 3 && column * kThreads < of_frame; ++column) {
+      sum += *sums.of_centre(pairs, column, c, place);
     }
-    const int64_t slot = atoms.slot[pairs.rows[pairs.rows_first[frame] + local]];
+    const int64_t slot = atoms.slot[row];
     (c < 3 ? out.force[3 * slot + c] : out.atom_virial[9 * slot + c - 3]) += sum;
   }
 };
 
-int64_t rows_of_tiles(const std::vector<int64_t>& largest) {
+// Rows of tiles of a part, which has none without a series.
+int64_t rows_of_tiles(const Part& part, int64_t largest) {
+  return part.npanels == 0 ? 0 : in_whole(largest, kCentres);
+}
+int64_t rows_of_tiles(const Slab& slab, const std::vector<int64_t>& largest) {
   int64_t nrows = 0;
-  for (int64_t size : largest) nrows += in_whole(size, kCentres);
+  for (size_t p = 0; p < slab.parts.size(); ++p) nrows += rows_of_tiles(slab.parts[p], largest[p]);
   return nrows;
 }
 
 }  // namespace
 
 int64_t tile_sums_size(const Slab& slab, const std::vector<int64_t>& largest) {
-  return slab.nframes() * slab.largest *
-         (3 * in_whole(slab.largest, kThreads) + 12 * rows_of_tiles(largest));
+  const int64_t nrows = rows_of_tiles(slab, largest);
+  return nrows == 0 ? 0 : slab.size() * (3 * in_whole(slab.largest, kThreads) + 12 * nrows);
 }
 
 template <typename T>
 void add_tile_forces(const Embedding<T>& e, const Slab& slab, const std::vector<int64_t>& largest,
                      const T* gM, double* sums, const Forces& out, cudaStream_t stream) {
   const int64_t ncolumns = in_whole(slab.largest, kThreads);
-  const TileSums at = {sums,
-                       sums + slab.nframes() * slab.largest * 3 * ncolumns,
-                       slab.first_frame,
-                       ncolumns,
-                       rows_of_tiles(largest),
-                       slab.largest};
+  const int64_t nrows = rows_of_tiles(slab, largest), of_centres = slab.size() * 3 * ncolumns;
+  if (nrows == 0) return;
+  const TileSums at = {sums, sums + of_centres, slab.first_frame, ncolumns, nrows, slab.size()};
   std::vector<ForceOfTile<T>> items;
   int64_t first_row = 0;
+  bool leaves_out_centres = false;
   for (size_t p = 0; p < slab.parts.size(); ++p) {
-    const int64_t nrows = in_whole(largest[p], kCentres);
-    items.push_back({e, slab.parts[p], slab.nframes(), nrows, first_row, gM, at});
-    first_row += nrows;
+    const int64_t of_part = rows_of_tiles(slab.parts[p], largest[p]);
+    items.push_back({e, slab.parts[p], slab.nframes(), of_part, first_row, gM, at});
+    first_row += of_part;
+    leaves_out_centres |= of_part == 0;
   }
+  if (leaves_out_centres) clear<double>({sums}, {of_centres}, stream);
   launch_all(items, stream, sizeof(typename ForceOfTile<T>::Shared));
-  for_each(slab.nframes() * 12 * slab.largest, stream, GatherTiles{e.atoms, e.pairs, at, out});
+  for_each(12 * slab.size(), stream, GatherTiles{e.atoms, e.pairs, at, out});
 }
 
 #define DPMASK_INSTANTIATE(T)                                                                     \

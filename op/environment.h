@@ -26,7 +26,7 @@ DPMASK_DEVICE static inline double inverse_distance(double r2) {
 #endif
 }
 
-// The same given s, too.
+// The row, given s.
 DPMASK_DEVICE static inline EnvironmentRow environment_row(const double* r_i, const double* r_j,
                                                            double w, double s) {
   EnvironmentRow row;
@@ -38,6 +38,7 @@ DPMASK_DEVICE static inline EnvironmentRow environment_row(const double* r_i, co
   return row;
 }
 
+// The row.
 DPMASK_DEVICE static inline EnvironmentRow environment_row(const double* r_i, const double* r_j,
                                                            double w) {
   double r2 = 0;

@@ -25,6 +25,7 @@ def load(name):
     if name == "emulated":
         reason = "built without DPMASK_CUDA=EMULATED, see docs/gpu.md"
         module = pytest.importorskip("deepmd_mask._emulated_cuda_kernels", reason=reason)
+        module.expect_stream(OnTheCpu.stream)
         return CudaKernels(module, OnTheCpu)
     reason = "built without DPMASK_CUDA=ON, see docs/gpu.md"
     module = pytest.importorskip("deepmd_mask._cuda_kernels", reason=reason)
@@ -37,7 +38,7 @@ def load(name):
 class OnTheCpu:
     """Arrays for the emulated kernels; what was never written is not a number."""
 
-    stream = 0
+    stream = 4711  # no pointer, but no kernel may be on another
 
     @staticmethod
     def put(array, dtype=None):
