@@ -31,7 +31,7 @@ ROW, POLYNOMIALS = 30, 2 * TERMS  # operations of a row of the environment matri
 CPU_CASE = (100, 64)  # atoms, frames
 COLUMNS = [
     *("precision", "atoms", "frames", "panels", "kernel", "ms"),
-    *("TFLOP/s", "TB/s", "limit/time", "CPU/GPU"),
+    *("TFLOP/s", "TB/s", "limit/time", "CPU ms"),
 ]
 
 
@@ -304,7 +304,7 @@ def rows_of_case(clock, model, rates, with_cpu):
             row |= {"TFLOP/s": call.flops / seconds / 1e12, "TB/s": call.bytes / seconds / 1e12}
             row["limit/time"] = limit / seconds
         if call.name in cpu:
-            row["CPU/GPU"] = WallClock().seconds(cpu[call.name]) / seconds
+            row["CPU ms"] = WallClock().seconds(cpu[call.name]) * 1e3
         yield row
     yield {"kernel": "as graph", "ms": clock.seconds(clock.graph(all_of_it.run)) * 1e3}
 
@@ -349,6 +349,7 @@ def main(atoms, frames, output, profile, emulated):
     kernels = implementations.load("emulated" if emulated else "cuda")
     clock = WallClock() if emulated else Events(kernels.arrays.cupy)
     if profile:
+        print("precision,atoms,frames,calls,kernel,launches,us")
         for dtype, natoms, nframes in itertools.product((np.float32, np.float64), atoms, frames):
             model = Model(kernels, np.random.default_rng(0), natoms, nframes, dtype)
             for row in kernels_of(model):

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
 // The moments: a block has a centre atom, and takes its neighbours in batches, sorted by panel. Of
-// a pair, M += v R^T + s S^T with v_k = T_k(x_ij), s_k = dT_k/ds and, for the moments, R = R_ij / n
+// a pair, M += v R^T + v' S^T with v_k = T_k(x_ij), v' = dv/ds and, for the moments, R = R_ij / n
 // and S = 0; for their tangents, R = dR_ij/dt / n and S = R_ij ds/dt / n.
 #include "batch.h"
 #include "chebyshev.h"
@@ -20,7 +20,7 @@ constexpr int64_t kStrips = 32, kCounts = 1 << 14;
 template <bool kTangent, typename T>
 struct Chunk {
   Four<T> R[kThreads], S[kTangent ? kThreads : 1];
-  T value[kTerms][kThreads + 1], slope[kTangent ? kTerms : 1][kThreads + 1];  // v and s
+  T value[kTerms][kThreads + 1], slope[kTangent ? kTerms : 1][kThreads + 1];  // v and v'
   int32_t panel[kThreads];                                                    // of the part's
 };
 

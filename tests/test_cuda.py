@@ -41,16 +41,27 @@ def assert_same_bits(kernels, run):
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize(("steepness", "panels"), [(0.4, "some"), (1.5, "none")])
-def test_same_input_gives_same_bits(kernels, dtype, steepness, panels):
+@pytest.mark.parametrize(
+    ("options", "nets"),
+    [
+        ({"nreal": (30, 21), "nslots": 40, "steepness": 0.4}, "some"),
+        ({"nreal": (30, 21), "nslots": 40, "steepness": 1.5}, "none"),
+        (
+            {"nreal": (0, 60, 1, 0, 35), "nslots": 90, "steepness": 0.8}
+            | {"excluded": [(0, 0), (0, 1), (0, 2)]},
+            "some",
+        ),
+    ],
+    ids=["series", "no series", "some of both, and a type without pairs"],
+)
+def test_same_input_gives_same_bits(kernels, dtype, options, nets):
     """Nothing depends on which thread or block comes first."""
-    options = {"nreal": (30, 21), "nslots": 40, "one_side": False, "steepness": steepness}
-    case = Case(dtype=dtype, **options)
+    case = Case(dtype=dtype, one_side=False, **options)
     A, cotangents, atoms = case.random_X(), case.random_cotangents(), case.atoms
 
     def run():
         embedding = case.kernels(atoms)
-        assert (max(np.diff(embedding.first)) > 0) == (panels == "some")
+        assert (max(np.diff(embedding.first)) > 0) == (nets == "some")
         dA, gradient = embedding.force_grad(A, **cotangents)
         forces = embedding.force(A)
         return [embedding.embed(), *embedding.embed_grad(A), *forces, dA, *gradient]
@@ -119,7 +130,7 @@ def test_product_of_many_tiles(kernels, bits, layout):
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("activation", ["tanh", "gelu", "none"])
-@pytest.mark.parametrize("steepness", [0.4, 3])
+@pytest.mark.parametrize("steepness", [0.4, 0.9, 3])
 def test_series_is_that_of_the_cpu(kernels, dtype, activation, steepness):
     """The same panels, and nets without any where their pairs cost less."""
     options = {"one_side": False, "steepness": steepness, "resnet_dt": True}
@@ -157,8 +168,8 @@ def test_more_types_than_one_kernel_takes(kernels):
     case.assert_close(e, case.e())
 
 
-def test_table_of_many_types_and_panels(kernels):
-    """Chunks with more panels than neighbours, and widths that are no multiple of a tile."""
+def test_table_with_widths_that_are_no_multiple(kernels):
+    """Of a tile of a product, and many panels."""
     case = Case(nreal=(70, 64), nslots=90, neuron=(16, 32, 130), one_side=False, steepness=0.5)
     nets = {**case.shape, "parameters": case.parameters}
     embedding, A = case.kernels(case.atoms), case.random_X()
@@ -176,18 +187,19 @@ def test_table_of_many_types_and_panels(kernels):
         {"nreal": (1100, 3), "nslots": 1100, "one_side": False},
         {"nreal": (30, 12, 40, 0, 25), "nslots": 40, "parts": 400},
         {"nreal": (30, 12, 40, 0, 25), "nslots": 40, "parts": 400, "one_side": False},
+        {"nreal": (130, 1), "nslots": 130, "ntypes": 18, "one_side": False},
     ],
-    ids=["more neighbours than a batch", "more frames than a slab", "and more parts"],
+    ids=["neighbours of a batch", "frames of a slab", "parts", "nets and parts of a kernel"],
 )
 def test_large_cases_are_those_of_the_cpu(kernels, options):
-    """What takes several rounds: neighbours of an atom, and frames whose moments are too many."""
+    """What takes several rounds, being more than the above takes at once."""
     cpu = cpu_kernels()
     parts = options.pop("parts", 1)
     case = Case(neuron=(4, 6), steepness=0.3, **options)
     nets = {**case.shape, "parameters": case.parameters}
     first, panels, _ = cpu.fit_table64(**nets, lower=0.02, upper=4.0, narrowest=10.0)
     table = split(first, panels, parts, nets)
-    atoms = cpu.RealAtoms(case.coord, case.types, case.mask, NTYPES)
+    atoms = cpu.RealAtoms(case.coord, case.types, case.mask, case.ntypes)
     wanted = cpu.Embedding64(atoms, net=case.net, n=N, **nets)
     found = case.kernels(case.atoms)
     for embedding in (wanted, found):
@@ -218,6 +230,24 @@ def split(first, panels, parts, nets):
         for k, (low, high) in enumerate(pairwise(first))
     ]
     return first, panels, np.concatenate(C)
+
+
+def test_a_table_that_does_not_fit_is_refused(kernels):
+    case = Case(neuron=(4, 6), nreal=(3, 2))
+    embedding = case.kernels(case.atoms)
+    first = np.arange(4) * 12000  # [nnets + 1]
+    panels, C = np.ones((first[-1], 2)), np.zeros((first[-1], 16, 6))
+    embedding.use_table(first, panels, C)
+    with pytest.raises(ValueError, match=r"bytes of shared memory.*too many panels"):
+        embedding.embed()
+
+
+def test_memory_of_forces_follows_the_pairs(kernels):
+    """Also of frames of very different sizes, which share the kernels."""
+    case = Case(nreal=(150, *(4,) * 30), nslots=150, steepness=0.2)
+    embedding = case.kernels(case.atoms)
+    assert min(np.diff(embedding.first)) > 0
+    assert embedding.workspaces["sums"] < 4 * embedding.npairs
 
 
 def test_too_many_layers_are_refused(kernels):

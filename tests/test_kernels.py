@@ -54,21 +54,23 @@ class Case:
         excluded=(),
         steepness=0.7,
         dtype=np.float64,
+        ntypes=NTYPES,
     ):
         rng = np.random.default_rng(seed)
+        self.ntypes = ntypes
         self.dtype = dtype
         self.nframes = len(nreal)
         self.coord = rng.normal(scale=2.0, size=(self.nframes, nslots, 3))
-        self.types = np.sort(rng.integers(NTYPES, size=nslots))[None].repeat(self.nframes, 0)
+        self.types = np.sort(rng.integers(ntypes, size=nslots))[None].repeat(self.nframes, 0)
         self.mask = np.zeros((self.nframes, nslots))
         for frame, count in enumerate(nreal):
             self.mask[frame, rng.permutation(nslots)[:count]] = 1
         self.coord[self.mask == 0] = np.nan  # never read
-        nnets = NTYPES if one_side else NTYPES**2
+        nnets = ntypes if one_side else ntypes**2
         self.net = [
-            -1 if (i, j) in excluded or (j, i) in excluded else (j if one_side else i * NTYPES + j)
-            for i in range(NTYPES)
-            for j in range(NTYPES)
+            -1 if (i, j) in excluded or (j, i) in excluded else (j if one_side else i * ntypes + j)
+            for i in range(ntypes)
+            for j in range(ntypes)
         ]
         self.shape = {"neuron": list(neuron), "resnet_dt": resnet_dt, "activation": activation}
         shapes = reference.parameters_per_net(neuron, resnet_dt) * nnets
@@ -77,7 +79,7 @@ class Case:
 
     @property
     def atoms(self):
-        return kernels.RealAtoms(self.coord, self.types, self.mask, NTYPES)
+        return kernels.RealAtoms(self.coord, self.types, self.mask, self.ntypes)
 
     def kernels(self, atoms, parameters=None, threads=1):
         Embedding = {np.float64: kernels.Embedding64, np.float32: kernels.Embedding32}[self.dtype]
@@ -98,7 +100,7 @@ class Case:
             np.where(self.mask[..., None] > 0, coord, 0),
             self.types,
             self.mask,
-            NTYPES,
+            self.ntypes,
             N,
             self.net,
             parameters,
