@@ -13,8 +13,9 @@ import numpy as np
 from deepmd.common import expand_sys_str
 from deepmd.utils.path import DPPath
 
+from ..reason import reason_of
 from .arrays import ArrayFile, is_there, require_array
-from .findings import Finding, Report, reason_of, refuse
+from .findings import Finding, Report, refuse
 
 SLOTS_AT_ONCE = 1 << 16  # some 8 MB for all arrays of a chunk
 
