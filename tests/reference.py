@@ -124,7 +124,7 @@ def table(parameters, neuron, resnet_dt, activation, lower, upper):
         while len(level):
             of_level = series(level, net, neuron, resnet_dt, activation)
             last = np.abs(of_level[:, -2:]).max(axis=(1, 2))
-            is_good = (last < 1e-14 * np.abs(of_level).max()) | (level[:, 1] < 1e-12)
+            is_good = (last < 1e-14 * np.abs(of_level).max()) | (level[:, 1] < 1e-7)
             found += zip(level[is_good], of_level[is_good], strict=True)
             halves = [
                 (middle + side * half_width / 2, half_width / 2)

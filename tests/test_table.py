@@ -76,7 +76,7 @@ def test_table_is_the_net(activation, dtype):
     nets = random_nets(activation, dtype)
     table = tabulate(nets)
     A = np.random.default_rng(1).normal(size=(2, 4, NEURON[-1])).astype(dtype)
-    points = np.linspace(0.02, 1.99, 150)
+    points = np.linspace(0.02, 1.99, 50)
     for tolerance, evaluate in zip(
         TOLERANCE[dtype],
         (lambda X, _: X, lambda _, embedding: embedding.force(A)[0]),
