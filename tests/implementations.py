@@ -12,6 +12,29 @@ import reference
 TERMS = 16  # kTerms of op/kernels.h
 
 
+INSTRUCTION_SETS = ["avx512", "avx2", "baseline"]
+
+
+def on(*names):
+    """Run a test on implementations; a test that has none of this runs on the CPU."""
+    return pytest.mark.parametrize("implementation", names, indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def implementation(request, monkeypatch):
+    """Give `kernels` of a module that imports this what the test's parameter names."""
+    name = getattr(request, "param", "cpu")
+    if name in INSTRUCTION_SETS:
+        monkeypatch.setenv("DP_MASK_ISA", name)
+    loaded = load("cpu" if name in INSTRUCTION_SETS else name)
+    monkeypatch.setattr(request.module, "kernels", loaded)
+    if name in INSTRUCTION_SETS:
+        try:
+            assert loaded.instruction_set() == name
+        except ValueError as error:
+            pytest.skip(str(error))
+
+
 def load(name):
     """Return an object with the functions of _kernels that CUDA has, or skip the test.
 

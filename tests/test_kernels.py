@@ -3,40 +3,18 @@
 
 from itertools import pairwise
 
-import implementations
 import numpy as np
 import pytest
 import reference
+from implementations import INSTRUCTION_SETS, implementation, on  # noqa: F401
 
 SLOTS = 12
 NTYPES = 3
 N = 17.0
 TOLERANCE = {np.float64: 1e-11, np.float32: 2e-5}
 
-INSTRUCTION_SETS = ["avx512", "avx2", "baseline"]
-kernels = None  # those that a test runs on
-
-
-def on(*names):
-    """Run a test on implementations; a test that has none of this runs on the CPU."""
-    return pytest.mark.parametrize("implementation", names, indirect=True)
-
-
 everywhere = on(*INSTRUCTION_SETS, "cuda", "emulated")
-
-
-@pytest.fixture(autouse=True)
-def implementation(request, monkeypatch):
-    name = getattr(request, "param", "cpu")
-    if name in INSTRUCTION_SETS:
-        monkeypatch.setenv("DP_MASK_ISA", name)
-    loaded = implementations.load("cpu" if name in INSTRUCTION_SETS else name)
-    monkeypatch.setattr(request.module, "kernels", loaded)
-    if name in INSTRUCTION_SETS:
-        try:
-            assert loaded.instruction_set() == name
-        except ValueError as error:
-            pytest.skip(str(error))
+kernels = None  # those that a test runs on
 
 
 class Case:

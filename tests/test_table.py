@@ -3,23 +3,16 @@
 
 from itertools import pairwise
 
-import implementations
 import numpy as np
 import pytest
 import reference
+from implementations import implementation, on  # noqa: F401
 
 NEURON = [6, 12, 12]
 # Of G, and of forces, relative to the largest.
 TOLERANCE = {np.float64: (1e-12, 1e-10), np.float32: (2e-6, 1e-5)}
 kernels = None  # those that a test runs on
-with_cuda = pytest.mark.parametrize("implementation", ["cpu", "cuda", "emulated"], indirect=True)
-
-
-@pytest.fixture(autouse=True)
-def implementation(request, monkeypatch):
-    """Run a test on the CPU, or on what its parameter names."""
-    loaded = implementations.load(getattr(request, "param", "cpu"))
-    monkeypatch.setattr(request.module, "kernels", loaded)
+with_cuda = on("cpu", "cuda", "emulated")
 
 
 def random_nets(activation, dtype=np.float64, nnets=3, steepness=0.5):
