@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
 // The moments: a block has a centre atom, and takes its neighbours in batches, sorted by panel. Of
 // a pair, M += v R^T + v' S^T with v_k = T_k(x_ij), v' = dv/ds and, for the moments, R = R_ij / n
-// and S = 0; for their tangents, R = dR_ij/dt / n and S = R_ij ds/dt / n.
+// and S = 0; for their tangents, R = dR_ij/dt / n and S = R_ij ds/dt / n. The sorted pairs are cut
+// into runs, each of one panel. A thread adds up a run in registers, and then the sums of the runs
+// of each panel are added up.
 #include "batch.h"
 #include "chebyshev.h"
 #include "moments.h"
@@ -10,34 +12,11 @@
 namespace dpmask::cuda {
 namespace {
 
-constexpr int64_t kBatch = 1024;              // neighbours that are sorted at once, at most
-constexpr int kGroups = kThreads / kTerms;    // of threads, one for each term
-constexpr int kOfGroup = kThreads / kGroups;  // pairs of a group in a chunk
-constexpr int64_t kShared = 32 << 10;         // bytes of moments to add up in shared memory
-constexpr int64_t kStrips = 32, kCounts = 1 << 14;
-
-// A chunk of pairs, one for each thread; in shared memory.
-template <bool kTangent, typename T>
-struct Chunk {
-  Four<T> R[kThreads], S[kTangent ? kThreads : 1];
-  T value[kTerms][kThreads + 1], slope[kTangent ? kTerms : 1][kThreads + 1];  // v and v'
-  int32_t panel[kThreads];                                                    // of the part's
-};
-
-// The sums of each group for its first panel and its last, which may be those of the groups beside
-// it; in the place of a chunk.
-template <typename T>
-struct Ends {
-  T sum[2 * kGroups][4][kTerms];
-  int32_t panel[2 * kGroups];  // -1 where there is none
-};
-
-// What a thread has added up, for its term.
-template <typename T>
-struct Sums {
-  Four<T> sum, first;
-  int32_t panel, first_panel;  // -1 before there is one
-};
+constexpr int64_t kBatch = 2048;       // neighbours that are sorted at once, at most
+constexpr int64_t kShared = 32 << 10;  // bytes of moments to add up in shared memory
+constexpr int kAtOnce = 4;  // neighbours of a thread that do not wait for each other's memory
+constexpr int kMostCounts = 1 << 13;        // of neighbours, by strip and panel
+constexpr int kStrips = 64, kOfStrip = 16;  // at most, and neighbours of one at least
 
 template <bool kTangent, typename T>
 struct SetMoments {
@@ -48,34 +27,41 @@ struct SetMoments {
   T* moments;
   double by_n = 1 / e.n;
 
-  using OfChunk = Chunk<kTangent, T>;
-  static_assert(sizeof(Ends<T>) <= sizeof(OfChunk));
   struct Shared {
-    OfChunk* chunk;
     T* M;  // [npanels, kTerms, 4], with a stride between terms
     int64_t stride;
-    double* s;         // [batch]
-    int32_t* total;    // [npanels + 1]; neighbours of each panel; the last are without a series
-    int32_t* first;    // [npanels + 1]; the first of them among the sorted
-    uint16_t* counts;  // [npanels + 1, strips]
-    uint16_t* panel;   // [batch]
-    uint16_t* sorted;  // [batch]; places in the batch
-    int64_t strips;    // of a batch, each counted by a thread
+    T* of_runs;          // [kTerms, kPitch]; a column of the sums of the threads' runs
+    double* s;           // [batch]
+    double* end;         // [npanels + 1]; where each panel ends; in the place of the next two
+    int32_t* total;      // [npanels + 1]; neighbours of each panel; the last are without a series
+    int32_t* runs;       // [npanels + 1]; into which they are cut
+    int32_t* first;      // [npanels + 1]; the first of them among the sorted
+    int32_t* first_run;  // [npanels + 1]
+    uint16_t* counts;    // [npanels + 1, strips]
+    uint16_t* panel;     // [batch]
+    uint16_t* before;    // [batch]; neighbours of the same panel and strip
+    uint16_t* sorted;    // [batch]; places in the batch
+  };
+  static constexpr int kPitch = kThreads + 1;  // for terms to be in different banks
+
+  // What a thread has added up.
+  struct Sums {
+    T of[kTerms][4];
   };
 
   DPMASK_DEVICE static int64_t in_shared(int64_t npanels) {  // bytes of M
     const int64_t size = npanels * kTerms * 4 * static_cast<int64_t>(sizeof(T));
     return size <= kShared ? size : 0;
   }
-  DPMASK_DEVICE static int64_t strips(int64_t npanels) {
-    const int64_t count = kCounts / (npanels + 1);
+  DPMASK_DEVICE int most_strips() const {
+    const int count = kMostCounts / static_cast<int>(part.npanels + 1);
     return count < 1 ? 1 : count > kStrips ? kStrips : count;
   }
   int64_t shared() const {
     const int64_t counted = part.npanels + 1;
-    return sizeof(OfChunk) + in_shared(part.npanels) + batch * sizeof(double) +
-           counted * (2 * sizeof(int32_t) + strips(part.npanels) * sizeof(uint16_t)) +
-           2 * batch * sizeof(uint16_t);
+    return in_shared(part.npanels) + kTerms * kPitch * sizeof(T) + batch * sizeof(double) +
+           counted * (4 * sizeof(int32_t) + most_strips() * sizeof(uint16_t)) +
+           3 * batch * sizeof(uint16_t);
   }
   int64_t blocks() const { return part.npanels == 0 ? 0 : part.rows(); }
 
@@ -85,9 +71,11 @@ struct SetMoments {
     const Shared at = deal_out(block, i);
     block.each(part.height() * 4, [=](int64_t k) { at.M[k / 4 * at.stride + k % 4] = 0; });
     for (int64_t begin = 0; begin < size; begin += batch) {
-      const int64_t count = size - begin < batch ? size - begin : batch;
-      sort(block, at, i, frame_begin + begin, count);
-      add_up(block, at, i, frame_begin + begin, at.first[part.npanels]);
+      const int count = static_cast<int>(size - begin < batch ? size - begin : batch);
+      const int of_run = pairs_of_run(count);
+      find_panels(block, at, i, frame_begin + begin, count);
+      sort(block, at, count, of_run);
+      add_up(block, at, i, frame_begin + begin, of_run);
     }
     T* own = moments + part.moments(0, i);
     if (at.M == own) return;
@@ -98,169 +86,181 @@ struct SetMoments {
   DPMASK_KERNEL Shared deal_out(const Block& block, int64_t i) const {
     const int64_t counted = part.npanels + 1, of_M = in_shared(part.npanels);
     Shared at;
-    at.chunk = reinterpret_cast<OfChunk*>(block.shared);
-    unsigned char* rest = block.shared + sizeof(OfChunk);
-    at.M = of_M > 0 ? reinterpret_cast<T*>(rest) : moments + part.moments(0, i);
+    at.M = of_M > 0 ? reinterpret_cast<T*>(block.shared) : moments + part.moments(0, i);
     at.stride = of_M > 0 ? 4 : 4 * part.rows();
-    at.strips = strips(part.npanels);
-    at.s = reinterpret_cast<double*>(rest + of_M);
-    at.total = reinterpret_cast<int32_t*>(at.s + batch);
-    at.first = at.total + counted;
-    at.counts = reinterpret_cast<uint16_t*>(at.first + counted);
-    at.panel = at.counts + counted * at.strips;
-    at.sorted = at.panel + batch;
+    at.s = reinterpret_cast<double*>(block.shared + of_M);
+    at.end = at.s + batch;
+    at.total = reinterpret_cast<int32_t*>(at.end);
+    at.runs = at.total + counted;
+    at.first = at.runs + counted;
+    at.first_run = at.first + counted;
+    at.of_runs = reinterpret_cast<T*>(at.first_run + counted);
+    at.counts = reinterpret_cast<uint16_t*>(at.of_runs + kTerms * kPitch);
+    at.panel = at.counts + counted * most_strips();
+    at.before = at.panel + batch;
+    at.sorted = at.before + batch;
     return at;
   }
 
-  // Sorts the neighbours at `count` places from `begin` on by panel: each thread counts, then
-  // places, those of a strip.
-  DPMASK_KERNEL void sort(const Block& block, const Shared& at, int64_t i, int64_t begin,
-                          int64_t count) const {
-    const int64_t npanels = part.npanels, strips = at.strips;
-    const int64_t of_strip = (count + strips - 1) / strips;
-    const int64_t type_i = e.pairs.type[i];
+  // So many that there are about as many runs as threads, of which the last one of each panel may
+  // be shorter than the others.
+  DPMASK_KERNEL int pairs_of_run(int count) const {
+    const int of_whole = kThreads - static_cast<int>(part.npanels);
+    const int runs = of_whole < kThreads / 2 ? kThreads / 2 : of_whole;
+    return (count + runs - 1) / runs;
+  }
+
+  // Sets s and the panels of a batch's neighbours.
+  DPMASK_KERNEL void find_panels(const Block& block, const Shared& at, int64_t i, int64_t begin,
+                                 int count) const {
     const int64_t place_i = e.pairs.rows_first[e.pairs.frame[i]] + e.pairs.local[i];
-    block.each(count, [=](int64_t p) {
-      int64_t panel = -1;
-      if (begin + p != place_i) {
-        at.s[p] = row_at(e.pairs, place_i, begin + p).s;
-        panel = panel_of_pair(e, type_i, e.pairs.type[e.pairs.rows[begin + p]], at.s[p]);
+    const int64_t own = place_i - begin;
+    const int64_t* rows = e.pairs.rows + begin;
+    const int32_t* nets = e.net + e.pairs.type[i] * e.atoms.ntypes;
+    const int none = static_cast<int>(part.npanels);
+    block.each(none, [=](int64_t k) { at.end[k] = end_of_panel(e.series, part.first + k); });
+    const int rounds = (count + kAtOnce * kThreads - 1) / (kAtOnce * kThreads);
+    block.each(rounds * kThreads, [=](int64_t k) {
+      const int first = static_cast<int>(k) / kThreads * kAtOnce * kThreads + k % kThreads;
+      double s[kAtOnce];
+      int low[kAtOnce], high[kAtOnce];
+      DPMASK_UNROLL
+      for (int q = 0; q < kAtOnce; ++q) {
+        const int p = first + q * kThreads;
+        s[q] = 0;
+        low[q] = none;
+        high[q] = none;
+        if (p >= count || p == own) continue;
+        s[q] = row_at(e.pairs, place_i, begin + p).s;
+        const int32_t net = nets[e.pairs.type[rows[p]]];
+        if (net < 0 || !e.series.has(net)) continue;
+        low[q] = static_cast<int>(e.series.first[net] - part.first);
+        high[q] = static_cast<int>(e.series.first[net + 1] - part.first) - 1;
       }
-      at.panel[p] = static_cast<uint16_t>(panel < 0 ? npanels : panel - part.first);
+      for (bool searches = true; searches;) {
+        searches = false;
+        DPMASK_UNROLL
+        for (int q = 0; q < kAtOnce; ++q) {
+          if (low[q] >= high[q]) continue;
+          halve_panels(s[q], [=](int panel) { return at.end[panel]; }, low + q, high + q);
+          searches = true;
+        }
+      }
+      DPMASK_UNROLL
+      for (int q = 0; q < kAtOnce; ++q) {
+        const int p = first + q * kThreads;
+        if (p >= count) continue;
+        at.s[p] = s[q];
+        at.panel[p] = static_cast<uint16_t>(low[q]);
+      }
     });
+  }
+
+  // Sorts the batch by panel: a thread counts the neighbours of a strip.
+  DPMASK_KERNEL void sort(const Block& block, const Shared& at, int count, int of_run) const {
+    const int counted = static_cast<int>(part.npanels) + 1, most = most_strips();
+    const int share = (count + most - 1) / most, of_strip = share < kOfStrip ? kOfStrip : share;
+    const int strips = (count + of_strip - 1) / of_strip;
+    block.each(counted * strips, [=](int64_t k) { at.counts[k] = 0; });
     block.each(strips, [=](int64_t strip) {
-      for (int64_t panel = 0; panel <= npanels; ++panel) at.counts[panel * strips + strip] = 0;
-      const int64_t end = (strip + 1) * of_strip < count ? (strip + 1) * of_strip : count;
-      for (int64_t p = strip * of_strip; p < end; ++p) ++at.counts[at.panel[p] * strips + strip];
+      const int first = static_cast<int>(strip) * of_strip;
+      const int end = first + of_strip < count ? first + of_strip : count;
+      for (int p = first; p < end; ++p) at.before[p] = at.counts[at.panel[p] * strips + strip]++;
     });
-    block.each(npanels + 1, [=](int64_t panel) {
+    block.each(counted, [=](int64_t panel) {
       int sum = 0;
-      for (int64_t strip = 0; strip < strips; ++strip) {
-        const uint16_t of_one = at.counts[panel * strips + strip];
-        at.counts[panel * strips + strip] = static_cast<uint16_t>(sum);
-        sum += of_one;
+      uint16_t* counts = at.counts + panel * strips;
+      for (int strip = 0; strip < strips; ++strip) {
+        const int of_strip = counts[strip];
+        counts[strip] = static_cast<uint16_t>(sum);
+        sum += of_strip;
       }
       at.total[panel] = sum;
+      at.runs[panel] = (sum + of_run - 1) / of_run;
     });
-    block.each(npanels + 1, [=](int64_t panel) {
-      int32_t sum = 0;
-      for (int64_t before = 0; before < panel; ++before) sum += at.total[before];
+    block.each(counted, [=](int64_t panel) {
+      int sum = 0, runs = 0;
+      for (int before = 0; before < panel; ++before) {
+        sum += at.total[before];
+        runs += at.runs[before];
+      }
       at.first[panel] = sum;
+      at.first_run[panel] = runs;
     });
-    block.each(strips, [=](int64_t strip) {
-      const int64_t end = (strip + 1) * of_strip < count ? (strip + 1) * of_strip : count;
-      for (int64_t p = strip * of_strip; p < end; ++p) {
-        const int64_t panel = at.panel[p];
-        at.sorted[at.first[panel] + at.counts[panel * strips + strip]++] = static_cast<uint16_t>(p);
-      }
+    block.each(count, [=](int64_t k) {
+      const int p = static_cast<int>(k), panel = at.panel[p];
+      const int in_panel = at.counts[panel * strips + p / of_strip] + at.before[p];
+      at.sorted[at.first[panel] + in_panel] = static_cast<uint16_t>(p);
     });
   }
 
-  // Adds the sorted pairs to M. Each group of threads has a stretch of them, of which it takes a
-  // few at a time.
+  // Adds the sorted pairs to M, as many runs at a time as there are threads.
   DPMASK_KERNEL void add_up(const Block& block, const Shared& at, int64_t i, int64_t begin,
-                            int64_t npairs) const {
-    const int64_t stretch = (npairs + kGroups - 1) / kGroups;
-    Private<Sums<T>> sums;
-    block.threads([&](int thread) { sums[thread] = {{}, {}, -1, -1}; });
-    for (int64_t done = 0; done < stretch; done += kOfGroup) {
+                            int of_run) const {
+    const int nruns = at.first_run[part.npanels];
+    for (int first = 0; first < nruns; first += kThreads) {
+      Private<Sums> sums;
       block.threads([&](int thread) {
-        const int64_t p = thread / kOfGroup * stretch + done + thread % kOfGroup;
-        if (p < npairs && done + thread % kOfGroup < stretch) {
-          fill(at, thread, i, begin, at.sorted[p]);
-        }
+        sums[thread] = {};
+        if (first + thread < nruns) add_run(at, i, begin, of_run, first + thread, &sums[thread]);
       });
-      block.threads([&](int thread) {
-        const int64_t group = thread / kTerms, first = group * stretch + done;
-        int64_t count = stretch - done < kOfGroup ? stretch - done : kOfGroup;
-        if (npairs - first < count) count = npairs - first;
-        if (count > 0) {
-          add_to(at, thread % kTerms, static_cast<int>(group * kOfGroup), static_cast<int>(count),
-                 &sums[thread]);
-        }
-      });
-    }
-    block.threads([&](int thread) {
-      Ends<T>* ends = reinterpret_cast<Ends<T>*>(at.chunk);
-      const int group = thread / kTerms, k = thread % kTerms;
+      DPMASK_UNROLL
       for (int c = 0; c < 4; ++c) {
-        ends->sum[2 * group][c][k] = sums[thread].first.of[c];
-        ends->sum[2 * group + 1][c][k] = sums[thread].sum.of[c];
+        block.threads([&](int thread) {
+          DPMASK_UNROLL
+          for (int k = 0; k < kTerms; ++k) at.of_runs[k * kPitch + thread] = sums[thread].of[k][c];
+        });
+        block.each(part.height(), [=](int64_t term) {
+          const int64_t panel = term / kTerms;
+          const int begin = at.first_run[panel] - first, end = at.first_run[panel + 1] - first;
+          const T* of_runs = at.of_runs + term % kTerms * kPitch;
+          T sum = 0;
+          for (int run = begin < 0 ? 0 : begin; run < (end < kThreads ? end : kThreads); ++run) {
+            sum += of_runs[run];
+          }
+          if (begin < kThreads && end > 0) at.M[term * at.stride + c] += sum;
+        });
       }
-      if (k > 0) return;
-      ends->panel[2 * group] = sums[thread].first_panel;
-      ends->panel[2 * group + 1] = sums[thread].panel;
-    });
-    block.each(kTerms * 4, [=](int64_t ck) {
-      const Ends<T>* ends = reinterpret_cast<const Ends<T>*>(at.chunk);
-      const int64_t c = ck / kTerms, k = ck % kTerms;
-      for (int end = 0; end < 2 * kGroups; ++end) {
-        const int32_t panel = ends->panel[end];
-        if (panel >= 0) at.M[(panel * kTerms + k) * at.stride + c] += ends->sum[end][c][k];
-      }
-    });
+    }
   }
 
-  DPMASK_KERNEL void fill(const Shared& at, int p, int64_t i, int64_t begin, int64_t place) const {
-    OfChunk* chunk = at.chunk;
-    const double* position = e.pairs.position + 4 * (begin + place);
+  DPMASK_KERNEL void add_run(const Shared& at, int64_t i, int64_t begin, int length, int run,
+                             Sums* sums) const {
+    int panel = 0, after = static_cast<int>(part.npanels);  // run is in one of [panel, after)
+    while (after - panel > 1) {
+      const int between = (panel + after) / 2;
+      (run < at.first_run[between] ? after : panel) = between;
+    }
+    const Panel of_run = panel_at(e.series, part.first + panel);
+    const int first = at.first[panel] + (run - at.first_run[panel]) * length;
+    const int end = first + length < at.first[panel + 1] ? first + length : at.first[panel + 1];
+    for (int p = first; p < end; ++p) {
+      add_pair(of_run, i, begin + at.sorted[p], at.s[at.sorted[p]], sums);
+    }
+  }
+
+  DPMASK_KERNEL void add_pair(const Panel& panel, int64_t i, int64_t place, double s,
+                              Sums* sums) const {
+    const double* position = e.pairs.position + 4 * place;
     const double* r_i = e.coord + 3 * e.atoms.slot[i];
-    const EnvironmentRow row = environment_row(r_i, position, position[3], at.s[place]);
-    const int32_t panel = at.panel[place];
-    chunk->panel[p] = panel;
-    for_terms(e.series, part.first + panel, row.s, [=](int k, T value, T slope) {
-      chunk->value[k][p] = value;
-      if (kTangent) chunk->slope[k][p] = slope;
-    });
+    const EnvironmentRow row = environment_row(r_i, position, position[3], s);
     double tR[4], ts = 0;
     if (kTangent) {
       double u[3];
-      pair_cotangent(e.atoms, e.pairs, cotangents, i, e.pairs.rows[begin + place], row.r, u);
+      pair_cotangent(e.atoms, e.pairs, cotangents, i, e.pairs.rows[place], row.r, u);
       ts = environment_tangent(row, u, tR);
     }
-    Four<T> R, S;
+    T R[4], S[4];
     for (int c = 0; c < 4; ++c) {
-      R.of[c] = static_cast<T>((kTangent ? tR[c] : row.R[c]) * by_n);
-      S.of[c] = static_cast<T>(row.R[c] * ts * by_n);
+      R[c] = static_cast<T>((kTangent ? tR[c] : row.R[c]) * by_n);
+      S[c] = static_cast<T>(row.R[c] * ts * by_n);
     }
-    chunk->R[p] = R;
-    if (kTangent) chunk->S[p] = S;
-  }
-
-  // Adds pairs of a chunk, for one term.
-  DPMASK_KERNEL void add_to(const Shared& at, int k, int first, int count, Sums<T>* sums) const {
-    const OfChunk& chunk = *at.chunk;
-    const bool of_one_panel =
-        chunk.panel[first] == sums->panel && chunk.panel[first + count - 1] == sums->panel;
-    if (of_one_panel && count == kOfGroup) {  // most are, and this is faster
-      DPMASK_UNROLL
-      for (int p = 0; p < kOfGroup; ++p) add_pair(chunk, k, first + p, &sums->sum);
-      return;
-    }
-    for (int p = first; p < first + count; ++p) {
-      const int32_t panel = chunk.panel[p];
-      if (panel != sums->panel) {
-        if (sums->first_panel < 0) {
-          sums->first = sums->sum;
-          sums->first_panel = sums->panel;
-        } else {  // no other group has pairs in this panel
-          T* M = at.M + (sums->panel * kTerms + k) * at.stride;
-          for (int c = 0; c < 4; ++c) M[c] += sums->sum.of[c];
-        }
-        sums->sum = {};
-        sums->panel = panel;
+    for_terms<T>(panel, s, [&](int k, T value, T slope) {
+      for (int c = 0; c < 4; ++c) {
+        sums->of[k][c] += value * R[c];
+        if (kTangent) sums->of[k][c] += slope * S[c];
       }
-      add_pair(chunk, k, p, &sums->sum);
-    }
-  }
-  DPMASK_KERNEL static void add_pair(const OfChunk& chunk, int k, int p, Four<T>* sum) {
-    const Four<T> R = chunk.R[p];
-    const T value = chunk.value[k][p];
-    for (int c = 0; c < 4; ++c) sum->of[c] += value * R.of[c];
-    if (!kTangent) return;
-    const Four<T> S = chunk.S[p];
-    const T slope = chunk.slope[k][p];
-    for (int c = 0; c < 4; ++c) sum->of[c] += slope * S.of[c];
+    });
   }
 };
 

@@ -114,7 +114,7 @@ struct ForceOfTile {
     const T R[4] = {static_cast<T>(row.R[0]), static_cast<T>(row.R[1]), static_cast<T>(row.R[2]),
                     static_cast<T>(row.R[3])};
     T by_R[4] = {}, by_s = 0;
-    for_terms(e.series, panel, row.s, [&](int k, T value, T slope) {
+    for_terms<T>(panel_at(e.series, panel), row.s, [&](int k, T value, T slope) {
       const Four<T> of_term = *reinterpret_cast<const Four<T>*>(gM_i + k * stride);
       T along_R = 0;
       for (int c = 0; c < 4; ++c) {

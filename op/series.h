@@ -35,17 +35,29 @@ using AllocateSeries = std::function<SeriesMemory<T>(const std::vector<int64_t>&
 template <typename T>
 std::vector<int64_t> most_panels(const Embedding<T>& embedding);
 
+template <typename T>
+DPMASK_DEVICE static inline double end_of_panel(const Series<T>& series, int64_t panel) {
+  return series.middle(panel) + series.half_width(panel);
+}
+
+// Leaves that half of the panels low, ..., high of a net in which s is, or to which it is nearer;
+// end(k) is where panel k ends.
+template <typename Index, typename End>
+DPMASK_DEVICE static inline void halve_panels(double s, const End& end, Index* low, Index* high) {
+  const Index between = (*low + *high) / 2;
+  if (s <= end(between)) {
+    *high = between;
+  } else {
+    *low = between + 1;
+  }
+}
+
 // The panel of a net in which s is, or the nearest.
 template <typename T>
 DPMASK_DEVICE static inline int64_t panel_of(const Series<T>& series, int64_t net, double s) {
   int64_t low = series.first[net], high = series.first[net + 1] - 1;
   while (low < high) {
-    const int64_t between = (low + high) / 2;
-    if (s <= series.middle(between) + series.half_width(between)) {
-      high = between;
-    } else {
-      low = between + 1;
-    }
+    halve_panels(s, [&](int64_t k) { return end_of_panel(series, k); }, &low, &high);
   }
   return low;
 }
