@@ -30,11 +30,9 @@ struct Layer {
 template <typename T, typename Step>
 struct Elements {
   Layer<T> layer;
-  int64_t blocks() const { return (layer.rows * layer.out + kThreads - 1) / kThreads; }
+  int64_t blocks() const { return blocks_for(layer.rows * layer.out); }
   DPMASK_KERNEL void operator()(const Block& block) const {
-    const int64_t first = block.index * kThreads, size = layer.rows * layer.out;
-    block.each(size - first < kThreads ? size - first : kThreads,
-               [=](int64_t k) { Step::at(layer, first + k); });
+    block.share(layer.rows * layer.out, [this](int64_t k) { Step::at(layer, k); });
   }
 };
 
@@ -75,12 +73,10 @@ struct LastInput {
   int64_t rows, width;
   const T *W, *factor;
   T* by_input;
-  int64_t blocks() const { return (rows * width + kThreads - 1) / kThreads; }
+  int64_t blocks() const { return blocks_for(rows * width); }
   DPMASK_KERNEL void operator()(const Block& block) const {
-    const int64_t first = block.index * kThreads, size = rows * width;
-    block.each(size - first < kThreads ? size - first : kThreads, [=](int64_t k) {
-      const int64_t place = first + k;
-      by_input[place] = W[place % width] * (factor == nullptr ? T(1) : factor[place / width]);
+    block.share(rows * width, [this](int64_t k) {
+      by_input[k] = W[k % width] * (factor == nullptr ? T(1) : factor[k / width]);
     });
   }
 };

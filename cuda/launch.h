@@ -33,6 +33,23 @@ namespace dpmask::cuda {
 
 constexpr int kThreads = 128;
 
+template <typename N>
+DPMASK_DEVICE constexpr N smaller(N one, N other) {
+  return one < other ? one : other;
+}
+template <typename N>
+DPMASK_DEVICE constexpr N larger(N one, N other) {
+  return one < other ? other : one;
+}
+// n by size, rounded up.
+template <typename N>
+DPMASK_DEVICE constexpr N ceil_div(N n, N size) {
+  return (n + size - 1) / size;
+}
+
+// As many blocks as there must be for each to have a share of n; see Block::share.
+DPMASK_DEVICE constexpr int64_t blocks_for(int64_t n) { return ceil_div<int64_t>(n, kThreads); }
+
 inline void require_room(int64_t blocks, int64_t shared, int64_t most_shared) {
   if (shared > most_shared) {
     throw std::invalid_argument("a CUDA kernel would need " + std::to_string(shared) +
@@ -68,6 +85,13 @@ struct Block {
     __syncthreads();
   }
 #endif
+
+  // Calls f(k) for those k of 0, ..., n - 1 that are this block's, one for each thread.
+  template <typename F>
+  DPMASK_KERNEL void share(int64_t n, const F& f) const {
+    const int64_t first = index * kThreads;
+    each(smaller<int64_t>(n - first, kThreads), [first, &f](int64_t k) { f(first + k); });
+  }
 };
 
 // What each thread of a block keeps for itself, in registers.
@@ -148,16 +172,11 @@ template <typename F>
 struct ForEach {
   int64_t n;
   F f;
-  DPMASK_KERNEL void operator()(const Block& block) const {
-    const int64_t first = block.index * kThreads;
-    const F& g = f;
-    block.each(n - first < kThreads ? n - first : kThreads,
-               [first, &g](int64_t k) { g(first + k); });
-  }
+  DPMASK_KERNEL void operator()(const Block& block) const { block.share(n, f); }
 };
 template <typename F>
 void for_each(int64_t n, cudaStream_t stream, const F& f) {
-  launch((n + kThreads - 1) / kThreads, 0, stream, ForEach<F>{n, f});
+  launch(blocks_for(n), 0, stream, ForEach<F>{n, f});
 }
 
 }  // namespace dpmask::cuda

@@ -19,11 +19,10 @@ template <typename T>
 struct Zeros {
   T* array;
   int64_t size;
-  int64_t blocks() const { return (size + kThreads - 1) / kThreads; }
+  int64_t blocks() const { return blocks_for(size); }
   DPMASK_KERNEL void operator()(const Block& block) const {
-    const int64_t first = block.index * kThreads;
-    T* begin = array + first;
-    block.each(size - first < kThreads ? size - first : kThreads, [=](int64_t k) { begin[k] = 0; });
+    T* begin = array;
+    block.share(size, [=](int64_t k) { begin[k] = 0; });
   }
 };
 

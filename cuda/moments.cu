@@ -55,7 +55,7 @@ struct SetMoments {
   }
   DPMASK_DEVICE int most_strips() const {
     const int count = kMostCounts / static_cast<int>(part.npanels + 1);
-    return count < 1 ? 1 : count > kStrips ? kStrips : count;
+    return larger(smaller(count, kStrips), 1);
   }
   int64_t shared() const {
     const int64_t counted = part.npanels + 1;
@@ -71,7 +71,7 @@ struct SetMoments {
     const Shared at = deal_out(block, i);
     block.each(part.height() * 4, [=](int64_t k) { at.M[k / 4 * at.stride + k % 4] = 0; });
     for (int64_t begin = 0; begin < size; begin += batch) {
-      const int count = static_cast<int>(size - begin < batch ? size - begin : batch);
+      const int count = static_cast<int>(smaller(size - begin, batch));
       const int of_run = pairs_of_run(count);
       find_panels(block, at, i, frame_begin + begin, count);
       sort(block, at, count, of_run);
@@ -106,8 +106,7 @@ struct SetMoments {
   // be shorter than the others.
   DPMASK_KERNEL int pairs_of_run(int count) const {
     const int of_whole = kThreads - static_cast<int>(part.npanels);
-    const int runs = of_whole < kThreads / 2 ? kThreads / 2 : of_whole;
-    return (count + runs - 1) / runs;
+    return ceil_div(count, larger(of_whole, kThreads / 2));
   }
 
   // Sets s and the panels of a batch's neighbours.
@@ -119,7 +118,7 @@ struct SetMoments {
     const int32_t* nets = e.net + e.pairs.type[i] * e.atoms.ntypes;
     const int none = static_cast<int>(part.npanels);
     block.each(none, [=](int64_t k) { at.end[k] = end_of_panel(e.series, part.first + k); });
-    const int rounds = (count + kAtOnce * kThreads - 1) / (kAtOnce * kThreads);
+    const int rounds = ceil_div(count, kAtOnce * kThreads);
     block.each(rounds * kThreads, [=](int64_t k) {
       const int first = static_cast<int>(k) / kThreads * kAtOnce * kThreads + k % kThreads;
       double s[kAtOnce];
@@ -159,12 +158,12 @@ struct SetMoments {
   // Sorts the batch by panel: a thread counts the neighbours of a strip.
   DPMASK_KERNEL void sort(const Block& block, const Shared& at, int count, int of_run) const {
     const int counted = static_cast<int>(part.npanels) + 1, most = most_strips();
-    const int share = (count + most - 1) / most, of_strip = share < kOfStrip ? kOfStrip : share;
-    const int strips = (count + of_strip - 1) / of_strip;
+    const int of_strip = larger(ceil_div(count, most), kOfStrip);
+    const int strips = ceil_div(count, of_strip);
     block.each(counted * strips, [=](int64_t k) { at.counts[k] = 0; });
     block.each(strips, [=](int64_t strip) {
       const int first = static_cast<int>(strip) * of_strip;
-      const int end = first + of_strip < count ? first + of_strip : count;
+      const int end = smaller(first + of_strip, count);
       for (int p = first; p < end; ++p) at.before[p] = at.counts[at.panel[p] * strips + strip]++;
     });
     block.each(counted, [=](int64_t panel) {
@@ -176,7 +175,7 @@ struct SetMoments {
         sum += of_strip;
       }
       at.total[panel] = sum;
-      at.runs[panel] = (sum + of_run - 1) / of_run;
+      at.runs[panel] = ceil_div(sum, of_run);
     });
     block.each(counted, [=](int64_t panel) {
       int sum = 0, runs = 0;
@@ -215,9 +214,7 @@ struct SetMoments {
           const int begin = at.first_run[panel] - first, end = at.first_run[panel + 1] - first;
           const T* of_runs = at.of_runs + term % kTerms * kPitch;
           T sum = 0;
-          for (int run = begin < 0 ? 0 : begin; run < (end < kThreads ? end : kThreads); ++run) {
-            sum += of_runs[run];
-          }
+          for (int k = larger(begin, 0); k < smaller(end, kThreads); ++k) sum += of_runs[k];
           if (begin < kThreads && end > 0) at.M[term * at.stride + c] += sum;
         });
       }
@@ -231,11 +228,11 @@ struct SetMoments {
       const int between = (panel + after) / 2;
       (run < at.first_run[between] ? after : panel) = between;
     }
-    const Panel of_run = panel_at(e.series, part.first + panel);
+    const Panel here = panel_at(e.series, part.first + panel);
     const int first = at.first[panel] + (run - at.first_run[panel]) * length;
-    const int end = first + length < at.first[panel + 1] ? first + length : at.first[panel + 1];
+    const int end = smaller(first + length, at.first[panel + 1]);
     for (int p = first; p < end; ++p) {
-      add_pair(of_run, i, begin + at.sorted[p], at.s[at.sorted[p]], sums);
+      add_pair(here, i, begin + at.sorted[p], at.s[at.sorted[p]], sums);
     }
   }
 

@@ -235,11 +235,9 @@ struct AddShares {
   int64_t nshares;
   int64_t size;
   P* sum;
-  int64_t blocks() const { return (size + kThreads - 1) / kThreads; }
+  int64_t blocks() const { return blocks_for(size); }
   DPMASK_KERNEL void operator()(const Block& block) const {
-    const int64_t first = block.index * kThreads;
-    block.each(size - first < kThreads ? size - first : kThreads,
-               [=](int64_t k) { add_up(first + k); });
+    block.share(size, [this](int64_t k) { add_up(k); });
   }
   DPMASK_KERNEL void add_up(int64_t k) const {
     T all = 0;

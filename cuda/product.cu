@@ -40,7 +40,7 @@ DPMASK_DEVICE constexpr int in_tile(int n, int thread, int nthreads) {
 }
 
 DPMASK_DEVICE inline int at_most(int most, int64_t n) {
-  return n < most ? static_cast<int>(n) : most;
+  return static_cast<int>(smaller<int64_t>(n, most));
 }
 
 // kLines rows of left, or columns of right, and kDepth numbers of each. In shared memory, those of
@@ -211,10 +211,10 @@ struct Tiles {
   int64_t parts;
   T* sums;  // [parts, rows, columns], or nullptr where there is one part
 
-  DPMASK_DEVICE int64_t across() const { return (p.columns + kColumns - 1) / kColumns; }
-  DPMASK_DEVICE int64_t tiles() const { return (p.rows + kRows - 1) / kRows * across(); }
+  DPMASK_DEVICE int64_t across() const { return ceil_div<int64_t>(p.columns, kColumns); }
+  DPMASK_DEVICE int64_t tiles() const { return ceil_div<int64_t>(p.rows, kRows) * across(); }
   int64_t blocks() const { return tiles() * parts; }
-  DPMASK_DEVICE int64_t steps_of_pair() const { return (p.depth + kDepth - 1) / kDepth; }
+  DPMASK_DEVICE int64_t steps_of_pair() const { return ceil_div<int64_t>(p.depth, kDepth); }
   DPMASK_DEVICE int64_t steps() const { return steps_of_pair() * (p.left2 == nullptr ? 1 : 2); }
 
   DPMASK_KERNEL void operator()(const Block& block) const {
@@ -291,13 +291,12 @@ struct SumOfParts {
   int64_t parts;
   const T* sums;
   DPMASK_DEVICE int64_t size() const { return p.rows * p.columns; }
-  int64_t blocks() const { return (size() + kThreads - 1) / kThreads; }
+  int64_t blocks() const { return blocks_for(size()); }
   DPMASK_KERNEL void operator()(const Block& block) const {
-    const int64_t first = block.index * kThreads;
-    block.each(size() - first < kThreads ? size() - first : kThreads, [=](int64_t k) {
+    block.share(size(), [this](int64_t k) {
       T sum = 0;
-      for (int64_t part = 0; part < parts; ++part) sum += sums[part * size() + first + k];
-      finish(p, first + k, (first + k) % p.columns, sum);
+      for (int64_t part = 0; part < parts; ++part) sum += sums[part * size() + k];
+      finish(p, k, k % p.columns, sum);
     });
   }
 };

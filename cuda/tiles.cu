@@ -14,8 +14,6 @@ constexpr int64_t kCentres = 16;  // of a tile
 constexpr int kAtOnce = 4;        // centres between two sums over the neighbours
 constexpr int kShares = 8;        // into which such a sum is cut
 
-int64_t in_whole(int64_t n, int64_t size) { return (n + size - 1) / size; }
-
 // Where the sums of the tiles of a slab lie. Places are those of PairNumbers::rows.
 struct TileSums {
   double *centres, *neighbours;
@@ -62,7 +60,7 @@ struct ForceOfTile {
       end += of_type;
     }
     begin += row * kCentres;
-    if (begin + kCentres < end) end = begin + kCentres;
+    end = smaller(begin + kCentres, end);
     const int64_t first_place = e.pairs.rows_first[frame];
     Shared* shared = reinterpret_cast<Shared*>(block.shared);
     Private<Column> columns;
@@ -155,7 +153,7 @@ struct GatherTiles {
 
 // Rows of tiles of a part, which has none without a series.
 int64_t rows_of_tiles(const Part& part, int64_t largest) {
-  return part.npanels == 0 ? 0 : in_whole(largest, kCentres);
+  return part.npanels == 0 ? 0 : ceil_div(largest, kCentres);
 }
 int64_t rows_of_tiles(const Slab& slab, const std::vector<int64_t>& largest) {
   int64_t nrows = 0;
@@ -167,13 +165,13 @@ int64_t rows_of_tiles(const Slab& slab, const std::vector<int64_t>& largest) {
 
 int64_t tile_sums_size(const Slab& slab, const std::vector<int64_t>& largest) {
   const int64_t nrows = rows_of_tiles(slab, largest);
-  return nrows == 0 ? 0 : slab.size() * (3 * in_whole(slab.largest, kThreads) + 12 * nrows);
+  return nrows == 0 ? 0 : slab.size() * (3 * blocks_for(slab.largest) + 12 * nrows);
 }
 
 template <typename T>
 void add_tile_forces(const Embedding<T>& e, const Slab& slab, const std::vector<int64_t>& largest,
                      const T* gM, double* sums, const Forces& out, cudaStream_t stream) {
-  const int64_t ncolumns = in_whole(slab.largest, kThreads);
+  const int64_t ncolumns = blocks_for(slab.largest);
   const int64_t nrows = rows_of_tiles(slab, largest), of_centres = slab.size() * 3 * ncolumns;
   if (nrows == 0) return;
   const TileSums at = {sums, sums + of_centres, slab.first_frame, ncolumns, nrows, slab.size()};

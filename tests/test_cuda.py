@@ -184,12 +184,13 @@ def test_table_with_widths_that_are_no_multiple(kernels):
 @pytest.mark.parametrize(
     "options",
     [
-        {"nreal": (1100, 3), "nslots": 1100, "one_side": False},
+        {"nreal": (2100, 3), "nslots": 2100, "excluded": [(0, 0), (0, 1), (1, 1)]},
+        {"nreal": (250, 3), "nslots": 250, "parts": 400},
         {"nreal": (30, 12, 40, 0, 25), "nslots": 40, "parts": 400},
         {"nreal": (30, 12, 40, 0, 25), "nslots": 40, "parts": 400, "one_side": False},
         {"nreal": (130, 1), "nslots": 130, "ntypes": 18, "one_side": False},
     ],
-    ids=["neighbours of a batch", "frames of a slab", "parts", "nets and parts of a kernel"],
+    ids=["neighbours of a batch", "runs of a block", "frames of a slab", "parts", "nets and parts of a kernel"],
 )
 def test_large_cases_are_those_of_the_cpu(kernels, options):
     """What takes several rounds, being more than the above takes at once."""
