@@ -14,6 +14,7 @@
 #pragma once
 
 #include <cstdint>
+#include <new>
 #include <stdexcept>
 #include <string>
 
@@ -124,8 +125,16 @@ void launch(int64_t blocks, int64_t shared, cudaStream_t stream, const Body& bod
   }
 }
 #else
+// Throws std::bad_alloc or std::runtime_error.
 inline void require_success(cudaError_t error) {
-  if (error != cudaSuccess) throw std::runtime_error(cudaGetErrorString(error));
+  if (error == cudaSuccess) return;
+  if (error == cudaErrorMemoryAllocation) throw std::bad_alloc();
+  std::string message = std::string("CUDA: ") + cudaGetErrorString(error);
+  if (error == cudaErrorNoKernelImageForDevice) {
+    message +=
+        "; a GPU of compute capability 8.0 is needed. CUDA_VISIBLE_DEVICES= leaves all to the CPU";
+  }
+  throw std::runtime_error(message);
 }
 
 // Large blocks may have all registers of a multiprocessor; otherwise (0) the compiler decides.
@@ -136,8 +145,8 @@ __global__ void __launch_bounds__(kOfBlock, kOfBlock > kThreads ? 1 : 0)
   body(Block{static_cast<int64_t>(blockIdx.x), shared});
 }
 
-// Throws std::runtime_error if the kernel cannot be started. With other than kThreads threads of a
-// block, it may use block.each alone.
+// Throws what require_success throws if the kernel cannot be started. With other than kThreads
+// threads of a block, it may use block.each alone.
 template <int kOfBlock = kThreads, typename Body>
 void launch(int64_t blocks, int64_t shared, cudaStream_t stream, const Body& body) {
   constexpr int64_t kWithoutAsking = 48 << 10;

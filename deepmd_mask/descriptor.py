@@ -21,7 +21,7 @@ from deepmd.utils.data_system import DeepmdDataSystem
 from . import __version__, ops
 from .data.training import auto_sel, scan_systems
 from .embedding_net import NetShape, Seed, Table, net_variables, tabulate
-from .real_atoms import HOST, RealAtoms
+from .real_atoms import RealAtoms, on_host
 
 log = logging.getLogger("deepmd.mask")  # shown as DeePMD-kit's own messages are
 
@@ -243,12 +243,14 @@ class DescrptMask(DescrptSe):
             sel = tf.constant(self.sel_a, name="sel", dtype=tf.int32)
             made_by = tf.constant(json.dumps(VERSIONS), name="made_by", dtype=tf.string)
         # Freezing keeps what others depend on; t_box, sel and made_by are read by name.
-        with tf.device(HOST), tf.control_dependencies([sel, made_by, box_]):
+        with on_host(coord_), tf.control_dependencies([sel, made_by, box_]):
             coord = tf.reshape(coord_, [-1, natoms[1] * 3])
-        with tf.device(HOST):
-            coord = tf.cast(coord, tf.float64)
+        with on_host(atype_):
             types = tf.reshape(atype_, [-1, natoms[1]])
-            mask = tf.cast(tf.reshape(input_dict["aparam"], [-1, natoms[0]]), tf.float64)
+        with on_host():
+            mask = tf.reshape(input_dict["aparam"], [-1, natoms[0]])
+        with on_host(coord, types, mask):
+            coord, mask = (tf.cast(x, tf.float64) for x in (coord, mask))
             self.real_atoms = RealAtoms(
                 *ops.real_atoms(coord, types, mask, natoms[0], sel=self.sel_a),
                 types=types,
@@ -323,7 +325,7 @@ class DescrptMask(DescrptSe):
     def _series_of_table(self, suffix: str) -> list[tf.Tensor]:
         """Return the arrays of the table, in the order of the operators."""
         name = f"descrpt_attr{suffix}/table_"
-        with tf.device(HOST):
+        with on_host(self.real_atoms.first):
             first = tf.constant(self.table.first, name=f"{name}first")
         return [
             first,

@@ -17,7 +17,7 @@ from deepmd.tf.model.model import StandardModel
 from deepmd.utils.path import DPPath
 
 from .descriptor import DescrptMask
-from .real_atoms import HOST
+from .real_atoms import on_host
 
 
 class MaskEnerModel(EnerModel):
@@ -82,7 +82,7 @@ class MaskEnerModel(EnerModel):
             tf.constant(self.model_type, name="model_type", dtype=tf.string)
             tf.constant(MODEL_VERSION, name="model_version", dtype=tf.string)
             self.init_out_stat(suffix=suffix)
-        with tf.device(HOST):
+        with on_host():
             coord = tf.reshape(coord_, [-1, natoms[1] * 3])
             atype = tf.reshape(atype_, [-1, natoms[1]])
         inputs = (coord, atype, natoms, box)

@@ -1,13 +1,27 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The real atoms of a batch, in the graph."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 from deepmd.tf.env import tf
 
-# What is known of the real atoms before anything is computed for them stays with the host, which
-# checks it and needs their numbers, also where TensorFlow computes on a GPU.
-HOST = "/CPU:0"
+
+@contextmanager
+def on_host(*beside: tf.Tensor) -> Iterator[None]:
+    """Build on the host, also where TensorFlow computes on a GPU, and beside other tensors.
+
+    So is built what is known of the real atoms before anything is computed for them: the host
+    checks it and needs their numbers. Freezing takes the devices from a model's nodes, and what is
+    built beside others goes where they go then: where the operator RealAtoms goes, which only the
+    host has.
+    """
+    with ExitStack() as stack:
+        for tensor in beside:
+            stack.enter_context(tf.get_default_graph().colocate_with(tensor.op))
+        stack.enter_context(tf.device("/CPU:0"))
+        yield
 
 
 class RealAtoms(NamedTuple):
@@ -37,23 +51,23 @@ class RealAtoms(NamedTuple):
 
     def frame(self) -> tf.Tensor:
         """[size] int64, the frame of each atom."""
-        with tf.device(HOST):
+        with on_host(self.slot):
             return self.slot // tf.shape(self.types, out_type=tf.int64)[1]
 
     def type_first(self) -> tf.Tensor:
         """[ntypes + 1] int64, the row of the first atom of each type."""
-        with tf.device(HOST):
+        with on_host(self.first):
             return self.first[:: self.nframes]
 
     def of_type(self, values: tf.Tensor) -> tf.Tensor:
         """[size], of values [ntypes] that of each atom's type."""
-        with tf.device(HOST):
+        with on_host(self.slot):
             type_of_atom = tf.gather(tf.reshape(self.types, [-1]), self.slot)
         return tf.gather(values, type_of_atom)
 
     def to_slots(self, values: tf.Tensor) -> tf.Tensor:
         """Spread values [size] over all slots, [nframes, nslots]; virtual atoms get 0."""
-        with tf.device(HOST):
+        with on_host(self.types):
             nslots = tf.size(self.types)  # of all frames
         # Each slot has one atom at most; scatter_nd takes ten times as long.
         spread = tf.math.unsorted_segment_sum(values, self.slot, nslots)

@@ -95,8 +95,10 @@ void guarded(tf::OpKernelContext* ctx, Body&& body) {
     ctx->CtxFailure(failure.status);
   } catch (const std::bad_alloc&) {
     ctx->CtxFailure(absl::ResourceExhaustedError("deepmd-mask: out of memory"));
-  } catch (const std::exception& error) {
+  } catch (const std::invalid_argument& error) {
     ctx->CtxFailure(invalid("deepmd-mask: ", error.what()));
+  } catch (const std::exception& error) {
+    ctx->CtxFailure(absl::InternalError(absl::StrCat("deepmd-mask: ", error.what())));
   }
 }
 

@@ -110,18 +110,6 @@ class RealAtomsOp : public tf::OpKernel {
 };
 
 REGISTER_KERNEL_BUILDER(Name(DPMASK_OP("RealAtoms")).Device(tf::DEVICE_CPU), RealAtomsOp);
-#ifdef DPMASK_GPU  // its checks are the host's on every device
-REGISTER_KERNEL_BUILDER(Name(DPMASK_OP("RealAtoms"))
-                            .Device(tf::DEVICE_GPU)
-                            .HostMemory("coord")
-                            .HostMemory("type")
-                            .HostMemory("mask")
-                            .HostMemory("nloc")
-                            .HostMemory("slot")
-                            .HostMemory("weight")
-                            .HostMemory("first"),
-                        RealAtomsOp);
-#endif
 
 }  // namespace
 }  // namespace dpmask

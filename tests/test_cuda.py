@@ -190,7 +190,7 @@ def test_table_with_widths_that_are_no_multiple(kernels):
         {"nreal": (30, 12, 40, 0, 25), "nslots": 40, "parts": 400, "one_side": False},
         {"nreal": (130, 1), "nslots": 130, "ntypes": 18, "one_side": False},
     ],
-    ids=["neighbours of a batch", "runs of a block", "frames of a slab", "parts", "nets and parts of a kernel"],
+    ids=["neighbours", "runs", "frames of a slab", "parts", "nets and parts of a kernel"],
 )
 def test_large_cases_are_those_of_the_cpu(kernels, options):
     """What takes several rounds, being more than the above takes at once."""
