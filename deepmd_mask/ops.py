@@ -32,7 +32,7 @@ def _load() -> Any:
         msg = (
             f"deepmd-mask cannot load {LIBRARY}. It is built for TensorFlow {BUILT_FOR}, the one "
             f"that DeePMD-kit 3.2.0 pins; {tf.__version__} is installed. Install both together: "
-            'pip install "deepmd-mask[cpu]"'
+            'pip install "deepmd-mask[cpu]", or [gpu]'
         )
         raise ImportError(msg) from error
 
