@@ -24,14 +24,17 @@ namespace dpmask::cuda {
 namespace {
 
 constexpr int64_t kCapacity = int64_t{1} << 35;  // of addresses: only what is written takes memory
+constexpr int64_t kLarge = int64_t{1} << 21;     // bytes of a large page
 
 class Memory {
  public:
   Memory() {
-    void* begin =
-        mmap(nullptr, kCapacity, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* begin = mmap(nullptr, kCapacity + kLarge, PROT_NONE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (begin == MAP_FAILED) throw std::bad_alloc();
     begin_ = static_cast<char*>(begin);
+    begin_ += (kLarge - reinterpret_cast<uintptr_t>(begin) % kLarge) % kLarge;
+    madvise(begin_, kCapacity, MADV_HUGEPAGE);  // mprotect takes a time for each page
   }
 
   void open(Access why) {
@@ -68,7 +71,8 @@ class Memory {
 
  private:
   void protect(int how) {
-    if (used_ > 0 && mprotect(begin_, used_, how) != 0) std::abort();
+    const int64_t pages = (used_ + kLarge - 1) / kLarge;
+    if (pages > 0 && mprotect(begin_, pages * kLarge, how) != 0) std::abort();
   }
 
   std::recursive_mutex mutex_;
@@ -180,7 +184,8 @@ void set_streams(SP_StreamExecutor* executor) {
 // ---- What tensorflow-cpu has no kernels of for a GPU --------------------------------------------
 // Most of TensorFlow's own operators can do without and stay on the CPU. But gradients are added up
 // by AddN, which TensorFlow wants where the operators are that they are gradients of; without it,
-// these would be on the CPU, too. Of twice the same it makes a Mul, on the same device, unasked.
+// these would be on the CPU, too. TensorFlow then makes a Mul of AddN(x, x), and a Square of
+// Mul(x, x), on the same device, unasked.
 class OnCpu : public tensorflow::OpKernel {
  public:
   explicit OnCpu(tensorflow::OpKernelConstruction* ctx) : OpKernel(ctx) {
@@ -204,6 +209,8 @@ DPMASK_REGISTER_ON_CPU("AddN", float);
 DPMASK_REGISTER_ON_CPU("AddN", double);
 DPMASK_REGISTER_ON_CPU("Mul", float);
 DPMASK_REGISTER_ON_CPU("Mul", double);
+DPMASK_REGISTER_ON_CPU("Square", float);
+DPMASK_REGISTER_ON_CPU("Square", double);
 
 }  // namespace
 
