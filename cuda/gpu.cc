@@ -4,9 +4,7 @@
 #include <algorithm>
 #include <numeric>
 
-#ifndef DPMASK_EMULATED
 #include "xla/stream_executor/stream.h"
-#endif
 
 namespace dpmask {
 namespace {
@@ -63,15 +61,9 @@ void prepare_gradients(const Embedding<T>& e, const Direct<T>& direct,
 
 }  // namespace
 
-#ifdef DPMASK_EMULATED
-const char* Gpu::type() { return tf::DEVICE_CPU; }
-Gpu::Gpu(tf::OpKernelContext* ctx) : ctx_(ctx), stream_(nullptr) {}
-#else
-const char* Gpu::type() { return tf::DEVICE_GPU; }
 Gpu::Gpu(tf::OpKernelContext* ctx)
     : ctx_(ctx), stream_(static_cast<cudaStream_t>(
                      ctx->op_device_context()->stream()->platform_specific_handle().stream)) {}
-#endif
 
 template <typename T>
 void fit_series(const Embedding<T>& given, const AllocateSeries<T>& allocate, Gpu& gpu) {

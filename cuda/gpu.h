@@ -14,7 +14,7 @@ namespace dpmask {
 
 class Gpu {
  public:
-  static const char* type();
+  static const char* type() { return tf::DEVICE_GPU; }
   static Gpu of(tf::OpKernelContext* ctx) { return Gpu(ctx); }
   Gpu(const Gpu&) = delete;
 

@@ -23,6 +23,8 @@
 #ifdef DPMASK_EMULATED
 #include <algorithm>
 #include <memory>
+
+#include "emulated_gpu.h"
 #define DPMASK_KERNEL inline
 #define DPMASK_UNROLL
 #else
@@ -118,6 +120,7 @@ void launch(int64_t blocks, int64_t shared, cudaStream_t stream, const Body& bod
   constexpr int64_t kOfHopper = 227 << 10;
   require_room(blocks, shared, kOfHopper);
   if (stream != expected_stream) throw std::logic_error("a kernel is on another stream");
+  const DeviceAccess access(Access::kernel);
   for (int64_t k = 0; k < blocks; ++k) {
     const std::unique_ptr<unsigned char[]> memory(new unsigned char[shared]);
     std::fill_n(memory.get(), shared, 0xff);  // NaN where nothing was written

@@ -45,6 +45,7 @@ template <typename T>
 void download(const T* array, int64_t size, T* host, cudaStream_t stream) {
 #ifdef DPMASK_EMULATED
   static_cast<void>(stream);
+  const DeviceAccess access(Access::to_host);
   std::copy_n(array, size, host);
 #else
   require_success(cudaMemcpyAsync(host, array, size * sizeof(T), cudaMemcpyDeviceToHost, stream));

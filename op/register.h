@@ -19,8 +19,6 @@
 // `host` names the inputs and outputs that are the host's on every device, as .HostMemory("first").
 #ifndef DPMASK_GPU
 #define DPMASK_REGISTER(name, Op, host) DPMASK_REGISTER_FOR(Cpu, name, Op, host)
-#elif defined(DPMASK_EMULATED)  // in the place of those for the CPU
-#define DPMASK_REGISTER(name, Op, host) DPMASK_REGISTER_FOR(Gpu, name, Op, host)
 #else
 #define DPMASK_REGISTER(name, Op, host)     \
   DPMASK_REGISTER_FOR(Cpu, name, Op, host); \
