@@ -184,8 +184,8 @@ void set_streams(SP_StreamExecutor* executor) {
 // ---- What tensorflow-cpu has no kernels of for a GPU --------------------------------------------
 // Most of TensorFlow's own operators can do without and stay on the CPU. But gradients are added up
 // by AddN, which TensorFlow wants where the operators are that they are gradients of; without it,
-// these would be on the CPU, too. TensorFlow then makes a Mul of AddN(x, x), a Square of
-// Mul(x, x) and a Snapshot of Mul(x, 1), on the same device, unasked.
+// these would be on the CPU, too. TensorFlow then makes a Mul of AddN(x, x), and a Square of
+// Mul(x, x), on the same device, unasked.
 class OnCpu : public tensorflow::OpKernel {
  public:
   explicit OnCpu(tensorflow::OpKernelConstruction* ctx) : OpKernel(ctx) {
@@ -211,8 +211,6 @@ DPMASK_REGISTER_ON_CPU("Mul", float);
 DPMASK_REGISTER_ON_CPU("Mul", double);
 DPMASK_REGISTER_ON_CPU("Square", float);
 DPMASK_REGISTER_ON_CPU("Square", double);
-DPMASK_REGISTER_ON_CPU("Snapshot", float);
-DPMASK_REGISTER_ON_CPU("Snapshot", double);
 
 }  // namespace
 
