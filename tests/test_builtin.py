@@ -115,7 +115,6 @@ class Grid:
         with ThreadPoolExecutor() as pool:
             builtin = pool.submit(helpers.run_jobs, self.of_builtin(), self.root, builtin=True)
             jobs.run(job for c in GRID for job in self.from_start(c, "plugin"))
-            jobs.run(train_and_freeze(self.directory("unmasked", "plugin")))
             builtin.result()
         return self
 
@@ -124,7 +123,6 @@ class Grid:
             yield from self.from_start(choice, "builtin")
             yield [self.directory(choice, "builtin"), "eval", FROZEN, self.system]
         yield from self.restart("builtin-restart")
-        yield from train_and_freeze(self.directory("unmasked", "builtin"))
 
     def evaluate(self, model, **options):
         frames = self.frames
@@ -252,6 +250,14 @@ def test_frozen_model_of_the_builtin_runs_beside_the_plugin(grid, choice):
 
 
 def test_input_without_mask_trains_as_without_plugin(grid):
+    """Not for an emulated GPU, which DeePMD-kit's own kernels would take for a real one."""
+    plugin, builtin = (
+        train_and_freeze(grid.directory("unmasked", run)) for run in ("plugin", "builtin")
+    )
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(helpers.run_jobs, builtin, grid.root, builtin=True)
+        jobs.run(plugin)
+        running.result()
     found, wanted = (grid.root / "unmasked" / run / "lcurve.out" for run in ("plugin", "builtin"))
     assert len(wanted.read_text().splitlines()) > STEPS
     assert found.read_text() == wanted.read_text()
