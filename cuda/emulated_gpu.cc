@@ -2,7 +2,7 @@
 // A GPU for TensorFlow where there is none, to test the operators: TensorFlow places them, keeps on
 // the host what they declare, and copies, as with a real one. Its kernels are those of this folder,
 // run on the CPU as launch.h says. Its memory is the host's, but closed: where the host reads or
-// writes it by itself, that is a segmentation fault.
+// writes it by itself, that is a segmentation fault, unless another thread has it open just then.
 #include "emulated_gpu.h"
 
 #include <sys/mman.h>
@@ -46,7 +46,10 @@ class Memory {
     if (--depth_ == 0) protect(PROT_NONE);
     mutex_.unlock();
   }
-  int64_t count(int why) const { return count_.at(why); }
+  int64_t count(int why) {
+    const std::lock_guard<std::recursive_mutex> lock(mutex_);
+    return count_.at(why);
+  }
 
   // Whole pages, a power of two of them; nullptr where there is no room.
   void* allocate(uint64_t size) {
@@ -58,6 +61,7 @@ class Memory {
       if (used_ + (int64_t{1} << power) > kCapacity) return nullptr;
       released.push_back(begin_ + used_);
       used_ += int64_t{1} << power;
+      if (depth_ > 0) protect(PROT_READ | PROT_WRITE);
     }
     void* array = released.back();
     released.pop_back();

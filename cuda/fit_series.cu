@@ -36,7 +36,7 @@ DPMASK_KERNEL void set_nodes(const Block& block, const NetOnTile<double, T>& on_
 // ---- Which panels -------------------------------------------------------------------------------
 
 // The larger one; NaN, if there is one, which then is larger than all.
-DPMASK_KERNEL double larger(double a, double b) { return a > b || a != a ? a : b; }
+DPMASK_KERNEL double larger_or_nan(double a, double b) { return a > b || a != a ? a : b; }
 
 struct Extremes {  // of |r|^2
   double least, largest;
@@ -204,24 +204,24 @@ struct FindPanels {
       for (int64_t node = 0; node < kTerms; ++node) {
         const double G = on_tile.G()[node * M1 + m];
         for (int k = 0; k < 2; ++k) C[k] += cosines.interpolation(kTerms - 2 + k, node) * G;
-        most_G = larger(most_G, std::abs(G));
+        most_G = larger_or_nan(most_G, std::abs(G));
       }
-      last[m] = larger(std::abs(C[0]), std::abs(C[1]));
+      last[m] = larger_or_nan(std::abs(C[0]), std::abs(C[1]));
       largest[m] = most_G;
     });
     block.each(kShares, [=](int64_t share) {
       double most[2] = {};
       for (int64_t m = share; m < M1; m += kShares) {
-        most[0] = larger(most[0], last[m]);
-        most[1] = larger(most[1], largest[m]);
+        most[0] = larger_or_nan(most[0], last[m]);
+        most[1] = larger_or_nan(most[1], largest[m]);
       }
       for (int k = 0; k < 2; ++k) search->of_shares[share][k] = most[k];
     });
     block.each(1, [=](int64_t) {
       double most = 0;
       for (int share = 0; share < kShares; ++share) {
-        most = larger(most, search->of_shares[share][0]);
-        search->largest = larger(search->largest, search->of_shares[share][1]);
+        most = larger_or_nan(most, search->of_shares[share][0]);
+        search->largest = larger_or_nan(search->largest, search->of_shares[share][1]);
       }
       search->good = most <= kTolerance<T> * search->largest;
     });
@@ -343,7 +343,7 @@ void join_panels(const FoundPanels<T>& found, int64_t nnets, int64_t M1, const i
 template <typename T>
 int64_t gradient_blocks(const EmbeddingNets<T>& nets, const int64_t* first, int64_t net) {
   const int64_t npanels = first[net + 1] - first[net], total = first[nets.nnets()];
-  return total <= kBlocks ? npanels : (npanels * kBlocks + total - 1) / total;
+  return total <= kBlocks ? npanels : ceil_div(npanels * kBlocks, total);
 }
 
 template <typename T>

@@ -4,9 +4,10 @@
 //   DPMASK_KERNEL void operator()(const Block& block) const
 // in which block.each(n, f) calls f(0), ..., f(n - 1) on the block's threads and waits for all of
 // them. Outside of f all threads do the same. Within one call of each, no f may read what another
-// writes, and what is read outside of f, the next call must not write. f captures by value, so that
-// nothing passes from one to the next but through memory, and through Private, which
-// block.threads(f), where f has a thread each, may capture by reference.
+// writes, and what is read outside of f, the next call must not write. f captures by value, or
+// `this`, so that nothing passes from one to the next but through memory, and through Private,
+// which block.threads(f), where f has a thread each, may capture by reference. With block.share(n,
+// f) all blocks of a kernel share 0, ..., n - 1 among them.
 //
 // Compiled by a C++ compiler with DPMASK_EMULATED, the same sources run on the CPU, block after
 // block and f after f, so that their arithmetic can be tested where there is no GPU. With
@@ -135,7 +136,8 @@ inline void require_success(cudaError_t error) {
   std::string message = std::string("CUDA: ") + cudaGetErrorString(error);
   if (error == cudaErrorNoKernelImageForDevice) {
     message +=
-        "; a GPU of compute capability 8.0 is needed. CUDA_VISIBLE_DEVICES= leaves all to the CPU";
+        "; a GPU of compute capability 8.0 or later is needed. CUDA_VISIBLE_DEVICES= leaves all to "
+        "the CPU";
   }
   throw std::runtime_error(message);
 }

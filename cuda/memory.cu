@@ -21,8 +21,7 @@ struct Zeros {
   int64_t size;
   int64_t blocks() const { return blocks_for(size); }
   DPMASK_KERNEL void operator()(const Block& block) const {
-    T* begin = array;
-    block.share(size, [=](int64_t k) { begin[k] = 0; });
+    block.share(size, [this](int64_t k) { array[k] = 0; });
   }
 };
 

@@ -15,8 +15,9 @@ namespace {
 constexpr int64_t kBatch = 2048;       // neighbours that are sorted at once, at most
 constexpr int64_t kShared = 32 << 10;  // bytes of moments to add up in shared memory
 constexpr int kAtOnce = 4;  // neighbours of a thread that do not wait for each other's memory
-constexpr int kMostCounts = 1 << 13;        // of neighbours, by strip and panel
-constexpr int kStrips = 64, kOfStrip = 16;  // at most, and neighbours of one at least
+constexpr int kMostCounts = 1 << 13;  // of neighbours, by strip and panel
+constexpr int kStrips = 64;           // into which a batch is cut for counting, at most
+constexpr int kOfStrip = 16;          // neighbours of a strip, at least
 
 template <bool kTangent, typename T>
 struct SetMoments {
@@ -32,12 +33,12 @@ struct SetMoments {
     int64_t stride;
     T* of_runs;          // [kTerms, kPitch]; a column of the sums of the threads' runs
     double* s;           // [batch]
-    double* end;         // [npanels + 1]; where each panel ends; in the place of the next two
+    double* end;         // [npanels]; where each panel ends; in the place of the next two
     int32_t* total;      // [npanels + 1]; neighbours of each panel; the last are without a series
     int32_t* runs;       // [npanels + 1]; into which they are cut
     int32_t* first;      // [npanels + 1]; the first of them among the sorted
     int32_t* first_run;  // [npanels + 1]
-    uint16_t* counts;    // [npanels + 1, strips]
+    uint16_t* counts;    // [npanels + 1, strips], with a distance that is odd
     uint16_t* panel;     // [batch]
     uint16_t* before;    // [batch]; neighbours of the same panel and strip
     uint16_t* sorted;    // [batch]; places in the batch
@@ -60,7 +61,7 @@ struct SetMoments {
   int64_t shared() const {
     const int64_t counted = part.npanels + 1;
     return in_shared(part.npanels) + kTerms * kPitch * sizeof(T) + batch * sizeof(double) +
-           counted * (4 * sizeof(int32_t) + most_strips() * sizeof(uint16_t)) +
+           counted * (4 * sizeof(int32_t) + (most_strips() | 1) * sizeof(uint16_t)) +
            3 * batch * sizeof(uint16_t);
   }
   int64_t blocks() const { return part.npanels == 0 ? 0 : part.rows(); }
@@ -96,17 +97,17 @@ struct SetMoments {
     at.first_run = at.first + counted;
     at.of_runs = reinterpret_cast<T*>(at.first_run + counted);
     at.counts = reinterpret_cast<uint16_t*>(at.of_runs + kTerms * kPitch);
-    at.panel = at.counts + counted * most_strips();
+    at.panel = at.counts + counted * (most_strips() | 1);
     at.before = at.panel + batch;
     at.sorted = at.before + batch;
     return at;
   }
 
-  // So many that there are about as many runs as threads, of which the last one of each panel may
-  // be shorter than the others.
+  // The pairs of a run, but that the last one of each panel may have fewer: as few as leave about
+  // one run to each thread.
   DPMASK_KERNEL int pairs_of_run(int count) const {
-    const int of_whole = kThreads - static_cast<int>(part.npanels);
-    return ceil_div(count, larger(of_whole, kThreads / 2));
+    const int full_runs = kThreads - static_cast<int>(part.npanels);
+    return ceil_div(count, larger(full_runs, kThreads / 2));
   }
 
   // Sets s and the panels of a batch's neighbours.
@@ -123,18 +124,26 @@ struct SetMoments {
       const int first = static_cast<int>(k) / kThreads * kAtOnce * kThreads + k % kThreads;
       double s[kAtOnce];
       int low[kAtOnce], high[kAtOnce];
+      int32_t net[kAtOnce];
+      DPMASK_UNROLL
+      for (int q = 0; q < kAtOnce; ++q) {
+        const int p = smaller(first + q * kThreads, count - 1);
+        s[q] = row_at(e.pairs, place_i, begin + p).s;
+        net[q] = nets[e.pairs.type[rows[p]]];
+      }
+      DPMASK_UNROLL
+      for (int q = 0; q < kAtOnce; ++q) {
+        const int64_t* ends = e.series.first + larger(net[q], 0);
+        low[q] = static_cast<int>(ends[0] - part.first);
+        high[q] = static_cast<int>(ends[1] - part.first) - 1;
+      }
       DPMASK_UNROLL
       for (int q = 0; q < kAtOnce; ++q) {
         const int p = first + q * kThreads;
-        s[q] = 0;
+        const bool has_series = net[q] >= 0 && low[q] <= high[q];
+        if (p < count && p != own && has_series) continue;
         low[q] = none;
         high[q] = none;
-        if (p >= count || p == own) continue;
-        s[q] = row_at(e.pairs, place_i, begin + p).s;
-        const int32_t net = nets[e.pairs.type[rows[p]]];
-        if (net < 0 || !e.series.has(net)) continue;
-        low[q] = static_cast<int>(e.series.first[net] - part.first);
-        high[q] = static_cast<int>(e.series.first[net + 1] - part.first) - 1;
       }
       for (bool searches = true; searches;) {
         searches = false;
@@ -158,17 +167,18 @@ struct SetMoments {
   // Sorts the batch by panel: a thread counts the neighbours of a strip.
   DPMASK_KERNEL void sort(const Block& block, const Shared& at, int count, int of_run) const {
     const int counted = static_cast<int>(part.npanels) + 1, most = most_strips();
-    const int of_strip = larger(ceil_div(count, most), kOfStrip);
-    const int strips = ceil_div(count, of_strip);
-    block.each(counted * strips, [=](int64_t k) { at.counts[k] = 0; });
+    // Odd distances between threads, which so are in different banks.
+    const int of_strip = larger(ceil_div(count, most), kOfStrip) | 1;
+    const int strips = ceil_div(count, of_strip), pitch = strips | 1;
+    block.each(counted * pitch, [=](int64_t k) { at.counts[k] = 0; });
     block.each(strips, [=](int64_t strip) {
       const int first = static_cast<int>(strip) * of_strip;
       const int end = smaller(first + of_strip, count);
-      for (int p = first; p < end; ++p) at.before[p] = at.counts[at.panel[p] * strips + strip]++;
+      for (int p = first; p < end; ++p) at.before[p] = at.counts[at.panel[p] * pitch + strip]++;
     });
     block.each(counted, [=](int64_t panel) {
       int sum = 0;
-      uint16_t* counts = at.counts + panel * strips;
+      uint16_t* counts = at.counts + panel * pitch;
       for (int strip = 0; strip < strips; ++strip) {
         const int of_strip = counts[strip];
         counts[strip] = static_cast<uint16_t>(sum);
@@ -188,7 +198,7 @@ struct SetMoments {
     });
     block.each(count, [=](int64_t k) {
       const int p = static_cast<int>(k), panel = at.panel[p];
-      const int in_panel = at.counts[panel * strips + p / of_strip] + at.before[p];
+      const int in_panel = at.counts[panel * pitch + p / of_strip] + at.before[p];
       at.sorted[at.first[panel] + in_panel] = static_cast<uint16_t>(p);
     });
   }
@@ -203,31 +213,38 @@ struct SetMoments {
         sums[thread] = {};
         if (first + thread < nruns) add_run(at, i, begin, of_run, first + thread, &sums[thread]);
       });
+      const int low = panel_of_run(at, first);
+      const int high = panel_of_run(at, smaller(first + kThreads, nruns) - 1);
       DPMASK_UNROLL
       for (int c = 0; c < 4; ++c) {
         block.threads([&](int thread) {
           DPMASK_UNROLL
           for (int k = 0; k < kTerms; ++k) at.of_runs[k * kPitch + thread] = sums[thread].of[k][c];
         });
-        block.each(part.height(), [=](int64_t term) {
-          const int64_t panel = term / kTerms;
+        block.each((high + 1 - low) * kTerms, [=](int64_t k) {
+          const int64_t panel = low + k / kTerms, term = low * kTerms + k;
           const int begin = at.first_run[panel] - first, end = at.first_run[panel + 1] - first;
           const T* of_runs = at.of_runs + term % kTerms * kPitch;
           T sum = 0;
-          for (int k = larger(begin, 0); k < smaller(end, kThreads); ++k) sum += of_runs[k];
-          if (begin < kThreads && end > 0) at.M[term * at.stride + c] += sum;
+          for (int run = larger(begin, 0); run < smaller(end, kThreads); ++run) sum += of_runs[run];
+          at.M[term * at.stride + c] += sum;
         });
       }
     }
   }
 
-  DPMASK_KERNEL void add_run(const Shared& at, int64_t i, int64_t begin, int length, int run,
-                             Sums* sums) const {
-    int panel = 0, after = static_cast<int>(part.npanels);  // run is in one of [panel, after)
+  DPMASK_KERNEL int panel_of_run(const Shared& at, int run) const {
+    int panel = 0, after = static_cast<int>(part.npanels);  // it is one of [panel, after)
     while (after - panel > 1) {
       const int between = (panel + after) / 2;
       (run < at.first_run[between] ? after : panel) = between;
     }
+    return panel;
+  }
+
+  DPMASK_KERNEL void add_run(const Shared& at, int64_t i, int64_t begin, int length, int run,
+                             Sums* sums) const {
+    const int panel = panel_of_run(at, run);
     const Panel here = panel_at(e.series, part.first + panel);
     const int first = at.first[panel] + (run - at.first_run[panel]) * length;
     const int end = smaller(first + length, at.first[panel + 1]);

@@ -59,9 +59,9 @@ class Slabs {
       // Frames are about alike: a guess of how many there is room for, mended downwards.
       const int64_t guess = std::max(kMoments / std::max(slab.moments(), int64_t{1}), int64_t{1});
       for (int64_t count = std::min(guess, e.atoms.nframes - frame); count > 1; count /= 2) {
-        const Slab larger = of_frames(frame, frame + count);
-        if (larger.moments() > kMoments || larger.size() * larger.largest > kPairsOfSlab) continue;
-        slab = larger;
+        const Slab more = of_frames(frame, frame + count);
+        if (more.moments() > kMoments || more.size() * more.largest > kPairsOfSlab) continue;
+        slab = more;
         break;
       }
       frame = slab.last_frame;

@@ -13,9 +13,9 @@ def on_host(*beside: tf.Tensor) -> Iterator[None]:
     """Build on the host, also where TensorFlow computes on a GPU, and beside other tensors.
 
     So is built what is known of the real atoms before anything is computed for them: the host
-    checks it and needs their numbers. Freezing takes the devices from a model's nodes, and what is
-    built beside others goes where they go then: where the operator RealAtoms goes, which only the
-    host has.
+    checks it and needs their numbers. Freezing drops the devices of a model's nodes, but not what
+    they are beside. Inputs or outputs of the operator RealAtoms therefore belong into `beside`: it
+    has a kernel for the host alone, and what is beside it follows.
     """
     with ExitStack() as stack:
         for tensor in beside:

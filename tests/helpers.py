@@ -238,21 +238,22 @@ def tail(output, lines=25):
     return "\n".join(output.splitlines()[-lines:])
 
 
+# The environment of the built-in, which has no operators for a GPU, emulated or not.
+BUILTIN = {"DP_MASK": "builtin", "TF_PLUGGABLE_DEVICE_LIBRARY_PATH": None}
+
+
 def run_dp(args, cwd, builtin=False, **options):
     """Run the dp command in a second process, with run_python's options; return its output."""
     dp = TESTS / "builtin.py" if builtin else Path(sys.executable).parent / "dp"
-    return run_python([dp, *args], cwd, **options)
+    return run_python([dp, *args], cwd, **options, **(BUILTIN if builtin else {}))
 
 
 def run_jobs(jobs, directory, builtin=False, **environment):
     """Run a list of jobs, which jobs.py describes, in one second process; return its output."""
     file = directory / f"jobs_{'builtin' if builtin else 'plugin'}.json"
     file.write_text(json.dumps([[str(part) for part in job] for job in jobs]))
-    if builtin:
-        environment["TF_PLUGGABLE_DEVICE_LIBRARY_PATH"] = None  # it has no operators for a GPU
-    return run_python(
-        [TESTS / "jobs.py", file], directory, DP_MASK="builtin" if builtin else None, **environment
-    )
+    environment |= BUILTIN if builtin else {}
+    return run_python([TESTS / "jobs.py", file], directory, **environment)
 
 
 def parameters(model):
