@@ -234,12 +234,10 @@ struct SetMoments {
   }
 
   DPMASK_KERNEL int panel_of_run(const Shared& at, int run) const {
-    int panel = 0, after = static_cast<int>(part.npanels);  // it is one of [panel, after)
-    while (after - panel > 1) {
-      const int between = (panel + after) / 2;
-      (run < at.first_run[between] ? after : panel) = between;
-    }
-    return panel;
+    int low = 0, high = static_cast<int>(part.npanels) - 1;
+    const auto last_run = [=](int panel) { return at.first_run[panel + 1] - 1; };
+    while (low < high) halve_panels(run, last_run, &low, &high);
+    return low;
   }
 
   DPMASK_KERNEL void add_run(const Shared& at, int64_t i, int64_t begin, int length, int run,

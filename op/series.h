@@ -40,10 +40,10 @@ DPMASK_DEVICE static inline double end_of_panel(const Series<T>& series, int64_t
   return series.middle(panel) + series.half_width(panel);
 }
 
-// Leaves that half of the panels low, ..., high of a net in which s is, or to which it is nearer;
-// end(k) is where panel k ends.
-template <typename Index, typename End>
-DPMASK_DEVICE static inline void halve_panels(double s, const End& end, Index* low, Index* high) {
+// Leaves that half of the panels low, ..., high in which s is, or to which it is nearer; end(k) is
+// where panel k ends.
+template <typename Value, typename Index, typename End>
+DPMASK_DEVICE static inline void halve_panels(Value s, const End& end, Index* low, Index* high) {
   const Index between = (*low + *high) / 2;
   if (s <= end(between)) {
     *high = between;
