@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
-#include "../op/environment.h"
-#include "launch.h"
-#include "pair_rows.h"
+#include "cuda/common/launch.h"
+#include "cuda/common/pair_rows.h"
+#include "op/shared/environment.h"
 
 namespace dpmask::cuda {
 namespace {

@@ -12,7 +12,7 @@ using cudaStream_t = struct CUstream_st*;
 #include <cuda_runtime.h>
 #endif
 
-#include "../op/kernels.h"
+#include "op/kernels/kernels.h"
 
 namespace dpmask::cuda {
 
