@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
 // X, forces and gradients: what slabs.h says for nets that have a series, and then the others.
-#include "cuda/common/pair_rows.h"
+#include "cuda/embedding.h"
+
+#include "cuda/common/memory.h"
+#include "cuda/common/pairs.h"
 #include "cuda/common/product.h"
 #include "cuda/direct/direct.h"
 #include "cuda/series/moments.h"

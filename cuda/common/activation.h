@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
-// The activation functions of op/activation.h for one number.
+// The activation functions of op/shared/activation_formulas.h for one number.
 #pragma once
 
 #include <cmath>
 
 #define DPMASK_ISA device
 #include "cuda/common/launch.h"
-#include "op/shared/activation.h"
+#include "op/shared/activation_formulas.h"
 
 namespace dpmask::cuda {
 

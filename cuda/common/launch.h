@@ -19,7 +19,8 @@
 #include <stdexcept>
 #include <string>
 
-#include "cuda/kernels.h"
+#include "cuda/common/stream.h"
+#include "op/shared/device.h"
 
 #ifdef DPMASK_EMULATED
 #include <algorithm>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
+#include "cuda/common/memory.h"
+
 #include <algorithm>
 
 #include "cuda/common/batch.h"

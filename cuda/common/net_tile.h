@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
-// An embedding net on a tile of pairs, in the letters of op/embedding_net.h, by the threads of a
-// block, which has scratch memory of its own.
+// An embedding net on a tile of pairs, in the letters of op/kernels/per_isa/embedding_net.h, by the
+// threads of a block, which has scratch memory of its own.
 #pragma once
 
 #include <stdexcept>
@@ -8,9 +8,11 @@
 
 #include "cuda/common/activation.h"
 #include "cuda/common/batch.h"
+#include "op/kernels/embedding.h"
 
 namespace dpmask::cuda {
 
+constexpr int64_t kMostLayers = 12;
 constexpr int64_t kTile = 16;     // pairs; also the nodes of a panel
 constexpr int64_t kBlocks = 256;  // that share a net's work, whatever the card: a gradient is
                                   // added up block by block

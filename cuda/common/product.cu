@@ -3,10 +3,11 @@
 // columns of right to shared memory, and each thread adds their products to its own elements of the
 // tile, which stay in registers. Where there are too few tiles to keep a card busy, several blocks
 // have a part of the depth each, and a second kernel adds up their sums.
+#include "cuda/common/product.h"
+
 #include <algorithm>
 
 #include "cuda/common/batch.h"
-#include "cuda/common/product.h"
 
 namespace dpmask::cuda {
 namespace {

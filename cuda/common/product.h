@@ -2,9 +2,10 @@
 // Products of matrices, several at a time.
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
-#include "cuda/kernels.h"
+#include "cuda/common/stream.h"
 
 namespace dpmask::cuda {
 

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
 // The nets that have no series, one after the other: a block takes every kBlocks'th centre atom,
 // whose pairs of that net go through it tile by tile.
+#include "cuda/direct/direct.h"
+
 #include <algorithm>
 
 #include "cuda/common/net_tile.h"
-#include "cuda/common/pair_rows.h"
-#include "cuda/direct/direct.h"
+#include "cuda/common/pairs.h"
 
 namespace dpmask::cuda {
 namespace {

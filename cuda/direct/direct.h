@@ -2,9 +2,16 @@
 // The nets without a series, which add their share to what those with one have left.
 #pragma once
 
-#include "cuda/kernels.h"
+#include <vector>
+
+#include "cuda/common/embedding.h"
+#include "op/kernels/embedding.h"
 
 namespace dpmask::cuda {
+
+// Numbers T of `workspace`.
+template <typename T>
+int64_t direct_workspace(const EmbeddingNets<T>& nets);
 
 // Added to X.
 template <typename T>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
-// The memory of the emulated GPU, see emulated_gpu.cc, which the host can neither read nor write
-// but while there is a DeviceAccess. The bindings, which work on NumPy's arrays, do without that
-// file: open_device is not defined there, and a DeviceAccess does nothing.
+// The memory of the emulated GPU, see op/tensorflow/emulated_gpu.cc, which the host can neither
+// read nor write but while there is a DeviceAccess. The bindings, which work on NumPy's arrays, do
+// without that file: open_device is not defined there, and a DeviceAccess does nothing.
 #pragma once
 
 namespace dpmask::cuda {

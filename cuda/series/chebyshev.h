@@ -2,6 +2,7 @@
 // The terms of a series at a point, for the kernels.
 #pragma once
 
+#include "cuda/common/embedding.h"
 #include "cuda/common/launch.h"
 #include "op/shared/series.h"
 

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
-// The series of the nets by the rules of op/net_series.cc, and the gradient through them. The nodes
-// of a panel are a tile of a net, in float64.
+// The series of the nets by the rules of op/kernels/series.cc, and the gradient through them. The
+// nodes of a panel are a tile of a net, in float64.
+#include "cuda/series/fit_series.h"
+
 #include <algorithm>
 #include <limits>
 
 #include "cuda/common/net_tile.h"
-#include "cuda/common/pair_rows.h"
+#include "cuda/common/pairs.h"
 #include "op/shared/series.h"
 
 namespace dpmask::cuda {

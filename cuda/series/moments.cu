@@ -4,10 +4,11 @@
 // and S = 0; for their tangents, R = dR_ij/dt / n and S = R_ij ds/dt / n. The sorted pairs are cut
 // into runs, each of one panel. A thread adds up a run in registers, and then the sums of the runs
 // of each panel are added up.
-#include "cuda/common/batch.h"
-#include "cuda/common/pair_rows.h"
-#include "cuda/series/chebyshev.h"
 #include "cuda/series/moments.h"
+
+#include "cuda/common/batch.h"
+#include "cuda/common/pairs.h"
+#include "cuda/series/chebyshev.h"
 
 namespace dpmask::cuda {
 namespace {

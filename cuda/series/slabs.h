@@ -10,7 +10,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "cuda/kernels.h"
+#include "cuda/common/embedding.h"
 
 namespace dpmask::cuda {
 

@@ -2,10 +2,12 @@
 // A block has a tile, some centre atoms i of a frame and some neighbours j, each of which has a
 // thread. With dr = dE/dr of the pair, the tile's sums over j are those of the forces on i, and its
 // sums over i are those of the forces on j and of their virials. Then each atom gathers its tiles'.
-#include "cuda/common/batch.h"
-#include "cuda/common/pair_rows.h"
-#include "cuda/series/chebyshev.h"
 #include "cuda/series/tiles.h"
+
+#include "cuda/common/batch.h"
+#include "cuda/common/memory.h"
+#include "cuda/common/pairs.h"
+#include "cuda/series/chebyshev.h"
 
 namespace dpmask::cuda {
 namespace {

@@ -5,7 +5,7 @@
 #include <string>
 #include <utility>
 
-#include "op/kernels/kernels.h"
+#include "op/shared/activation.h"
 
 namespace dpmask {
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
 // The contraction's outer part: a few atoms at a time for each thread.
+#include "op/kernels/descriptor.h"
+
 #include <algorithm>
 
 #include "op/kernels/descriptor_units.h"
 #include "op/kernels/instruction_set.h"
-#include "op/kernels/kernels.h"
 
 namespace dpmask {
 namespace {

@@ -2,11 +2,11 @@
 // The contraction of a few atoms, built once for each instruction set.
 #pragma once
 
-#include "op/kernels/kernels.h"
+#include "op/kernels/descriptor.h"
 
 namespace dpmask {
 
-// As in kernels.h, for all atoms of the shape.
+// As in descriptor.h, for all atoms of the shape.
 template <typename T>
 struct ContractionUnits {
   void (*contract)(const Contraction<T>&, const T* X, const T* Y, T* B);

@@ -6,7 +6,9 @@
 // v. All arrays have as many rows as the type has atoms, one after the other.
 #pragma once
 
-#include "op/kernels/kernels.h"
+#include <vector>
+
+#include "op/kernels/fitting.h"
 
 namespace dpmask {
 

@@ -2,6 +2,8 @@
 // Which of the bodies built for several instruction sets to run.
 #pragma once
 
+#include <string>
+
 namespace dpmask {
 
 enum class InstructionSet { baseline, avx2, avx512 };
@@ -9,6 +11,9 @@ enum class InstructionSet { baseline, avx2, avx512 };
 // The best that the machine offers, or the one that DP_MASK_ISA names.
 // Throws std::invalid_argument if the machine does not offer that one.
 InstructionSet chosen_instruction_set();
+
+// Its name.
+std::string instruction_set();
 
 // In a file that is compiled once for each set: the name of its function for this one.
 #define DPMASK_JOIN_(a, b) a##_##b

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
-// Which nets have enough pairs in a batch for a series.
-#include "op/shared/activation_kinks.h"
-#include "op/shared/series.h"
+#include "op/kernels/most_panels.h"
+
+#include "op/shared/activation.h"
 
 namespace dpmask {
 namespace {

@@ -3,9 +3,9 @@
 
 #include <algorithm>
 
-#include "op/kernels/embedding_units.h"
 #include "op/kernels/instruction_set.h"
-#include "op/shared/activation_kinks.h"
+#include "op/kernels/series_fit.h"
+#include "op/shared/activation.h"
 
 namespace dpmask {
 namespace {

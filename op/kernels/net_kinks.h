@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "op/kernels/kernels.h"
+#include "op/kernels/embedding.h"
 
 namespace dpmask {
 

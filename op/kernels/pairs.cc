@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "op/shared/pair_cotangent.h"
+
 namespace dpmask {
 namespace {
 
@@ -93,14 +95,9 @@ void gather_forces(const RealAtoms& atoms, const Pairs& pairs, const double* coo
 
 void pair_cotangent(const RealAtoms& atoms, const Pairs& pairs, const ForceCotangents& cotangents,
                     int64_t i, int64_t j, const double* r, double* u) {
-  const double* force_i = cotangents.force + 3 * atoms.slot[i];
-  const double* force_j = cotangents.force + 3 * atoms.slot[j];
-  const double* virial = cotangents.virial + 9 * pairs.frame[i];
-  const double* atom_virial = cotangents.atom_virial + 9 * atoms.slot[j];
-  for (int a = 0; a < 3; ++a) {
-    u[a] = force_i[a] - force_j[a];
-    for (int b = 0; b < 3; ++b) u[a] -= (virial[3 * a + b] + atom_virial[3 * a + b]) * r[b];
-  }
+  pair_cotangent(cotangents.force + 3 * atoms.slot[i], cotangents.force + 3 * atoms.slot[j],
+                 cotangents.virial + 9 * pairs.frame[i], cotangents.atom_virial + 9 * atoms.slot[j],
+                 r, u);
 }
 
 }  // namespace dpmask

@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "op/kernels/kernels.h"
+#include "op/kernels/atoms.h"
+#include "op/kernels/forces.h"
+#include "op/kernels/parallel.h"
 
 namespace dpmask {
 

@@ -2,18 +2,19 @@
 // Which panels the series of the nets have. A panel is halved until the last coefficients of its
 // series are lost in the rounding error of the net; in a table, panels also end where a net has a
 // kink.
-#include "op/shared/series.h"
+#include "op/kernels/series.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <type_traits>
 
-#include "op/kernels/embedding_units.h"
 #include "op/kernels/instruction_set.h"
+#include "op/kernels/most_panels.h"
 #include "op/kernels/net_kinks.h"
 #include "op/kernels/pairs.h"
-#include "op/shared/activation_kinks.h"
+#include "op/kernels/series_fit.h"
+#include "op/shared/activation.h"
 
 namespace dpmask {
 namespace {

@@ -7,7 +7,7 @@
 #include <memory>
 #include <vector>
 
-#include "op/kernels/kernels.h"
+#include "op/kernels/embedding.h"
 #include "op/kernels/pairs.h"
 
 namespace dpmask {

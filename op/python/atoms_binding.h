@@ -9,7 +9,7 @@
 #include <string>
 #include <utility>
 
-#include "op/kernels/kernels.h"
+#include "op/kernels/atoms.h"
 
 namespace dpmask {
 

@@ -11,11 +11,16 @@
 #include <tuple>
 
 #include "op/kernels/activation_names.h"
+#include "op/kernels/embedding.h"
+#include "op/kernels/environment.h"
 #include "op/kernels/first_exception.h"
-#include "op/kernels/kernels.h"
+#include "op/kernels/fitting.h"
+#include "op/kernels/instruction_set.h"
+#include "op/kernels/most_panels.h"
+#include "op/kernels/readout.h"
+#include "op/kernels/series.h"
 #include "op/python/atoms_binding.h"
 #include "op/shared/ops_version.h"
-#include "op/shared/series.h"
 
 namespace dpmask {
 namespace {
@@ -395,7 +400,7 @@ void bind_contraction(py::module_& m, const std::string& bits) {
 
 PYBIND11_MODULE(_kernels, m) {
   using namespace dpmask;
-  m.doc() = "The kernels of deepmd-mask on NumPy arrays; op/kernels.h documents them.";
+  m.doc() = "The kernels of deepmd-mask on NumPy arrays; op/kernels documents them.";
   m.attr("OPS_VERSION") = kOpsVersion;
   m.def("instruction_set", &instruction_set,
         "The instruction set in use: \"avx512\", \"avx2\" or \"baseline\".");

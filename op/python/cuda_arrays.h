@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "cuda/kernels.h"
+#include "cuda/common/pairs.h"
 
 namespace dpmask::cuda {
 

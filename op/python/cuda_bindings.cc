@@ -4,12 +4,16 @@
 // stream.
 #include "op/python/cuda_bindings.h"
 
+#include "cuda/common/memory.h"
+#include "cuda/descriptor.h"
+#include "cuda/environment.h"
+#include "cuda/series/fit_series.h"
 #include "op/python/atoms_binding.h"
 
 PYBIND11_MODULE(DPMASK_MODULE, m) {
   using namespace dpmask;
   using namespace dpmask::cuda;
-  m.doc() = "The CUDA kernels of deepmd-mask; cuda/kernels.h documents them.";
+  m.doc() = "The CUDA kernels of deepmd-mask; the folder cuda documents them.";
   bind_real_atoms(m);
   py::class_<DeviceAtoms>(m, "DeviceAtoms")
       .def(py::init<py::dict, std::vector<int64_t>, int64_t, int64_t, int64_t, int64_t>(),

@@ -2,10 +2,13 @@
 // The embedding for arrays of Python.
 #include <tuple>
 
+#include "cuda/direct/direct.h"
+#include "cuda/embedding.h"
+#include "cuda/series/fit_series.h"
 #include "op/kernels/activation_names.h"
+#include "op/kernels/most_panels.h"
 #include "op/python/atoms_binding.h"
 #include "op/python/cuda_bindings.h"
-#include "op/shared/series.h"
 
 namespace dpmask::cuda {
 namespace {

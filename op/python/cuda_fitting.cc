@@ -3,6 +3,9 @@
 #include <tuple>
 
 #include "cuda/common/product.h"
+#include "cuda/descriptor.h"
+#include "cuda/fitting.h"
+#include "cuda/readout.h"
 #include "op/kernels/activation_names.h"
 #include "op/python/cuda_bindings.h"
 

@@ -1,15 +1,33 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
-// What the CPU and the CUDA kernels for series share. Functions that both compile are static, as in
-// environment.h.
+// Nets as Chebyshev series. Functions that CPU and CUDA kernels compile are static, as in
+// environment_row.h.
 #pragma once
 
-#include <functional>
-#include <vector>
+#include <cstdint>
 
-#include "op/kernels/kernels.h"
 #include "op/shared/device.h"
 
 namespace dpmask {
+
+// The nets as Chebyshev series of s, piece by piece. Panels are intervals of s, the panels of a net
+// adjacent and ascending; in each, with T_k(cos t) = cos(k t),
+//   G(s) = sum_k T_k(x) C_k,   x = (s - middle) / half_width.
+// Below its first and above its last panel a net goes on as a straight line. A net without panels
+// has no series: its pairs go through its layers.
+constexpr int64_t kTerms = 16;
+
+template <typename T>
+struct Series {
+  int64_t nnets;
+  const int64_t* first;  // [nnets + 1]; net k has the panels first[k] to first[k + 1]
+  const double* panels;  // [npanels, 2]; middle and half_width
+  const T* C;            // [npanels, kTerms, M1]
+
+  DPMASK_DEVICE int64_t npanels() const { return first[nnets]; }
+  DPMASK_DEVICE bool has(int64_t net) const { return first[net] < first[net + 1]; }
+  DPMASK_DEVICE double middle(int64_t panel) const { return panels[2 * panel]; }
+  DPMASK_DEVICE double half_width(int64_t panel) const { return panels[2 * panel + 1]; }
+};
 
 // How large the last coefficients may be, relative to the largest G: rounding error, and in float32
 // less than that, since a force has the derivative's error.
@@ -18,22 +36,6 @@ constexpr double kTolerance = sizeof(T) == sizeof(double) ? 1.4e-14 : 1e-9;
 
 // No activation function is steeper: gelu's slope is at most 1.13, the others' are 1.1 or less.
 constexpr double kSteepestActivation = 1.13;
-
-// Where a series that was found is put.
-template <typename T>
-struct SeriesMemory {
-  double* panels;
-  T* C;
-};
-
-// Called with Series::first as soon as that is known.
-template <typename T>
-using AllocateSeries = std::function<SeriesMemory<T>(const std::vector<int64_t>& first)>;
-
-// The most panels that the series of each net may have in fit_series; 0 if it gets none.
-// embedding.series is not used.
-template <typename T>
-std::vector<int64_t> most_panels(const Embedding<T>& embedding);
 
 template <typename T>
 DPMASK_DEVICE static inline double end_of_panel(const Series<T>& series, int64_t panel) {

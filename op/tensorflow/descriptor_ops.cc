@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
 // The descriptor from X, and the gradient. Shapes: x, y and gx [size, 4, M1], b and gb
 // [size, M1 * M2].
+#include "op/kernels/descriptor.h"
 #include "op/tensorflow/register.h"
 
 namespace dpmask {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 
+#include "op/kernels/embedding.h"
 #include "op/tensorflow/nets_operator.h"
 #include "op/tensorflow/register.h"
 

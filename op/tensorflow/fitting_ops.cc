@@ -3,6 +3,7 @@
 // [size], z [z_size].
 #include <algorithm>
 
+#include "op/kernels/fitting.h"
 #include "op/tensorflow/nets_operator.h"
 #include "op/tensorflow/register.h"
 

@@ -4,6 +4,14 @@
 #include <algorithm>
 #include <numeric>
 
+#include "cuda/descriptor.h"
+#include "cuda/direct/direct.h"
+#include "cuda/embedding.h"
+#include "cuda/fitting.h"
+#include "cuda/readout.h"
+#include "cuda/series/fit_series.h"
+#include "op/kernels/environment.h"
+#include "op/kernels/most_panels.h"
 #include "xla/stream_executor/stream.h"
 
 namespace dpmask {

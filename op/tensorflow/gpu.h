@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
-// The kernels of op/kernels.h on the GPU of a TensorFlow operator: the same functions with a Gpu as
+// The kernels of op/kernels on the GPU of a TensorFlow operator: the same functions with a Gpu as
 // the last argument. Arrays are the device's, but what operators check and count with is the
 // host's: RealAtoms::first, Series::first, EmbeddingNets::net and Fitting::type_first.
 #pragma once
 
 #include <vector>
 
-#include "cuda/kernels.h"
-#include "op/shared/series.h"
+#include "cuda/common/memory.h"
+#include "cuda/common/stream.h"
+#include "op/kernels/embedding.h"
+#include "op/kernels/fitting.h"
+#include "op/kernels/readout.h"
+#include "op/kernels/series.h"
 #include "op/tensorflow/operator.h"
 
 namespace dpmask {

@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "op/kernels/activation_names.h"
+#include "op/kernels/embedding.h"
+#include "op/kernels/fitting.h"
 #include "op/tensorflow/operator.h"
 
 namespace dpmask {

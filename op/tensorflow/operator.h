@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
 // What the TensorFlow operators share. An operator checks shapes, allocates and calls a kernel,
-// with what its device gives it as the last argument: Cpu, or Gpu of cuda/gpu.h.
+// with what its device gives it as the last argument: Cpu, or Gpu of op/tensorflow/gpu.h.
 #pragma once
 
 #include <algorithm>
@@ -14,7 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "op/kernels/first_exception.h"
-#include "op/kernels/kernels.h"
+#include "op/kernels/parallel.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/shape_inference.h"

@@ -2,6 +2,7 @@
 // A compressed model from the real atoms to energies, forces and virials, as one operator: it is
 // not trained, so nothing within it needs a gradient of TensorFlow's. Shapes: bias [ntypes], energy
 // [nframes], atom_energy [nframes, nslots], the others as in embedding_ops.cc.
+#include "op/kernels/readout.h"
 #include "op/tensorflow/embedding_operator.h"
 
 namespace dpmask {

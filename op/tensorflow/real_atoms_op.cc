@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
 #include <atomic>
 
+#include "op/kernels/atoms.h"
 #include "op/shared/ops_version.h"
 #include "op/tensorflow/operator.h"
 

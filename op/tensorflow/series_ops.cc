@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
 // The nets' series, and the gradient through it.
-#include "op/shared/series.h"
+#include "op/kernels/series.h"
 #include "op/tensorflow/embedding_operator.h"
 
 namespace dpmask {

@@ -5,6 +5,7 @@
 #include <Eigen/Core>
 
 #include "op/kernels/instruction_set.h"
+#include "op/kernels/per_isa/products.h"
 
 namespace dpmask {
 namespace DPMASK_ISA {
@@ -20,8 +21,8 @@ void contract(const Contraction<T>& shape, const T* X_all, const T* Y_all, T* B_
     const Eigen::Map<const Matrix<T>> X(X_all + 4 * M1 * i, 4, M1);
     const Eigen::Map<const Matrix<T>> Y(Y_all + 4 * M1 * i, 4, M1);
     Eigen::Map<Matrix<T>> B(B_all + M1 * M2 * i, M1, M2);
-    B.noalias() = X.transpose() * Y.leftCols(M2);
-    B.noalias() += Y.transpose() * X.leftCols(M2);
+    set_product<Transposed::left>(factor(X), factor(Y.leftCols(M2)), result(B));
+    increase_by_product<Transposed::left>(factor(Y), factor(X.leftCols(M2)), result(B));
     B /= 2;
   }
 }
@@ -33,8 +34,8 @@ void reverse(const Contraction<T>& shape, const T* Y_all, const T* gB_all, T* gX
     const Eigen::Map<const Matrix<T>> Y(Y_all + 4 * M1 * i, 4, M1);
     const Eigen::Map<const Matrix<T>> gB(gB_all + M1 * M2 * i, M1, M2);
     Eigen::Map<Matrix<T>> gX(gX_all + 4 * M1 * i, 4, M1);
-    gX.noalias() = Y.leftCols(M2) * gB.transpose();
-    gX.leftCols(M2).noalias() += Y * gB;
+    set_product<Transposed::right>(factor(Y.leftCols(M2)), factor(gB), result(gX));
+    increase_by_product(factor(Y), factor(gB), result(gX.leftCols(M2)));
     gX /= 2;
   }
 }

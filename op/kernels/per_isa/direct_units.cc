@@ -5,7 +5,8 @@
 // would so put a body built for AVX-512 into the baseline: hence Eigen and namespace of each set
 // are renamed, and no container of the standard library is grown here but of types in that
 // namespace (tests/test_build.py looks for wide registers elsewhere).
-#include "op/kernels/embedding_units.h"
+#include "op/kernels/direct_units.h"
+
 #include "op/kernels/instruction_set.h"
 #include "op/kernels/per_isa/tiles.h"
 

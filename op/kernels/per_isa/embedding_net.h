@@ -5,8 +5,9 @@
 #include <Eigen/Core>
 #include <vector>
 
-#include "op/kernels/kernels.h"
-#include "op/shared/activation.h"
+#include "op/kernels/embedding.h"
+#include "op/kernels/per_isa/activate.h"
+#include "op/kernels/per_isa/products.h"
 
 // In a namespace of its instruction set, for the reason given in direct_units.cc.
 namespace dpmask::DPMASK_ISA {
@@ -42,13 +43,13 @@ class LayerOnTile {
     const Eigen::Map<const RowVector<T>> b(parameters[1], out_);
     auto z = z_.topRows(size);
     z.rowwise() = b;
-    z.noalias() += h.topRows(size) * W;
-    activate<kOrder>(activation_, threshold_, flat(z_, size), flat(a_, size), flat(d1_, size),
-                     flat(d2_, size));
+    increase_by_product(factor(h.topRows(size)), factor(W), result(z));
+    activate_all<kOrder>(activation_, threshold_, size * out_, z_.data(), a_.data(), d1_.data(),
+                         d2_.data());
     const T* timestep = has_timestep_ ? parameters[2] : nullptr;
     add_skip(size, a_.topRows(size), h, timestep, output);
     if (!kDerivative) return;
-    dz_.topRows(size).noalias() = dh.topRows(size) * W;
+    set_product(factor(dh.topRows(size)), factor(W), result(dz_.topRows(size)));
     add_skip(size, d1_.topRows(size).cwiseProduct(dz_.topRows(size)), dh, timestep, doutput);
   }
 
@@ -72,12 +73,15 @@ class LayerOnTile {
     Eigen::Map<RowVector<T>> gb(gradient[1], out_);
     const auto gz = gz_.topRows(size);
     const auto gdz = gdz_.topRows(size);
-    gW.noalias() += h.topRows(size).transpose() * gz;
+    increase_by_product<Transposed::left>(factor(h.topRows(size)), factor(gz), result(gW));
     add_rows(gz, gb);
-    if (kDerivative) gW.noalias() += dh.topRows(size).transpose() * gdz;
+    if (kDerivative) {
+      increase_by_product<Transposed::left>(factor(dh.topRows(size)), factor(gdz), result(gW));
+    }
     if (first) return;
-    gh.topRows(size).noalias() += gz * W.transpose();
-    if (kDerivative) gdh.topRows(size).noalias() += gdz * W.transpose();
+    increase_by_product<Transposed::right>(factor(gz), factor(W), result(gh.topRows(size)));
+    if (!kDerivative) return;
+    increase_by_product<Transposed::right>(factor(gdz), factor(W), result(gdh.topRows(size)));
   }
 
   const Matrix<T>& z() const { return z_; }

@@ -10,18 +10,13 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "op/kernels/per_isa/block.h"
+
 // A packet as template argument loses its alignment's attribute, which stands for nothing there.
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wignored-attributes"
 
 namespace dpmask::DPMASK_ISA {
-
-// A row-major matrix within a larger one: rows are `stride` elements apart.
-template <typename T>
-struct Block {
-  T* data;
-  int64_t rows, columns, stride;
-};
 
 namespace few_rows {
 

@@ -6,8 +6,8 @@
 #include <type_traits>
 
 #include "op/kernels/instruction_set.h"
+#include "op/kernels/per_isa/activate.h"
 #include "op/kernels/per_isa/few_rows.h"
-#include "op/shared/activation.h"
 
 namespace dpmask {
 namespace DPMASK_ISA {
@@ -41,11 +41,9 @@ struct Activated {
   Activated(const FittingLayer<T>& layer, Range columns, const Map<const T>& z)
       : phi(z.rows(), z.cols()), d1(kOrder >= 1 ? z.rows() : 0, z.cols()),
         d2(kOrder >= 2 ? z.rows() : 0, z.cols()) {
-    const auto flat = [](Array<T>& a) {
-      return Eigen::Map<Eigen::Array<T, Eigen::Dynamic, 1>>(a.data(), a.size());
-    };
     Array<T> copy = z;
-    activate<kOrder>(layer.activation, layer.threshold, flat(copy), flat(phi), flat(d1), flat(d2));
+    activate_all<kOrder>(layer.activation, layer.threshold, copy.size(), copy.data(), phi.data(),
+                         d1.data(), d2.data());
     if (layer.timestep == nullptr) return;
     const auto timestep =
         Eigen::Map<const RowArray<T>>(layer.timestep + columns.first, columns.count);

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
-// The nets that have a series, in the letters of kernels.h and embedding_units.h. Compiled once for
+// The nets that have a series, in the letters of embedding.h and series_units.h. Compiled once for
 // each instruction set, as direct_units.cc says.
-#include <algorithm>
-#include <cmath>
+#include "op/kernels/series_units.h"
 
-#include "op/kernels/embedding_units.h"
 #include "op/kernels/instruction_set.h"
+#include "op/kernels/per_isa/products.h"
 #include "op/kernels/per_isa/tiles.h"
 #include "op/shared/series.h"
 
@@ -18,9 +17,6 @@ template <typename T, int kRows = Eigen::Dynamic>
 using Rows = Eigen::Matrix<T, kRows, kTerms, Eigen::RowMajor>;
 template <typename T>
 using Square = Rows<T, kTerms>;
-
-// cos(pi q / (2 kTerms)), which a table of one period gives to the last digit.
-double cosine(int64_t q) { return std::cos(std::acos(-1.0) * (q % (4 * kTerms)) / (2 * kTerms)); }
 
 // Coefficients P of a series by x times this are those of its derivative by x:
 //   P'_j = sum of 2 k P_k over all k > j for which k - j is odd, halved for j = 0.
@@ -36,87 +32,7 @@ const Square<T>& differentiation() {
   return D;
 }
 
-// ---- Fit ---------------------------------------------------------------------------------------
-
-// C = interpolation() G, with G at the zeros of T_kTerms, x_m = cos(pi (2 m + 1) / (2 kTerms)).
-const Square<double>& interpolation() {
-  static const Square<double> matrix = [] {
-    Square<double> of_nodes;
-    for (int64_t k = 0; k < kTerms; ++k) {
-      for (int64_t m = 0; m < kTerms; ++m) {
-        of_nodes(k, m) = (k == 0 ? 1.0 : 2.0) / kTerms * cosine(k * (2 * m + 1));
-      }
-    }
-    return of_nodes;
-  }();
-  return matrix;
-}
-
-// Calls body(panel, place, net) for each panel: its nodes are the rows of the tile `net` from place
-// on, which run(size, net) has dealt with.
-template <typename Run, typename Body>
-void for_each_panel(const EmbeddingNets<double>& nets, int64_t npanels, const double* panels,
-                    Run&& run, Body&& body) {
-  NetOnTile<double>& net = net_on_tile(nets);
-  constexpr int64_t kPanels = kTile / kTerms;
-  for (int64_t first = 0; first < npanels; first += kPanels) {
-    const int64_t count = std::min(kPanels, npanels - first);
-    for (int64_t p = 0; p < count; ++p) {
-      const double* panel = panels + 2 * (first + p);
-      for (int64_t m = 0; m < kTerms; ++m) {
-        net.s(p * kTerms + m, 0) = panel[0] + panel[1] * cosine(2 * m + 1);
-      }
-    }
-    run(count * kTerms, net, first);
-    for (int64_t p = 0; p < count; ++p) body(first + p, p * kTerms, net);
-  }
-}
-
-void interpolate(const EmbeddingNets<double>& nets, int64_t index, int64_t npanels,
-                 const double* panels, double* C, double* largest) {
-  const double* const* parameters = &nets.parameters[index * nets.nparameters()];
-  const int64_t M1 = nets.neuron.back();
-  const auto run = [&](int64_t size, NetOnTile<double>& net, int64_t) {
-    net.forward<false, 0>(size, parameters);
-  };
-  for_each_panel(nets, npanels, panels, run, [&](int64_t panel, int64_t place, const auto& net) {
-    const auto G = net.G().middleRows(place, kTerms);
-    Eigen::Map<Matrix<double>>(C + panel * kTerms * M1, kTerms, M1).noalias() = interpolation() * G;
-    largest[panel] = G.cwiseAbs().maxCoeff();
-  });
-}
-
-void neurons(const EmbeddingNets<double>& nets, int64_t index, int64_t layer, int64_t size,
-             const double* s, double* z) {
-  const double* const* parameters = &nets.parameters[index * nets.nparameters()];
-  NetOnTile<double>& net = net_on_tile(nets);
-  const int64_t width = nets.outputs(layer);
-  for (int64_t first = 0; first < size; first += kTile) {
-    const int64_t count = std::min(kTile, size - first);
-    net.s.topRows(count) = Eigen::Map<const Matrix<double>>(s + first, count, 1);
-    net.forward<false, 0>(count, parameters);
-    Eigen::Map<Matrix<double>>(z + first * width, count, width) = net.z(layer).topRows(count);
-  }
-}
-
-void gradient(const EmbeddingNets<double>& nets, int64_t index, int64_t npanels,
-              const double* panels, const double* dC, double* const* gradient) {
-  const double* const* parameters = &nets.parameters[index * nets.nparameters()];
-  const int64_t M1 = nets.neuron.back();
-  const auto run = [&](int64_t size, NetOnTile<double>& net, int64_t first) {
-    net.forward<false, 1>(size, parameters);
-    for (int64_t place = 0; place < size; place += kTerms, ++first) {
-      net.gG.middleRows(place, kTerms).noalias() =
-          interpolation().transpose() *
-          Eigen::Map<const Matrix<double>>(dC + first * kTerms * M1, kTerms, M1);
-    }
-    net.reverse<false>(size, parameters, gradient);
-  };
-  for_each_panel(nets, npanels, panels, run, [](int64_t, int64_t, const auto&) {});
-}
-
-// ---- The pairs of a tile
-// -------------------------------------------------------------------------
+// ---- The pairs of a tile ------------------------------------------------------------------------
 
 // The Chebyshev polynomials of the pairs of a tile.
 template <typename T>
@@ -162,8 +78,7 @@ void for_each_series_tile(const Embedding<T>& embedding, const Pairs& pairs, int
   }
 }
 
-// ---- Moments
-// -------------------------------------------------------------------------------------
+// ---- Moments ------------------------------------------------------------------------------------
 
 template <typename T>
 using OfCentre = Eigen::Map<Rows<T, 4>>;
@@ -219,6 +134,7 @@ void moments_tangent(const Embedding<T>& embedding, const Pairs& pairs,
   const Series<T>& series = embedding.series;
   // Beside the derivative of R times T_k, what dT_k/ds is to be multiplied with.
   Eigen::Array<T, Eigen::Dynamic, 1> of_s(series.npanels() * out.ncentres * 4 * kTerms);
+  Rows<T> by_x;
   for_each_series_tile(embedding, pairs, unit, [&](const Tile& tile, int64_t net) {
     evaluate(series, tile, net, &polynomials);
     for (int64_t p = 0; p < tile.size; ++p) {
@@ -241,9 +157,10 @@ void moments_tangent(const Embedding<T>& embedding, const Pairs& pairs,
   });
   for (int64_t panel = 0; panel < series.npanels(); ++panel) {
     if (out.count[panel] == 0) continue;
-    rows_of(out, out.M, panel).noalias() += rows_of(out, of_s.data(), panel) *
-                                            differentiation<T>().transpose() /
-                                            static_cast<T>(series.half_width(panel));
+    by_x.resize(4 * out.count[panel], kTerms);
+    set_product<Transposed::right>(factor(rows_of(out, of_s.data(), panel)),
+                                   factor(differentiation<T>()), result(by_x));
+    rows_of(out, out.M, panel) += by_x / static_cast<T>(series.half_width(panel));
   }
 }
 
@@ -272,7 +189,9 @@ void add_X(const Embedding<T>& embedding, const Moments<T>& moments, T* X) {
   const int64_t M1 = embedding.nets.neuron.back();
   for (int64_t panel = 0; panel < embedding.series.npanels(); ++panel) {
     if (moments.count[panel] == 0) continue;
-    share.noalias() = rows_of(moments, moments.M, panel) * C_of(embedding, panel);
+    share.resize(4 * moments.count[panel], M1);
+    set_product(factor(rows_of(moments, moments.M, panel)), factor(C_of(embedding, panel)),
+                result(share));
     const int64_t* centres = moments.centre + panel * moments.ncentres;
     for (int64_t k = 0; k < moments.count[panel]; ++k) {
       blocks(X, centres[k], 1, M1) += share.middleRows(4 * k, 4);
@@ -285,8 +204,9 @@ void add_gradient(const Embedding<T>& embedding, const Moments<T>& moments, int6
                   const T* dX, T* dC) {
   if (moments.count[panel] == 0) return;
   const int64_t M1 = embedding.nets.neuron.back();
-  Eigen::Map<Matrix<T>>(dC + panel * kTerms * M1, kTerms, M1).noalias() +=
-      rows_of(moments, moments.M, panel).transpose() * gathered(moments, panel, dX, M1);
+  const Block<T> dC_of_panel = {dC + panel * kTerms * M1, kTerms, M1, M1};
+  increase_by_product<Transposed::left>(factor(rows_of(moments, moments.M, panel)),
+                                        factor(gathered(moments, panel, dX, M1)), dC_of_panel);
 }
 
 // With gM = dE/dM_i = (1/n) C A_i^T, a pair has dE/dR_ij = T(x_ij) gM and, with T' in the place of
@@ -306,11 +226,12 @@ void force(const Embedding<T>& embedding, const Pairs& pairs, int64_t unit, cons
   for (int64_t panel = 0; panel < series.npanels(); ++panel) {
     if (places.count[panel] == 0) continue;
     auto gM = rows_of(places, places.M, panel);
-    gM.noalias() = gathered(places, panel, A, embedding.nets.neuron.back()) *
-                   C_of(embedding, panel).transpose();
+    set_product<Transposed::right>(factor(gathered(places, panel, A, embedding.nets.neuron.back())),
+                                   factor(C_of(embedding, panel)), result(gM));
     gM /= static_cast<T>(embedding.n);
-    rows_of(places, of_s.data(), panel).noalias() =
-        gM * differentiation<T>() / static_cast<T>(series.half_width(panel));
+    auto gM_by_s = rows_of(places, of_s.data(), panel);
+    set_product(factor(gM), factor(differentiation<T>()), result(gM_by_s));
+    gM_by_s /= static_cast<T>(series.half_width(panel));
   }
   using Places = Eigen::Array<int64_t, Eigen::Dynamic, 1>;
   Places place = Places::Zero(series.npanels());
@@ -344,9 +265,5 @@ SeriesUnits<T> DPMASK_OF_THIS_SET(series_units)() {
 }
 template SeriesUnits<float> DPMASK_OF_THIS_SET(series_units)<float>();
 template SeriesUnits<double> DPMASK_OF_THIS_SET(series_units)<double>();
-
-SeriesFit DPMASK_OF_THIS_SET(series_fit)() {
-  return {DPMASK_ISA::interpolate, DPMASK_ISA::neurons, DPMASK_ISA::gradient};
-}
 
 }  // namespace dpmask

@@ -7,10 +7,10 @@
 #include <optional>
 #include <type_traits>
 
-#include "op/kernels/kernels.h"
+#include "op/kernels/embedding.h"
 #include "op/kernels/pairs.h"
 #include "op/kernels/per_isa/embedding_net.h"
-#include "op/shared/environment.h"
+#include "op/shared/environment_row.h"
 
 namespace dpmask::DPMASK_ISA {
 

@@ -1,11 +1,29 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
-// The rows and numbers of pairs, for the kernels.
+// The pairs of real atoms: their numbers and rows, and what atoms gather from them.
 #pragma once
 
 #include "cuda/common/launch.h"
-#include "op/shared/environment.h"
+#include "op/kernels/atoms.h"
+#include "op/kernels/forces.h"
+#include "op/shared/environment_row.h"
+#include "op/shared/pair_cotangent.h"
 
 namespace dpmask::cuda {
+
+// Numbers the ordered pairs of real atoms as op/kernels says.
+struct PairNumbers {
+  int64_t* type;        // [size]; of each row of RealAtoms
+  int64_t* frame;       // [size]
+  int64_t* local;       // [size]; place of the atom among those of its frame
+  int64_t* rows;        // [size]; the rows of frame after frame, in the order of local
+  double* position;     // [size, 4]; x, y, z and w of these rows
+  int64_t* rows_first;  // [nframes + 1]; where the rows of each frame begin
+  int64_t* pair_first;  // [nframes + 1]; first pair of each frame; the last is their number
+};
+
+// Fills pairs.
+void number_pairs(const RealAtoms& atoms, const double* coord, const PairNumbers& pairs,
+                  cudaStream_t stream);
 
 DPMASK_KERNEL int64_t group_size(const RealAtoms& atoms, int64_t type, int64_t frame) {
   const int64_t group = type * atoms.nframes + frame;
@@ -43,12 +61,9 @@ DPMASK_KERNEL EnvironmentRow row_of(const RealAtoms& atoms, const double* coord,
 DPMASK_KERNEL void pair_cotangent(const RealAtoms& atoms, const PairNumbers& pairs,
                                   const ForceCotangents& cotangents, int64_t i, int64_t j,
                                   const double* r, double* u) {
-  const double* virial = cotangents.virial + 9 * pairs.frame[i];
-  const double* atom_virial = cotangents.atom_virial + 9 * atoms.slot[j];
-  for (int a = 0; a < 3; ++a) {
-    u[a] = cotangents.force[3 * atoms.slot[i] + a] - cotangents.force[3 * atoms.slot[j] + a];
-    for (int b = 0; b < 3; ++b) u[a] -= (virial[3 * a + b] + atom_virial[3 * a + b]) * r[b];
-  }
+  dpmask::pair_cotangent(cotangents.force + 3 * atoms.slot[i], cotangents.force + 3 * atoms.slot[j],
+                         cotangents.virial + 9 * pairs.frame[i],
+                         cotangents.atom_virial + 9 * atoms.slot[j], r, u);
 }
 
 // Sets dr [pairs, 3] to 0.
