@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
 // Finds the real atoms of a padded batch, and says what is wrong with a bad one.
+#include "op/kernels/atoms.h"
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <sstream>
 #include <stdexcept>
-
-#include "op/kernels/kernels.h"
+#include <tuple>
 
 namespace dpmask {
 namespace {
@@ -44,25 +46,69 @@ void check_atom(const PaddedBatch& batch, int64_t frame, int64_t atom) {
   }
 }
 
-double shortest_distance(const PaddedBatch& batch, int64_t frame) {
-  std::vector<int64_t> real;
+struct Point {
+  double r[3];
+  int64_t atom;
+};
+
+// The real atoms of a frame, sorted by that coordinate which spans most.
+std::vector<Point> sorted_points(const PaddedBatch& batch, int64_t frame, int* axis) {
+  std::vector<Point> points;
+  double lowest[3], highest[3];
+  std::fill_n(lowest, 3, std::numeric_limits<double>::infinity());
+  std::fill_n(highest, 3, -std::numeric_limits<double>::infinity());
   for (int64_t atom = 0; atom < batch.nslots; ++atom) {
-    if (batch.mask[frame * batch.nslots + atom] != 0) real.push_back(atom);
+    const int64_t slot = frame * batch.nslots + atom;
+    if (batch.mask[slot] == 0) continue;
+    const double* r = batch.coord + 3 * slot;
+    points.push_back({{r[0], r[1], r[2]}, atom});
+    for (int a = 0; a < 3; ++a) {
+      lowest[a] = std::min(lowest[a], r[a]);
+      highest[a] = std::max(highest[a], r[a]);
+    }
   }
-  const double* coord = batch.coord + 3 * frame * batch.nslots;
+  *axis = 0;
+  for (int a = 1; a < 3; ++a) {
+    if (highest[a] - lowest[a] > highest[*axis] - lowest[*axis]) *axis = a;
+  }
+  std::sort(points.begin(), points.end(),
+            [a = *axis](const Point& p, const Point& q) { return p.r[a] < q.r[a]; });
+  return points;
+}
+
+// Two atoms at the same point, the one with the lower number first.
+struct Coincidence {
+  int64_t one, other;
+  double r2;
+};
+
+// A sweep along the sorted points: what is farther along the axis than the shortest distance so far
+// is farther altogether. Of several coincidences the first in the order of atoms is the error.
+double shortest_distance(const PaddedBatch& batch, int64_t frame) {
+  constexpr double kCoincident2 = kCoincident * kCoincident;
+  int axis;
+  const std::vector<Point> points = sorted_points(batch, frame, &axis);
   double shortest = std::numeric_limits<double>::infinity();
-  for (size_t a = 0; a < real.size(); ++a) {
-    for (size_t b = a + 1; b < real.size(); ++b) {
-      const double* p = coord + 3 * real[a];
-      const double* q = coord + 3 * real[b];
+  std::optional<Coincidence> first;
+  for (size_t a = 0; a < points.size(); ++a) {
+    const double* p = points[a].r;
+    for (size_t b = a + 1; b < points.size(); ++b) {
+      const double* q = points[b].r;
+      const double along = p[axis] - q[axis];
+      if (along * along >= std::max(shortest, kCoincident2)) break;
       const double r2 = (p[0] - q[0]) * (p[0] - q[0]) + (p[1] - q[1]) * (p[1] - q[1]) +
                         (p[2] - q[2]) * (p[2] - q[2]);
-      if (r2 < kCoincident * kCoincident) {
-        refuse(frame, real[a], "at the same point as atom ", real[b], " (distance ", std::sqrt(r2),
-               "); remove one of them or set its mask to 0");
-      }
       shortest = std::min(shortest, r2);
+      if (r2 >= kCoincident2) continue;
+      const auto [one, other] = std::minmax(points[a].atom, points[b].atom);
+      if (!first || std::tie(one, other) < std::tie(first->one, first->other)) {
+        first = Coincidence{one, other, r2};
+      }
     }
+  }
+  if (first) {
+    refuse(frame, first->one, "at the same point as atom ", first->other, " (distance ",
+           std::sqrt(first->r2), "); remove one of them or set its mask to 0");
   }
   return std::sqrt(shortest);
 }
