@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
-// The fitting nets, in the letters of op/fitting.cc and op/fitting_units.h: layer after layer, the
-// layers of all types together. Sums over rows are products with ones.
-#include "activation.h"
-#include "batch.h"
-#include "product.h"
+// The fitting nets, in the letters of op/kernels/fitting.cc and op/kernels/fitting_units.h: layer
+// after layer, the layers of all types together. Sums over rows are products with ones.
+#include "cuda/fitting.h"
+
+#include "cuda/common/activation.h"
+#include "cuda/common/batch.h"
+#include "cuda/common/product.h"
 
 namespace dpmask::cuda {
 namespace {

@@ -301,7 +301,7 @@ class DescrptMask(DescrptSe):
         Parameters
         ----------
         nets
-            The parameters of the fitting nets, in the order of op/kernels.h.
+            The parameters of the fitting nets, in the order of op/kernels/fitting.h.
         bias
             [ntypes] float64, what an atom of each type has beside F(D).
         attributes

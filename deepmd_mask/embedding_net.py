@@ -83,7 +83,7 @@ def net_variables(
     Returns
     -------
     list of tf.Variable
-        Those that the net uses, in the order of op/kernels.h. As with the built-in, a timestep
+        Those that the net uses, in the order of op/kernels/embedding.h. As with the built-in, a timestep
         exists for each layer if resnet_dt, but is used only beside a skip connection.
     """
     scope = tf.get_variable_scope().name
@@ -148,7 +148,7 @@ def tabulate(
     shape
         Of the nets.
     parameters
-        Of all nets, in the order of op/kernels.h.
+        Of all nets, in the order of op/kernels/embedding.h.
     upper
         End of the table, in 1/(length unit); beyond it nets go on as straight lines.
     narrowest

@@ -170,7 +170,7 @@ class Evaluator:
 
 
 def _of_callers_atoms(message: str, numbers: dict[int, int]) -> str | None:
-    """Return what op/real_atoms.cc says of slots, with the caller's number of each.
+    """Return what op/kernels/atoms.cc says of slots, with the caller's number of each.
 
     None if the message is another one.
     """

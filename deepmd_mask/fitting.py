@@ -92,7 +92,7 @@ class MaskEnerFitting(EnerFitting):
         Returns
         -------
         parameters : list of tf.Variable
-            Of the nets F, in the order of op/kernels.h.
+            Of the nets F, in the order of op/kernels/fitting.h.
         bias : tf.Tensor
             [ntypes], which F(D) is to be shifted by.
         """
@@ -137,7 +137,7 @@ class MaskEnerFitting(EnerFitting):
     def _parameters(self, width: int, suffix: str, reuse: bool | None) -> list[tf.Variable]:
         """Create the variables of all types, under the names and with the seeds of EnerFitting.
 
-        Their order is that of op/kernels.h.
+        Their order is that of op/kernels/fitting.h.
         """
         sizes = list(pairwise([width, *self.n_neuron, 1]))
         parameters = []

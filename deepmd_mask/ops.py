@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The TensorFlow operators and their gradients; op/kernels.h documents what they compute.
+"""The TensorFlow operators and their gradients; op/kernels documents what they compute.
 
 There are gradients by X, A and parameters, and none by coordinates (tf.gradients returns None for
 them): forces come from the operator of that name, and TensorFlow's optimizers would evaluate a
@@ -17,7 +17,7 @@ from ._kernels import OPS_VERSION
 
 LIBRARY = Path(__file__).parent / "libdeepmd_mask.so"
 BUILT_FOR = "2.21.0"
-PREFIX = "PipInstallDeepmdMask>"  # op/operator.h says why
+PREFIX = "PipInstallDeepmdMask>"  # op/tensorflow/operator.h says why
 COMMON_INPUTS = 4  # coord, slot, weight, first
 SERIES_INPUTS = 3  # first, panels, C
 NET_ATTRIBUTES = ("neuron", "resnet_dt", "activation")

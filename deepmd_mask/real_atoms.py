@@ -25,7 +25,7 @@ def on_host(*beside: tf.Tensor) -> Iterator[None]:
 
 
 class RealAtoms(NamedTuple):
-    """The real atoms of a batch, as op/kernels.h describes them, for the graph.
+    """The real atoms of a batch, as op/kernels/atoms.h describes them, for the graph.
 
     Attributes
     ----------

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import reference
 
-TERMS = 16  # kTerms of op/kernels.h
+TERMS = 16  # kTerms of op/shared/series.h
 
 
 INSTRUCTION_SETS = ["avx512", "avx2", "baseline"]

@@ -111,7 +111,7 @@ def series(panels, parameters, neuron, resnet_dt, activation, terms=16):
 
 
 def table(parameters, neuron, resnet_dt, activation, lower, upper):
-    """Each net as Chebyshev series: first, panels and C of op/kernels.h.
+    """Each net as Chebyshev series: first, panels and C of op/shared/series.h.
 
     Panels are halved until the last of their coefficients are rounding error, or nearly nothing is
     left of them, as at a kink.

@@ -20,7 +20,7 @@ from deepmd_mask.frozen.graph import FrozenModel
 from deepmd_mask.ops import PREFIX
 
 EMULATED = Path(deepmd_mask.__file__).parent / "libdeepmd_mask_emulated_gpu.so"
-ACCESSES = ("kernel", "to_host", "to_device", "within", "fill")  # cuda/emulated_gpu.h
+ACCESSES = ("kernel", "to_host", "to_device", "within", "fill")  # cuda/emulated/access.h
 FRAMES = {
     "no atom": random_frames(nreal=[[0, 0, 0]]),
     "one atom": random_frames(nreal=[[0, 0, 1]]),

@@ -494,3 +494,49 @@ def test_environment_matrix(case):
     outputs = (force, virial, atom_virial)
     loss = sum(np.sum(c * o) for c, o in zip(cotangents.values(), outputs, strict=True))
     case.assert_projects(ddR, dR, loss)
+
+
+def clouds():
+    """Return points among which the closest two are not easily found."""
+    rng = np.random.default_rng(0)
+    cloud = rng.normal(size=(200, 3))
+    grid = np.stack(np.meshgrid(*[np.arange(6.0)] * 3), axis=-1).reshape(-1, 3)
+    return {
+        "cloud": cloud,
+        "plane": cloud * [1, 1, 0],
+        "line": cloud * [0, 0, 1],
+        "grid": rng.permutation(grid),
+        "far apart": np.concatenate([cloud, cloud + 1e5]) * [1, 1e-3, 1],
+        "one": cloud[:1],
+    }
+
+
+def distances2(points):
+    """Return the squares of all distances, 0 added to 0 on the diagonal."""
+    x, y, z = np.moveaxis(points[:, None] - points, -1, 0)
+    return x * x + y * y + z * z
+
+
+@pytest.mark.parametrize("name", clouds())
+def test_shortest_distance(name):
+    points = clouds()[name]
+    shape = (1, len(points))
+    r2 = distances2(points)
+    r2[np.diag_indices_from(r2)] = np.inf
+    atoms = kernels.RealAtoms(points, np.zeros(shape, np.int32), np.ones(shape), 1)
+    assert atoms.min_distance == np.sqrt(r2.min())  # to the last bit
+
+
+@pytest.mark.parametrize("name", ["cloud", "plane", "line", "grid", "far apart"])
+def test_of_several_coincidences_the_first_is_named(name):
+    points = clouds()[name].copy()
+    pairs = [(170, 12), (40, 169), (12, 55), (90, 91)]
+    for atom, other in pairs:
+        points[atom] = points[other] + [0, 3e-7, 0]
+    shape = (1, len(points))
+    close = np.argwhere(np.triu(distances2(points) < 1e-12, 1))
+    one, other = close[0]
+    assert len(close) >= len(pairs) - 1
+    message = f"^frame 0, atom {one}: at the same point as atom {other} "
+    with pytest.raises(ValueError, match=message):
+        kernels.RealAtoms(points, np.zeros(shape, np.int32), np.ones(shape), 1)

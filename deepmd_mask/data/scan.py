@@ -209,7 +209,7 @@ def sound_frames(
             yield scanned(part, atoms)
 
 
-# How the messages of op/real_atoms.cc begin, which rule that is, and whose array is wrong.
+# How the messages of op/kernels/atoms.cc begin, which rule that is, and whose array is wrong.
 _KERNEL_RULES = {
     "mask value": ("mask", "aparam"),
     "type": ("types", "real_atom_types"),

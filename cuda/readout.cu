@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: LGPL-3.0-or-later
+#include "cuda/readout.h"
+
+#include "cuda/common/launch.h"
+
+namespace dpmask::cuda {
+namespace {
+
+template <typename T>
+struct Weigh {
+  const double* weight;
+  T factor;
+  int64_t width;
+  T* A;
+  DPMASK_KERNEL void operator()(int64_t place) const {
+    A[place] *= factor * static_cast<T>(weight[place / width]);
+  }
+};
+
+// A block for each frame: its threads share the atoms.
+template <typename T>
+struct SpreadEnergies {
+  RealAtoms atoms;
+  const double* bias;
+  const T* e;
+  Energies out;
+  static constexpr int64_t kShared = kThreads * sizeof(double);
+  DPMASK_KERNEL void operator()(const Block& block) const {
+    const int64_t frame = block.index;
+    double* shares = reinterpret_cast<double*>(block.shared);
+    block.threads([=](int thread) {
+      double sum = 0;
+      for (int64_t t = 0; t < atoms.ntypes; ++t) {
+        const int64_t* group = atoms.first + t * atoms.nframes + frame;
+        for (int64_t i = group[0] + thread; i < group[1]; i += kThreads) {
+          const double energy = atoms.weight[i] * (e[i] + bias[t]);
+          out.atom_energy[atoms.slot[i]] = energy;
+          sum += energy;
+        }
+      }
+      shares[thread] = sum;
+    });
+    block.each(1, [=](int64_t) {
+      double sum = 0;
+      for (int thread = 0; thread < kThreads; ++thread) sum += shares[thread];
+      out.energy[frame] = sum;
+    });
+  }
+};
+
+}  // namespace
+
+template <typename T>
+void weigh(const RealAtoms& atoms, T factor, int64_t width, T* A, cudaStream_t stream) {
+  for_each(atoms.size * width, stream, Weigh<T>{atoms.weight, factor, width, A});
+}
+
+template <typename T>
+void spread_energies(const RealAtoms& atoms, const double* bias, const T* e, const Energies& out,
+                     cudaStream_t stream) {
+  launch(atoms.nframes, SpreadEnergies<T>::kShared, stream, SpreadEnergies<T>{atoms, bias, e, out});
+}
+
+#define DPMASK_INSTANTIATE(T)                                                                  \
+  template void weigh<T>(const RealAtoms&, T, int64_t, T*, cudaStream_t);                      \
+  template void spread_energies<T>(const RealAtoms&, const double*, const T*, const Energies&, \
+                                   cudaStream_t)
+DPMASK_INSTANTIATE(float);
+DPMASK_INSTANTIATE(double);
+
+}  // namespace dpmask::cuda

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: LGPL-3.0-or-later
+// Finds the real atoms of a padded batch, and says what is wrong with a bad one.
+#include "op/kernels/atoms.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <optional>
+#include <sstream>
+#include <stdexcept>
+#include <tuple>
+
+namespace dpmask {
+namespace {
+
+constexpr double kCoincident = 1e-6;  // units of length; 1/r^2 is lost in rounding soon after
+
+template <typename... Parts>
+[[noreturn]] void refuse(int64_t frame, int64_t atom, const Parts&... parts) {
+  std::ostringstream message;
+  message.precision(15);  // enough to tell 0.9999999 from 1, few enough to print 0.9 as such
+  message << "frame " << frame << ", atom " << atom << ": ";
+  (message << ... << parts);
+  throw std::invalid_argument(message.str());
+}
+
+void check_atom(const PaddedBatch& batch, int64_t frame, int64_t atom) {
+  const int64_t slot = frame * batch.nslots + atom;
+  const double mask = batch.mask[slot];
+  const int32_t type = batch.type[slot];
+  if (mask != 0 && mask != 1) {
+    refuse(frame, atom, "mask value ", mask, " is neither 0 nor 1; ",
+           "aparam must be 1 for a real atom and 0 for a virtual one");
+  }
+  if (type >= batch.ntypes || type < -1 || (type == -1 && mask != 0)) {
+    refuse(frame, atom, "type ", type, " is outside the type map, which has ", batch.ntypes,
+           " types; number them from 0");
+  }
+  if (mask == 0) return;
+  for (int a = 0; a < 3; ++a) {
+    const double x = batch.coord[3 * slot + a];
+    if (!std::isfinite(x)) {
+      refuse(frame, atom, "coordinate ", "xyz"[a], " of a real atom is ", x,
+             ", not a finite number; mend it or set the atom's mask to 0");
+    }
+  }
+}
+
+struct Point {
+  double r[3];
+  int64_t atom;
+};
+
+// The real atoms of a frame, sorted by that coordinate which spans most.
+std::vector<Point> sorted_points(const PaddedBatch& batch, int64_t frame, int* axis) {
+  std::vector<Point> points;
+  double lowest[3], highest[3];
+  std::fill_n(lowest, 3, std::numeric_limits<double>::infinity());
+  std::fill_n(highest, 3, -std::numeric_limits<double>::infinity());
+  for (int64_t atom = 0; atom < batch.nslots; ++atom) {
+    const int64_t slot = frame * batch.nslots + atom;
+    if (batch.mask[slot] == 0) continue;
+    const double* r = batch.coord + 3 * slot;
+    points.push_back({{r[0], r[1], r[2]}, atom});
+    for (int a = 0; a < 3; ++a) {
+      lowest[a] = std::min(lowest[a], r[a]);
+      highest[a] = std::max(highest[a], r[a]);
+    }
+  }
+  *axis = 0;
+  for (int a = 1; a < 3; ++a) {
+    if (highest[a] - lowest[a] > highest[*axis] - lowest[*axis]) *axis = a;
+  }
+  std::sort(points.begin(), points.end(),
+            [a = *axis](const Point& p, const Point& q) { return p.r[a] < q.r[a]; });
+  return points;
+}
+
+// Two atoms at the same point, the one with the lower number first.
+struct Coincidence {
+  int64_t one, other;
+  double r2;
+};
+
+// A sweep along the sorted points: what is farther along the axis than the shortest distance so far
+// is farther altogether. Of several coincidences the first in the order of atoms is the error.
+double shortest_distance(const PaddedBatch& batch, int64_t frame) {
+  constexpr double kCoincident2 = kCoincident * kCoincident;
+  int axis;
+  const std::vector<Point> points = sorted_points(batch, frame, &axis);
+  double shortest = std::numeric_limits<double>::infinity();
+  std::optional<Coincidence> first;
+  for (size_t a = 0; a < points.size(); ++a) {
+    const double* p = points[a].r;
+    for (size_t b = a + 1; b < points.size(); ++b) {
+      const double* q = points[b].r;
+      const double along = p[axis] - q[axis];
+      if (along * along >= std::max(shortest, kCoincident2)) break;
+      const double r2 = (p[0] - q[0]) * (p[0] - q[0]) + (p[1] - q[1]) * (p[1] - q[1]) +
+                        (p[2] - q[2]) * (p[2] - q[2]);
+      shortest = std::min(shortest, r2);
+      if (r2 >= kCoincident2) continue;
+      const auto [one, other] = std::minmax(points[a].atom, points[b].atom);
+      if (!first || std::tie(one, other) < std::tie(first->one, first->other)) {
+        first = Coincidence{one, other, r2};
+      }
+    }
+  }
+  if (first) {
+    refuse(frame, first->one, "at the same point as atom ", first->other, " (distance ",
+           std::sqrt(first->r2), "); remove one of them or set its mask to 0");
+  }
+  return std::sqrt(shortest);
+}
+
+}  // namespace
+
+RealAtomList find_real_atoms(const PaddedBatch& batch) {
+  RealAtomList list;
+  list.min_distance = std::numeric_limits<double>::infinity();
+  std::vector<int64_t> count(batch.ntypes * batch.nframes, 0);
+  for (int64_t frame = 0; frame < batch.nframes; ++frame) {
+    for (int64_t atom = 0; atom < batch.nslots; ++atom) {
+      check_atom(batch, frame, atom);
+      if (batch.mask[frame * batch.nslots + atom] == 0) continue;
+      ++count[batch.type[frame * batch.nslots + atom] * batch.nframes + frame];
+    }
+    list.min_distance = std::min(list.min_distance, shortest_distance(batch, frame));
+  }
+
+  list.first.assign(1, 0);
+  for (int64_t group_size : count) list.first.push_back(list.first.back() + group_size);
+  list.slot.resize(list.first.back());
+  list.weight.resize(list.first.back());
+  std::vector<int64_t> next(list.first.begin(), list.first.end() - 1);
+  for (int64_t frame = 0; frame < batch.nframes; ++frame) {
+    for (int64_t atom = 0; atom < batch.nslots; ++atom) {
+      const double mask = batch.mask[frame * batch.nslots + atom];
+      if (mask == 0) continue;
+      const int64_t slot = frame * batch.nslots + atom;
+      const int64_t row = next[batch.type[slot] * batch.nframes + frame]++;
+      list.slot[row] = slot;
+      list.weight[row] = mask;
+    }
+  }
+  return list;
+}
+
+}  // namespace dpmask

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: LGPL-3.0-or-later
+// The real atoms of a batch. This and the other headers of this folder are the kernels' interface:
+// what each array holds, its shape and its order. Nothing here knows of TensorFlow. Letters are
+// those of docs/theory.md; arrays are row-major.
+//
+// Coordinates, forces and virials are float64 in every precision, because differences of
+// coordinates lose digits in float32. T is the precision of the embedding nets and of X.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace dpmask {
+
+// One batch of frames as DeePMD-kit hands it over, padded to a common number of slots.
+struct PaddedBatch {
+  int64_t nframes;
+  int64_t nslots;  // slots per frame, real and virtual atoms together
+  int64_t ntypes;
+  const double* coord;  // [nframes, nslots, 3]; never read where mask is 0
+  const int32_t* type;  // [nframes, nslots]
+  const double* mask;   // [nframes, nslots]; 1 is a real atom, 0 a virtual one
+};
+
+// The real atoms of a batch, sorted by type, then frame, then slot.
+struct RealAtoms {
+  int64_t nframes;
+  int64_t ntypes;
+  int64_t size;
+  const int64_t* slot;   // [size]; frame * nslots + slot
+  const double* weight;  // [size]; w, the mask of each atom
+  const int64_t* first;  // [ntypes * nframes + 1]; atoms of type t in frame f are the rows
+                         // first[t * nframes + f] to first[t * nframes + f + 1]
+};
+
+struct RealAtomList {
+  std::vector<int64_t> slot;
+  std::vector<double> weight;
+  std::vector<int64_t> first;
+  double min_distance;  // between real atoms of a frame; infinity where no frame has two
+};
+
+// Finds the real atoms of a batch.
+// Throws std::invalid_argument, naming frame, atom and value, if a mask is neither 0 nor 1, a type
+// is not in [0, ntypes), a coordinate of a real atom is not finite, or two real atoms coincide
+// (r < 1e-6). Virtual atoms may also have type -1.
+RealAtomList find_real_atoms(const PaddedBatch& batch);
+
+}  // namespace dpmask

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: LGPL-3.0-or-later
+#include "op/kernels/environment.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "op/kernels/pairs.h"
+#include "op/shared/environment_row.h"
+
+namespace dpmask {
+namespace {
+
+void serial(int64_t n, const std::function<void(int64_t)>& body) {
+  for (int64_t k = 0; k < n; ++k) body(k);
+}
+
+// Calls body(i, j, pair) for each ordered pair of different real atoms of a frame.
+template <typename Body>
+void for_each_pair(const RealAtoms& atoms, const Pairs& pairs, Body&& body) {
+  for (int64_t i = 0; i < atoms.size; ++i) {
+    for_each_in_frame(atoms, pairs, i, [&](int64_t j) {
+      if (j != i) body(i, j, pairs.number(i, j));
+    });
+  }
+}
+
+EnvironmentRow row_of(const RealAtoms& atoms, const double* coord, int64_t i, int64_t j) {
+  return environment_row(coord + 3 * atoms.slot[i], coord + 3 * atoms.slot[j], atoms.weight[j]);
+}
+
+}  // namespace
+
+int64_t count_pairs(const RealAtoms& atoms) { return Pairs(atoms).npairs; }
+
+void environment(const RealAtoms& atoms, const double* coord, double* R) {
+  const Pairs pairs(atoms);
+  std::fill(R, R + 4 * pairs.npairs, 0.0);
+  for_each_pair(atoms, pairs, [&](int64_t i, int64_t j, int64_t pair) {
+    const EnvironmentRow row = row_of(atoms, coord, i, j);
+    std::copy(row.R, row.R + 4, R + 4 * pair);
+  });
+}
+
+void environment_force(const RealAtoms& atoms, const double* coord, const double* dR,
+                       const Forces& out) {
+  const Pairs pairs(atoms);
+  std::vector<double> dr(3 * pairs.npairs, 0.0);
+  for_each_pair(atoms, pairs, [&](int64_t i, int64_t j, int64_t pair) {
+    environment_reverse(row_of(atoms, coord, i, j), dR + 4 * pair, 0.0, &dr[3 * pair]);
+  });
+  gather_forces(atoms, pairs, coord, dr.data(), out, serial);
+}
+
+void environment_force_grad(const RealAtoms& atoms, const double* coord,
+                            const ForceCotangents& cotangents, double* ddR) {
+  const Pairs pairs(atoms);
+  std::fill(ddR, ddR + 4 * pairs.npairs, 0.0);
+  for_each_pair(atoms, pairs, [&](int64_t i, int64_t j, int64_t pair) {
+    const EnvironmentRow row = row_of(atoms, coord, i, j);
+    double u[3];
+    pair_cotangent(atoms, pairs, cotangents, i, j, row.r, u);
+    environment_tangent(row, u, ddR + 4 * pair);
+  });
+}
+
+}  // namespace dpmask

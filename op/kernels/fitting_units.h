@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: LGPL-3.0-or-later
+// One layer of a fitting net on the atoms of its type, built once for each instruction set. With h
+// the layer's input, a row for each atom,
+//   z = h W + b,  output = phi(z) * timestep + skip(h),
+// where skip(h) is h or nothing. dv is the derivative of a value v along dD, gv that of the loss by
+// v. All arrays have as many rows as the type has atoms, one after the other.
+#pragma once
+
+#include <vector>
+
+#include "op/kernels/fitting.h"
+
+namespace dpmask {
+
+template <typename T>
+struct FittingLayer {
+  int64_t in, out;
+  const T* W;         // [in, out]
+  const T* b;         // [out]
+  const T* timestep;  // [out] or nullptr
+  bool has_skip;
+  Activation activation;
+  double threshold;
+};
+
+// Rows or columns first to first + count of an array.
+struct Range {
+  int64_t first, count;
+};
+
+template <typename T>
+struct FittingUnits {
+  // A whole net on some atoms, whose rows of the arrays all pointers point to: z, e and A.
+  void (*energies)(const std::vector<FittingLayer<T>>& layers, int64_t nrows, const T* D,
+                   const std::vector<T*>& z, T* e, T* A);
+  // output anew from z, and dz and doutput from dh: some rows and columns.
+  void (*tangent)(const FittingLayer<T>&, Range rows, Range columns, const T* h, const T* dh,
+                  const T* z, T* output, T* dz, T* doutput);
+  // gh from gz and goutput: some rows and inputs.
+  void (*reverse)(const FittingLayer<T>&, Range rows, Range inputs, const T* gz, const T* goutput,
+                  T* gh);
+  // gz, gdz and the gradients of bias and timestep from goutput and gdoutput: some columns.
+  void (*grad_activation)(const FittingLayer<T>&, int64_t nrows, Range columns, const T* z,
+                          const T* dz, const T* goutput, const T* gdoutput, T* gz, T* gdz, T* gb,
+                          T* gtimestep);
+  // The rows of the gradient of W that belong to some inputs.
+  void (*grad_matrix)(const FittingLayer<T>&, int64_t nrows, Range inputs, const T* h, const T* dh,
+                      const T* gz, const T* gdz, T* gW);
+};
+
+template <typename T>
+FittingUnits<T> fitting_units_baseline();
+template <typename T>
+FittingUnits<T> fitting_units_avx2();
+template <typename T>
+FittingUnits<T> fitting_units_avx512();
+
+}  // namespace dpmask

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: LGPL-3.0-or-later
+#include "op/kernels/pairs.h"
+
+#include <algorithm>
+
+#include "op/shared/pair_cotangent.h"
+
+namespace dpmask {
+namespace {
+
+// A unit is small enough that a frame of 40 atoms keeps two threads busy, and large enough that its
+// tiles are full. There are not many units either, since each has its own gradient of parameters.
+constexpr int64_t kPairsPerUnit = 1024;
+constexpr int64_t kUnits = 64;
+
+}  // namespace
+
+Pairs::Pairs(const RealAtoms& atoms)
+    : type(atoms.size), frame(atoms.size), local(atoms.size), frame_size(atoms.nframes, 0),
+      pair_first(atoms.size), npairs(0), unit_first(1, 0) {
+  for (int64_t t = 0; t < atoms.ntypes; ++t) {
+    for (int64_t f = 0; f < atoms.nframes; ++f) {
+      const int64_t group = t * atoms.nframes + f;
+      for (int64_t row = atoms.first[group]; row < atoms.first[group + 1]; ++row) {
+        type[row] = t;
+        frame[row] = f;
+        local[row] = frame_size[f]++;
+      }
+    }
+  }
+  std::vector<int64_t> frame_first(atoms.nframes);
+  for (int64_t f = 0; f < atoms.nframes; ++f) {
+    frame_first[f] = npairs;
+    npairs += frame_size[f] * frame_size[f];
+  }
+  // As many units for each of four threads, and all alike.
+  const int64_t nunits = (npairs / kPairsPerUnit + 3) / 4 * 4;
+  const int64_t pairs_per_unit = nunits == 0 ? kPairsPerUnit : npairs / std::min(nunits, kUnits);
+  int64_t pairs_in_unit = 0;
+  for (int64_t row = 0; row < atoms.size; ++row) {
+    const int64_t neighbours = frame_size[frame[row]];
+    pair_first[row] = frame_first[frame[row]] + local[row] * neighbours;
+    pairs_in_unit += neighbours;
+    if (pairs_in_unit >= pairs_per_unit || row + 1 == atoms.size) {
+      unit_first.push_back(row + 1);
+      pairs_in_unit = 0;
+    }
+  }
+}
+
+Parallel for_light_work(const Pairs& pairs, const Parallel& parallel) {
+  if (pairs.nunits() > 8) return parallel;
+  return [](int64_t n, const std::function<void(int64_t)>& body) {
+    for (int64_t k = 0; k < n; ++k) body(k);
+  };
+}
+
+bool unit_has_net(const RealAtoms& atoms, const Pairs& pairs, int64_t unit,
+                  const std::vector<int32_t>& net_of, int64_t net) {
+  for (int64_t i = pairs.unit_first[unit]; i < pairs.unit_first[unit + 1]; ++i) {
+    for (int64_t t = 0; t < atoms.ntypes; ++t) {
+      const int64_t group = t * atoms.nframes + pairs.frame[i];
+      const bool empty = atoms.first[group] == atoms.first[group + 1];
+      if (!empty && net_of[pairs.type[i] * atoms.ntypes + t] == net) return true;
+    }
+  }
+  return false;
+}
+
+void gather_forces(const RealAtoms& atoms, const Pairs& pairs, const double* coord,
+                   const double* dr, const Forces& out, const Parallel& parallel) {
+  const auto gather = [&](int64_t i) {
+    const double* r_i = coord + 3 * atoms.slot[i];
+    double* force = out.force + 3 * atoms.slot[i];
+    double* atom_virial = out.atom_virial + 9 * atoms.slot[i];
+    for_each_in_frame(atoms, pairs, i, [&](int64_t j) {
+      const double* r_j = coord + 3 * atoms.slot[j];
+      const double* dr_ij = dr + 3 * pairs.number(i, j);
+      const double* dr_ji = dr + 3 * pairs.number(j, i);
+      for (int a = 0; a < 3; ++a) {
+        force[a] += dr_ij[a] - dr_ji[a];
+        for (int b = 0; b < 3; ++b) atom_virial[3 * a + b] -= dr_ji[a] * (r_i[b] - r_j[b]);
+      }
+    });
+  };
+  for_light_work(pairs, parallel)(pairs.nunits(), [&](int64_t unit) {
+    for (int64_t i = pairs.unit_first[unit]; i < pairs.unit_first[unit + 1]; ++i) gather(i);
+  });
+  for (int64_t i = 0; i < atoms.size; ++i) {
+    for (int ab = 0; ab < 9; ++ab) {
+      out.virial[9 * pairs.frame[i] + ab] += out.atom_virial[9 * atoms.slot[i] + ab];
+    }
+  }
+}
+
+void pair_cotangent(const RealAtoms& atoms, const Pairs& pairs, const ForceCotangents& cotangents,
+                    int64_t i, int64_t j, const double* r, double* u) {
+  pair_cotangent(cotangents.force + 3 * atoms.slot[i], cotangents.force + 3 * atoms.slot[j],
+                 cotangents.virial + 9 * pairs.frame[i], cotangents.atom_virial + 9 * atoms.slot[j],
+                 r, u);
+}
+
+}  // namespace dpmask

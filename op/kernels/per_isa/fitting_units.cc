@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: LGPL-3.0-or-later
+// Compiled once for each instruction set; direct_units.cc says what that asks of the code.
+#include "op/kernels/fitting_units.h"
+
+#include <Eigen/Core>
+#include <type_traits>
+
+#include "op/kernels/instruction_set.h"
+#include "op/kernels/per_isa/activate.h"
+#include "op/kernels/per_isa/few_rows.h"
+
+namespace dpmask {
+namespace DPMASK_ISA {
+namespace {
+
+template <typename T>
+using Array = Eigen::Array<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+template <typename T>
+using RowArray = Eigen::Array<T, 1, Eigen::Dynamic>;
+template <typename T>
+using Map = Eigen::Map<
+    std::conditional_t<std::is_const_v<T>, const Array<std::remove_const_t<T>>, Array<T>>, 0,
+    Eigen::OuterStride<>>;
+
+// Rows and columns of an array whose rows are `stride` apart.
+template <typename T>
+Map<T> part(T* data, int64_t stride, Range rows, Range columns) {
+  return {data + rows.first * stride + columns.first, rows.count, columns.count,
+          Eigen::OuterStride<>(stride)};
+}
+
+// The same as factor of a product.
+template <typename T>
+Block<T> block(T* data, int64_t stride, Range rows, Range columns) {
+  return {data + rows.first * stride + columns.first, rows.count, columns.count, stride};
+}
+
+// phi(z) and its first derivatives, for columns of z. Where there is a timestep, multiplied by it.
+template <int kOrder, typename T>
+struct Activated {
+  Activated(const FittingLayer<T>& layer, Range columns, const Map<const T>& z)
+      : phi(z.rows(), z.cols()), d1(kOrder >= 1 ? z.rows() : 0, z.cols()),
+        d2(kOrder >= 2 ? z.rows() : 0, z.cols()) {
+    Array<T> copy = z;
+    activate_all<kOrder>(layer.activation, layer.threshold, copy.size(), copy.data(), phi.data(),
+                         d1.data(), d2.data());
+    if (layer.timestep == nullptr) return;
+    const auto timestep =
+        Eigen::Map<const RowArray<T>>(layer.timestep + columns.first, columns.count);
+    for (Array<T>* a : {&phi, &d1, &d2}) {
+      if (a->rows() > 0) a->rowwise() *= timestep;
+    }
+  }
+  Array<T> phi, d1, d2;
+};
+
+template <typename T>
+void tangent(const FittingLayer<T>& layer, Range rows, Range columns, const T* h, const T* dh,
+             const T* z, T* output, T* dz, T* doutput) {
+  Map<T> dz_part = part(dz, layer.out, rows, columns);
+  dz_part.setZero();
+  add_product<T>(block(dh, layer.in, rows, {0, layer.in}),
+                 block(layer.W, layer.out, {0, layer.in}, columns),
+                 block(dz, layer.out, rows, columns));
+  const Activated<1, T> a(layer, columns, part(z, layer.out, rows, columns));
+  Map<T> output_part = part(output, layer.out, rows, columns);
+  Map<T> doutput_part = part(doutput, layer.out, rows, columns);
+  output_part = a.phi;
+  doutput_part = a.d1 * dz_part;
+  if (!layer.has_skip) return;
+  output_part += part(h, layer.in, rows, columns);
+  doutput_part += part(dh, layer.in, rows, columns);
+}
+
+template <typename T>
+void reverse(const FittingLayer<T>& layer, Range rows, Range inputs, const T* gz, const T* goutput,
+             T* gh) {
+  Map<T> gh_part = part(gh, layer.in, rows, inputs);
+  if (layer.has_skip) {
+    gh_part = part(goutput, layer.out, rows, inputs);
+  } else {
+    gh_part.setZero();
+  }
+  add_product_transposed<T>(block(gz, layer.out, rows, {0, layer.out}),
+                            block(layer.W, layer.out, inputs, {0, layer.out}),
+                            block(gh, layer.in, rows, inputs));
+}
+
+template <typename T>
+void energies(const std::vector<FittingLayer<T>>& layers, int64_t nrows, const T* D,
+              const std::vector<T*>& z, T* e, T* A) {
+  const int64_t nhidden = static_cast<int64_t>(z.size());
+  const Range rows = {0, nrows};
+  int64_t nnumbers = 0, widest = 0;
+  for (int64_t l = 0; l < nhidden; ++l) {
+    nnumbers += nrows * layers[l].out;
+    widest = std::max(widest, layers[l].out);
+  }
+  // Of all hidden layers: outputs, and phi'(z), later gz. Of one: the derivative of e by its
+  // output.
+  RowArray<T> outputs(nnumbers), gz(nnumbers), goutput(nrows * widest), gh(nrows * widest);
+  const T* h = D;
+  int64_t first = 0;
+  for (int64_t l = 0; l < nhidden; ++l) {
+    const FittingLayer<T>& layer = layers[l];
+    const Range columns = {0, layer.out};
+    Map<T> z_l = part(z[l], layer.out, rows, columns);
+    z_l.rowwise() = Eigen::Map<const RowArray<T>>(layer.b, layer.out);
+    add_product<T>(block(h, layer.in, rows, {0, layer.in}),
+                   block(layer.W, layer.out, {0, layer.in}, columns),
+                   block(z[l], layer.out, rows, columns));
+    const Activated<1, T> a(layer, columns, part<const T>(z[l], layer.out, rows, columns));
+    Map<T> output = part(outputs.data() + first, layer.out, rows, columns);
+    output = a.phi;
+    if (layer.has_skip) output += part(h, layer.in, rows, columns);
+    part(gz.data() + first, layer.out, rows, columns) = a.d1;
+    h = outputs.data() + first;
+    first += nrows * layer.out;
+  }
+  const FittingLayer<T>& last = layers[nhidden];
+  T* by_h = nhidden == 0 ? A : goutput.data();
+  for (int64_t row = 0; row < nrows; ++row) {
+    e[row] = last.b[0];
+    for (int64_t c = 0; c < last.in; ++c) {
+      e[row] += h[row * last.in + c] * last.W[c];
+      by_h[row * last.in + c] = last.W[c];
+    }
+  }
+  for (int64_t l = nhidden - 1; l >= 0; --l) {
+    const FittingLayer<T>& layer = layers[l];
+    first -= nrows * layer.out;
+    T* by_input = l == 0 ? A : gh.data();
+    part(gz.data() + first, layer.out, rows, {0, layer.out}) *=
+        part<const T>(goutput.data(), layer.out, rows, {0, layer.out});
+    reverse<T>(layer, rows, {0, layer.in}, gz.data() + first, goutput.data(), by_input);
+    goutput.swap(gh);
+  }
+}
+
+template <typename T>
+void grad_activation(const FittingLayer<T>& layer, int64_t nrows, Range columns, const T* z,
+                     const T* dz, const T* goutput, const T* gdoutput, T* gz, T* gdz, T* gb,
+                     T* gtimestep) {
+  const Range rows = {0, nrows};
+  const auto of = [&](const T* v) { return part(v, layer.out, rows, columns); };
+  const Activated<2, T> a(layer, columns, of(z));
+  Map<T> gz_part = part(gz, layer.out, rows, columns);
+  Map<T> gdz_part = part(gdz, layer.out, rows, columns);
+  gz_part = of(goutput) * a.d1 + of(gdoutput) * a.d2 * of(dz);
+  gdz_part = of(gdoutput) * a.d1;
+  const auto gradient = [&](T* g) {
+    return Eigen::Map<RowArray<T>>(g + columns.first, columns.count);
+  };
+  // Row by row: Eigen's own sum takes another order where the array is aligned otherwise.
+  gradient(gb).setZero();
+  for (int64_t r = 0; r < nrows; ++r) gradient(gb) += gz_part.row(r);
+  if (layer.timestep == nullptr) return;
+  FittingLayer<T> bare = layer;
+  bare.timestep = nullptr;
+  const Activated<1, T> unscaled(bare, columns, of(z));
+  const Array<T> terms = of(goutput) * unscaled.phi + of(gdoutput) * unscaled.d1 * of(dz);
+  gradient(gtimestep).setZero();
+  for (int64_t r = 0; r < nrows; ++r) gradient(gtimestep) += terms.row(r);
+}
+
+template <typename T>
+void grad_matrix(const FittingLayer<T>& layer, int64_t nrows, Range inputs, const T* h, const T* dh,
+                 const T* gz, const T* gdz, T* gW) {
+  const Range rows = {0, nrows};
+  const Range columns = {0, layer.out};
+  set_outer<T>(block(h, layer.in, rows, inputs), block(gz, layer.out, rows, columns),
+               dh + inputs.first, gdz, block(gW, layer.out, inputs, columns));
+}
+
+}  // namespace
+}  // namespace DPMASK_ISA
+
+template <typename T>
+FittingUnits<T> DPMASK_OF_THIS_SET(fitting_units)() {
+  return {DPMASK_ISA::energies<T>, DPMASK_ISA::tangent<T>, DPMASK_ISA::reverse<T>,
+          DPMASK_ISA::grad_activation<T>, DPMASK_ISA::grad_matrix<T>};
+}
+template FittingUnits<float> DPMASK_OF_THIS_SET(fitting_units)<float>();
+template FittingUnits<double> DPMASK_OF_THIS_SET(fitting_units)<double>();
+
+}  // namespace dpmask

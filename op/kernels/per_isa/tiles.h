@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: LGPL-3.0-or-later
+// The pairs of a unit, tile by tile. In a namespace of its instruction set, for the reason given in
+// direct_units.cc.
+#pragma once
+
+#include <Eigen/Core>
+#include <optional>
+#include <type_traits>
+
+#include "op/kernels/embedding.h"
+#include "op/kernels/pairs.h"
+#include "op/kernels/per_isa/embedding_net.h"
+#include "op/shared/environment_row.h"
+
+namespace dpmask::DPMASK_ISA {
+
+constexpr int64_t kTile = 64;  // pairs; a layer of 128 float64 is then 64 KiB, which L2 holds
+
+struct Tile {
+  int64_t size;
+  int64_t i[kTile], j[kTile];  // rows of RealAtoms
+  EnvironmentRow row[kTile];
+};
+
+// Calls body(tile) for tiles that together hold every pair of the unit that is one net's once.
+template <typename T, typename Body>
+void for_each_tile(const Embedding<T>& embedding, const Pairs& pairs, int64_t unit, int64_t net,
+                   Body&& body) {
+  const RealAtoms& atoms = embedding.atoms;
+  const int32_t* net_of = embedding.nets.net.data();
+  Tile tile;
+  tile.size = 0;
+  for (int64_t i = pairs.unit_first[unit]; i < pairs.unit_first[unit + 1]; ++i) {
+    for (int64_t t = 0; t < atoms.ntypes; ++t) {
+      if (net_of[pairs.type[i] * atoms.ntypes + t] != net) continue;
+      const int64_t group = t * atoms.nframes + pairs.frame[i];
+      for (int64_t j = atoms.first[group]; j < atoms.first[group + 1]; ++j) {
+        if (j == i) continue;
+        tile.i[tile.size] = i;
+        tile.j[tile.size] = j;
+        tile.row[tile.size] = environment_row(embedding.coord + 3 * atoms.slot[i],
+                                              embedding.coord + 3 * atoms.slot[j], atoms.weight[j]);
+        if (++tile.size == kTile) {
+          body(tile);
+          tile.size = 0;
+        }
+      }
+    }
+  }
+  if (tile.size > 0) body(tile);
+}
+
+// The net for the calling thread, which keeps it, since allocating one costs as much as a few
+// tiles. The first layer's input is `s` of the result.
+template <typename T>
+NetOnTile<T>& net_on_tile(const EmbeddingNets<T>& nets) {
+  using Shape = Eigen::Array<int64_t, Eigen::Dynamic, 1>;
+  static thread_local Shape shape;
+  static thread_local std::optional<NetOnTile<T>> net;
+  Shape wanted(nets.nlayers() + 2);
+  for (int64_t layer = 0; layer < nets.nlayers(); ++layer) wanted[layer] = nets.neuron[layer];
+  wanted[nets.nlayers()] = nets.resnet_dt;
+  wanted[nets.nlayers() + 1] = static_cast<int64_t>(nets.activation);
+  const bool same = wanted.size() == shape.size() && (wanted == shape).all();
+  if (!same || nets.activation == Activation::silut) {  // silut has a threshold, too
+    shape.resize(0);                                    // should memory run out
+    net.emplace(nets, kTile);
+    shape = wanted;
+  }
+  return *net;
+}
+
+// The blocks [4, M1] of an array shaped like X that belong to `count` centres, as 4 * count rows.
+template <typename T>
+auto blocks(T* X, int64_t first, int64_t count, int64_t M1) {
+  using Rows = Matrix<std::remove_const_t<T>>;
+  return Eigen::Map<std::conditional_t<std::is_const_v<T>, const Rows, Rows>>(X + 4 * M1 * first,
+                                                                              4 * count, M1);
+}
+
+}  // namespace dpmask::DPMASK_ISA

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: LGPL-3.0-or-later
+// The real atoms of NumPy's arrays, for the Python modules of both the CPU's and the CUDA kernels.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include "op/kernels/atoms.h"
+
+namespace dpmask {
+
+namespace py = pybind11;
+
+template <typename T>
+using Array = py::array_t<T, py::array::c_style | py::array::forcecast>;
+
+constexpr int64_t kMostTypes = 1 << 16;  // so that counts by type and frame cannot overflow
+
+inline void require(bool holds, const std::string& message) {
+  if (!holds) throw std::invalid_argument(message);
+}
+
+// The real atoms of a batch, with the coordinates that belong to them.
+class Atoms {
+ public:
+  Atoms(Array<double> coord, Array<int32_t> type, Array<double> mask, int64_t ntypes)
+      : coord_(std::move(coord)) {
+    require(type.ndim() == 2, "type must have the shape [nframes, nslots]");
+    nframes_ = type.shape(0);
+    nslots_ = type.shape(1);
+    ntypes_ = ntypes;
+    require(ntypes >= 1 && ntypes <= kMostTypes,
+            "ntypes must be between 1 and " + std::to_string(kMostTypes));
+    require(coord_.size() == 3 * nframes_ * nslots_,
+            "coord must have the shape [nframes, nslots, 3]");
+    require(mask.size() == nframes_ * nslots_, "mask must have the shape [nframes, nslots]");
+    list_ = find_real_atoms({nframes_, nslots_, ntypes, coord_.data(), type.data(), mask.data()});
+  }
+
+  RealAtoms view() const {
+    return {nframes_,
+            ntypes_,
+            static_cast<int64_t>(list_.slot.size()),
+            list_.slot.data(),
+            list_.weight.data(),
+            list_.first.data()};
+  }
+  const double* coord() const { return coord_.data(); }
+  int64_t nframes() const { return nframes_; }
+  int64_t nslots() const { return nslots_; }
+  double min_distance() const { return list_.min_distance; }
+  Array<int64_t> slot() const { return Array<int64_t>(list_.slot.size(), list_.slot.data()); }
+  Array<int64_t> first() const { return Array<int64_t>(list_.first.size(), list_.first.data()); }
+  Array<double> weight() const { return Array<double>(list_.weight.size(), list_.weight.data()); }
+  Array<double> coordinates() const { return coord_; }
+  int64_t ntypes() const { return ntypes_; }
+  void set_weight(Array<double> weight) {
+    require(weight.size() == static_cast<py::ssize_t>(list_.weight.size()),
+            "weight must have one number for each real atom");
+    list_.weight.assign(weight.data(), weight.data() + weight.size());
+  }
+
+ private:
+  Array<double> coord_;
+  int64_t nframes_, nslots_, ntypes_;
+  RealAtomList list_;
+};
+
+// In the module m.
+inline void bind_real_atoms(py::module_& m) {
+  py::class_<Atoms>(m, "RealAtoms", py::module_local(),
+                    "The real atoms of padded frames, sorted by type, then frame, then slot.\n\n"
+                    "Raises ValueError, naming frame, atom and value, where the input is bad.")
+      .def(py::init<Array<double>, Array<int32_t>, Array<double>, int64_t>(), py::arg("coord"),
+           py::arg("type"), py::arg("mask"), py::arg("ntypes"))
+      .def_property_readonly("slot", &Atoms::slot)
+      .def_property_readonly("first", &Atoms::first)
+      .def_property_readonly("weight", &Atoms::weight)
+      .def_property_readonly("coord", &Atoms::coordinates)
+      .def_property_readonly("ntypes", &Atoms::ntypes)
+      .def_property_readonly("min_distance", &Atoms::min_distance)
+      .def("set_weight", &Atoms::set_weight, py::arg("weight"));
+}
+
+}  // namespace dpmask

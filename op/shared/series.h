@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: LGPL-3.0-or-later
+// Nets as Chebyshev series. Functions that CPU and CUDA kernels compile are static, as in
+// environment_row.h.
+#pragma once
+
+#include <cstdint>
+
+#include "op/shared/device.h"
+
+namespace dpmask {
+
+// The nets as Chebyshev series of s, piece by piece. Panels are intervals of s, the panels of a net
+// adjacent and ascending; in each, with T_k(cos t) = cos(k t),
+//   G(s) = sum_k T_k(x) C_k,   x = (s - middle) / half_width.
+// Below its first and above its last panel a net goes on as a straight line. A net without panels
+// has no series: its pairs go through its layers.
+constexpr int64_t kTerms = 16;
+
+template <typename T>
+struct Series {
+  int64_t nnets;
+  const int64_t* first;  // [nnets + 1]; net k has the panels first[k] to first[k + 1]
+  const double* panels;  // [npanels, 2]; middle and half_width
+  const T* C;            // [npanels, kTerms, M1]
+
+  DPMASK_DEVICE int64_t npanels() const { return first[nnets]; }
+  DPMASK_DEVICE bool has(int64_t net) const { return first[net] < first[net + 1]; }
+  DPMASK_DEVICE double middle(int64_t panel) const { return panels[2 * panel]; }
+  DPMASK_DEVICE double half_width(int64_t panel) const { return panels[2 * panel + 1]; }
+};
+
+// How large the last coefficients may be, relative to the largest G: rounding error, and in float32
+// less than that, since a force has the derivative's error.
+template <typename T>
+constexpr double kTolerance = sizeof(T) == sizeof(double) ? 1.4e-14 : 1e-9;
+
+// No activation function is steeper: gelu's slope is at most 1.13, the others' are 1.1 or less.
+constexpr double kSteepestActivation = 1.13;
+
+template <typename T>
+DPMASK_DEVICE static inline double end_of_panel(const Series<T>& series, int64_t panel) {
+  return series.middle(panel) + series.half_width(panel);
+}
+
+// Leaves that half of the panels low, ..., high in which s is, or to which it is nearer; end(k) is
+// where panel k ends.
+template <typename Value, typename Index, typename End>
+DPMASK_DEVICE static inline void halve_panels(Value s, const End& end, Index* low, Index* high) {
+  const Index between = (*low + *high) / 2;
+  if (s <= end(between)) {
+    *high = between;
+  } else {
+    *low = between + 1;
+  }
+}
+
+// The panel of a net in which s is, or the nearest.
+template <typename T>
+DPMASK_DEVICE static inline int64_t panel_of(const Series<T>& series, int64_t net, double s) {
+  int64_t low = series.first[net], high = series.first[net + 1] - 1;
+  while (low < high) {
+    halve_panels(s, [&](int64_t k) { return end_of_panel(series, k); }, &low, &high);
+  }
+  return low;
+}
+
+}  // namespace dpmask

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: LGPL-3.0-or-later
+// What the operators of the embedding share. Shapes: coord [nframes, nslots * 3], the real atoms'
+// arrays as in RealAtoms, the series' arrays as in Series.
+#pragma once
+
+#include <algorithm>
+#include <array>
+
+#include "op/kernels/embedding.h"
+#include "op/tensorflow/nets_operator.h"
+#include "op/tensorflow/register.h"
+
+namespace dpmask {
+
+constexpr int kSeriesInput = 4;  // series_first, panels and C, after what all operators have
+
+#define DPMASK_NET_ATTRIBUTES         \
+  Attr("T: {float, double}")          \
+      .Attr("P: int >= 0")            \
+      .Attr("neuron: list(int) >= 1") \
+      .Attr("resnet_dt: bool")        \
+      .Attr("activation: string")
+
+#define DPMASK_EMBEDDING_ATTRIBUTES                 \
+  DPMASK_NET_ATTRIBUTES.Attr("net: list(int) >= 1") \
+      .Attr("n: float")                             \
+      .Input("coord: double")                       \
+      .Input("slot: int64")                         \
+      .Input("weight: double")                      \
+      .Input("first: int64")
+
+#define DPMASK_SERIES_INPUTS Input("series_first: int64").Input("panels: double").Input("c: T")
+
+// On every device the host's.
+#define DPMASK_HOST_OFFSETS .HostMemory("first").HostMemory("series_first")
+
+// The outputs from first on have the shapes of the last inputs, the parameters.
+inline absl::Status set_parameter_shapes(InferenceContext* c, int first) {
+  const int count = c->num_outputs() - first;
+  for (int p = 0; p < count; ++p) {
+    c->set_output(first + p, c->input(c->num_inputs() - count + p));
+  }
+  return absl::OkStatus();
+}
+
+inline absl::Status require_shape(const char* name, const tf::Tensor& found,
+                                  const tf::TensorShape& wanted) {
+  if (found.shape() == wanted) return absl::OkStatus();
+  return invalid(name, " must have the shape ", wanted.DebugString(), ", not ",
+                 found.shape().DebugString());
+}
+
+// Numbers for each frame of forces, virial and atomic virials.
+inline std::array<int64_t, 3> widths_of_forces(tf::OpKernelContext* ctx) {
+  const int64_t nslots = ctx->input(0).dim_size(1) / 3;
+  return {3 * nslots, 9, 9 * nslots};
+}
+
+// The outputs from first on are forces, virial and atomic virials.
+inline absl::Status set_force_shapes(InferenceContext* c, int first) {
+  ShapeHandle coord;
+  TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 2, &coord));
+  const DimensionHandle nframes = c->Dim(coord, 0);
+  DimensionHandle nine_per_slot;
+  TF_RETURN_IF_ERROR(c->Multiply(c->Dim(coord, 1), 3, &nine_per_slot));
+  c->set_output(first, coord);
+  c->set_output(first + 1, c->MakeShape({nframes, c->MakeDim(9)}));
+  c->set_output(first + 2, c->MakeShape({nframes, nine_per_slot}));
+  return absl::OkStatus();
+}
+
+// Allocates them and sets them to 0.
+template <typename Device>
+Forces allocate_forces(tf::OpKernelContext* ctx, int first, Device&& device) {
+  std::vector<double*> out;
+  std::vector<int64_t> sizes;
+  for (int64_t width : widths_of_forces(ctx)) {
+    const tf::TensorShape shape({ctx->input(0).dim_size(0), width});
+    out.push_back(allocate_output<double>(ctx, first + static_cast<int>(out.size()), shape));
+    sizes.push_back(shape.num_elements());
+  }
+  clear(out, sizes, device);
+  return {out[0], out[1], out[2]};
+}
+
+// Whether numbers begin with 0, do not decrease, and end with last.
+inline absl::Status require_offsets(const char* name, const tf::Tensor& offsets, int64_t last) {
+  const int64_t* all = data<int64_t>(offsets);
+  const int64_t size = offsets.NumElements();
+  if (size > 0 && all[0] == 0 && all[size - 1] == last && std::is_sorted(all, all + size)) {
+    return absl::OkStatus();
+  }
+  return invalid(name, " must begin with 0, not decrease, and end with ", last);
+}
+
+// Allocates the gradients of the parameters, which are the last inputs, as the last outputs.
+template <typename T>
+std::vector<T*> allocate_dparameters(tf::OpKernelContext* ctx, int first) {
+  std::vector<T*> all;
+  const int count = ctx->num_outputs() - first;
+  for (int p = 0; p < count; ++p) {
+    const tf::Tensor& parameter = ctx->input(ctx->num_inputs() - count + p);
+    all.push_back(allocate_output<T>(ctx, first + p, parameter.shape()));
+  }
+  return all;
+}
+
+// The base of the operators that have the nets' attributes; the nets' parameters are the last
+// inputs.
+template <typename T>
+class NetsOp : public tf::OpKernel {
+ public:
+  explicit NetsOp(tf::OpKernelConstruction* ctx) : OpKernel(ctx) {
+    OP_REQUIRES_OK(ctx, read_net_attributes(ctx, "", &nets_));
+  }
+
+ protected:
+  // C is the input after the panels, or its gradient.
+  absl::Status collect_series(tf::OpKernelContext* ctx, int first_input, Series<T>* series) const {
+    const tf::Tensor& first = ctx->input(first_input);
+    const tf::Tensor& panels = ctx->input(first_input + 1);
+    const tf::Tensor& C = ctx->input(first_input + 2);
+    const int64_t npanels = C.dims() > 0 ? C.dim_size(0) : 0;
+    TF_RETURN_IF_ERROR(
+        require_shape("C", C, tf::TensorShape({npanels, kTerms, nets_.neuron.back()})));
+    TF_RETURN_IF_ERROR(require_shape("panels", panels, tf::TensorShape({npanels, 2})));
+    TF_RETURN_IF_ERROR(require_offsets("series_first", first, npanels));
+    *series = {first.NumElements() - 1, data<int64_t>(first), data<double>(panels), data<T>(C)};
+    return absl::OkStatus();
+  }
+
+  EmbeddingNets<T> nets_;
+};
+
+// The base of the operators that work on an Embedding. Inputs 0 to 3 are coord, slot, weight and
+// first; then comes the series, but for the operator that makes it.
+template <typename T, bool kHasSeries = true>
+class EmbeddingOp : public NetsOp<T> {
+ public:
+  explicit EmbeddingOp(tf::OpKernelConstruction* ctx) : NetsOp<T>(ctx) {
+    std::vector<int32_t> net;
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("net", &net));
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("n", &n_));
+    this->nets_.net.assign(net.begin(), net.end());
+    while (ntypes_ * ntypes_ < static_cast<int64_t>(net.size())) ++ntypes_;
+    OP_REQUIRES(ctx, n_ > 0, invalid("n must be positive"));
+    OP_REQUIRES(ctx, ntypes_ * ntypes_ == static_cast<int64_t>(net.size()),
+                invalid("net must have ntypes * ntypes entries"));
+  }
+
+  void Compute(tf::OpKernelContext* ctx) override {
+    Embedding<T> embedding{{}, nullptr, this->nets_, {}, n_};
+    OP_REQUIRES_OK(ctx, collect(ctx, &embedding));
+    guarded(ctx, [&] { run(ctx, embedding); });
+  }
+
+ protected:
+  virtual void run(tf::OpKernelContext* ctx, const Embedding<T>& embedding) = 0;
+
+  static constexpr int kOwnInput = kSeriesInput + 3;  // after the series
+  int64_t ntypes_ = 0;
+
+  static tf::TensorShape X_shape(const Embedding<T>& embedding) {
+    return tf::TensorShape({embedding.atoms.size, 4, embedding.nets.neuron.back()});
+  }
+  // Allocates the gradients by the nets as the outputs from first on.
+  static NetGradients<T> allocate_gradients(tf::OpKernelContext* ctx, int first) {
+    T* dC = allocate_output<T>(ctx, first, ctx->input(kSeriesInput + 2).shape());
+    return {dC, allocate_dparameters<T>(ctx, first + 1)};
+  }
+
+ private:
+  absl::Status collect(tf::OpKernelContext* ctx, Embedding<T>* embedding) const {
+    const tf::Tensor& coord = ctx->input(0);
+    const tf::Tensor& slot = ctx->input(1);
+    const tf::Tensor& weight = ctx->input(2);
+    const tf::Tensor& first = ctx->input(3);
+    if (coord.dims() != 2 || coord.dim_size(1) % 3 != 0) {
+      return invalid("coord must have the shape [nframes, nslots * 3], not ",
+                     coord.shape().DebugString());
+    }
+    const int64_t nframes = coord.dim_size(0);
+    TF_RETURN_IF_ERROR(require_shape("weight", weight, slot.shape()));
+    TF_RETURN_IF_ERROR(require_shape("first", first, tf::TensorShape({ntypes_ * nframes + 1})));
+    TF_RETURN_IF_ERROR(require_offsets("first", first, slot.NumElements()));
+    embedding->atoms = {nframes,
+                        ntypes_,
+                        slot.NumElements(),
+                        data<int64_t>(slot),
+                        data<double>(weight),
+                        data<int64_t>(first)};
+    embedding->coord = data<double>(coord);
+
+    int64_t nnets = 0;
+    TF_RETURN_IF_ERROR(collect_parameters(ctx, "parameters", &embedding->nets, &nnets));
+    if constexpr (kHasSeries) {
+      Series<T>& series = embedding->series;
+      TF_RETURN_IF_ERROR(this->collect_series(ctx, kSeriesInput, &series));
+      if (embedding->nets.parameters.empty()) {  // a compressed model
+        nnets = series.nnets;
+        for (int64_t net = 0; net < nnets; ++net) {
+          if (!series.has(net)) return invalid("net ", net, " has neither parameters nor a series");
+        }
+      }
+      if (nnets != series.nnets) {
+        return invalid("there are ", nnets, " nets, but series of ", series.nnets);
+      }
+    }
+    for (int32_t net : this->nets_.net) {
+      if (net >= nnets) return invalid("net ", net, " has no parameters");
+    }
+    return absl::OkStatus();
+  }
+
+  float n_ = 0;
+};
+
+}  // namespace dpmask

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: LGPL-3.0-or-later
+// What the operators with nets share, embedding nets or fitting nets: attributes and parameters.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "op/kernels/activation_names.h"
+#include "op/kernels/embedding.h"
+#include "op/kernels/fitting.h"
+#include "op/tensorflow/operator.h"
+
+namespace dpmask {
+
+// Sets neuron, resnet_dt and the activation function by the attributes of these names, before each
+// of which comes `prefix`.
+template <typename Nets>
+absl::Status read_net_attributes(tf::OpKernelConstruction* ctx, const std::string& prefix,
+                                 Nets* nets) {
+  std::vector<int32_t> neuron;
+  std::string activation;
+  TF_RETURN_IF_ERROR(ctx->GetAttr(prefix + "neuron", &neuron));
+  TF_RETURN_IF_ERROR(ctx->GetAttr(prefix + "resnet_dt", &nets->resnet_dt));
+  TF_RETURN_IF_ERROR(ctx->GetAttr(prefix + "activation", &activation));
+  for (int32_t width : neuron) {
+    if (width < 1) return invalid("neuron must be positive");
+  }
+  nets->neuron.assign(neuron.begin(), neuron.end());
+  try {
+    std::tie(nets->activation, nets->threshold) = activation_named(activation);
+  } catch (const std::invalid_argument& error) {
+    return invalid(error.what());
+  }
+  return absl::OkStatus();
+}
+
+// Adds the tensors of the list `input` to the parameters of nets, and counts the nets.
+template <template <typename> class Nets, typename T>
+absl::Status collect_parameters(tf::OpKernelContext* ctx, const char* input, Nets<T>* nets,
+                                int64_t* nnets) {
+  tf::OpInputList parameters;
+  TF_RETURN_IF_ERROR(ctx->input_list(input, &parameters));
+  const std::vector<int64_t> sizes = nets->sizes();
+  const int64_t of_net = static_cast<int64_t>(sizes.size());
+  *nnets = parameters.size() / of_net;
+  if (*nnets * of_net != parameters.size()) {
+    return invalid("each net has ", of_net, " parameters, but ", parameters.size(), " were given");
+  }
+  for (int p = 0; p < parameters.size(); ++p) {
+    if (parameters[p].NumElements() != sizes[p % of_net]) {
+      return invalid("parameter ", p, " must have ", sizes[p % of_net], " entries, not ",
+                     parameters[p].NumElements());
+    }
+    nets->parameters.push_back(data<T>(parameters[p]));
+  }
+  return absl::OkStatus();
+}
+
+// Whether there are as many fitting nets as types.
+template <typename T>
+absl::Status require_net_of_each_type(const FittingNets<T>& nets, int64_t nnets) {
+  if (nnets == nets.ntypes) return absl::OkStatus();
+  return invalid("there are fitting nets of ", nnets, " types, but ", nets.ntypes, " types");
+}
+
+}  // namespace dpmask

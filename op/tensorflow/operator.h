@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: LGPL-3.0-or-later
+// What the TensorFlow operators share. An operator checks shapes, allocates and calls a kernel,
+// with what its device gives it as the last argument: Cpu, or Gpu of op/tensorflow/gpu.h.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <new>
+#include <stdexcept>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "op/kernels/first_exception.h"
+#include "op/kernels/parallel.h"
+#include "tensorflow/core/framework/op.h"
+#include "tensorflow/core/framework/op_kernel.h"
+#include "tensorflow/core/framework/shape_inference.h"
+
+// The operators' names begin like this because all that TensorFlow says where this library is
+// missing is "Op type not registered" and the name.
+#define DPMASK_OP(name) "PipInstallDeepmdMask>" name
+
+namespace dpmask {
+
+namespace tf = tensorflow;
+using tf::shape_inference::DimensionHandle;
+using tf::shape_inference::InferenceContext;
+using tf::shape_inference::ShapeHandle;
+
+template <typename... Parts>
+absl::Status invalid(const Parts&... parts) {
+  return absl::InvalidArgumentError(absl::StrCat(parts...));
+}
+
+template <typename T>
+T* data(tf::Tensor* tensor) {
+  return tensor->flat<T>().data();
+}
+template <typename T>
+const T* data(const tf::Tensor& tensor) {
+  return tensor.flat<T>().data();
+}
+
+// The threads of the operator's device, the calling one among them: each takes the next of the n
+// when it is done with one.
+struct Cpu {
+  static const char* type() { return tf::DEVICE_CPU; }
+  static Parallel of(tf::OpKernelContext* ctx) {
+    auto* workers = ctx->device()->tensorflow_cpu_worker_threads()->workers;
+    return [workers](int64_t n, const std::function<void(int64_t)>& body) {
+      FirstException first;
+      std::atomic<int64_t> next{0};
+      const auto work = [&](int64_t, int64_t) {
+        for (int64_t k = next++; k < n; k = next++) first.guard([&] { body(k); });
+      };
+      const int64_t threads = std::min<int64_t>(n, workers->NumThreads());
+      workers->ParallelFor(threads, tsl::thread::ThreadPool::SchedulingParams::Fixed(1), work);
+      first.rethrow();
+    };
+  }
+};
+
+// Sets arrays of these sizes, of which there may be fewer, to begin anew with, to 0.
+template <typename T>
+void clear(const std::vector<T*>& arrays, const std::vector<int64_t>& sizes, const Parallel&) {
+  for (size_t k = 0; k < arrays.size(); ++k) std::fill_n(arrays[k], sizes[k % sizes.size()], T(0));
+}
+
+// A status that is no success, thrown.
+struct Failure : std::exception {
+  explicit Failure(absl::Status of) : status(std::move(of)) {}
+  absl::Status status;
+};
+inline void throw_failure(const absl::Status& status) {
+  if (!status.ok()) throw Failure(status);
+}
+
+// Memory of an output. Throws Failure.
+template <typename T>
+T* allocate_output(tf::OpKernelContext* ctx, int index, const tf::TensorShape& shape) {
+  tf::Tensor* out = nullptr;
+  throw_failure(ctx->allocate_output(index, shape, &out));
+  return data<T>(out);
+}
+
+// Runs the body of an operator; what it throws becomes the operator's error.
+template <typename Body>
+void guarded(tf::OpKernelContext* ctx, Body&& body) {
+  try {
+    body();
+  } catch (const Failure& failure) {
+    ctx->CtxFailure(failure.status);
+  } catch (const std::bad_alloc&) {
+    ctx->CtxFailure(absl::ResourceExhaustedError("deepmd-mask: out of memory"));
+  } catch (const std::invalid_argument& error) {
+    ctx->CtxFailure(invalid("deepmd-mask: ", error.what()));
+  } catch (const std::exception& error) {
+    ctx->CtxFailure(absl::InternalError(absl::StrCat("deepmd-mask: ", error.what())));
+  }
+}
+
+}  // namespace dpmask

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: LGPL-3.0-or-later
+#include <atomic>
+
+#include "op/kernels/atoms.h"
+#include "op/shared/ops_version.h"
+#include "op/tensorflow/operator.h"
+
+namespace dpmask {
+namespace {
+
+// Python makes this check when it imports a graph, C++ when it makes the kernel. Each model has
+// this operator once, before all others of this library, so it speaks for all of them.
+template <typename Context>
+absl::Status require_ops_version(Context* ctx) {
+  int needed;
+  TF_RETURN_IF_ERROR(ctx->GetAttr("ops_version", &needed));
+  if (needed <= kOpsVersion) return absl::OkStatus();
+  return invalid("deepmd-mask: this model needs operators of version ", needed,
+                 ", and those installed have version ", kOpsVersion,
+                 "; run pip install -U deepmd-mask");
+}
+
+REGISTER_OP(DPMASK_OP("RealAtoms"))
+    .Attr("sel: list(int) >= 1")
+    .Attr("ops_version: int = 1")  // of models that do not say; Python gives kOpsVersion
+    .Input("coord: double")
+    .Input("type: int32")
+    .Input("mask: double")
+    .Input("nloc: int32")
+    .Output("slot: int64")
+    .Output("weight: double")
+    .Output("first: int64")
+    .SetShapeFn([](InferenceContext* c) {
+      TF_RETURN_IF_ERROR(require_ops_version(c));
+      const DimensionHandle size = c->UnknownDim();
+      c->set_output(0, c->Vector(size));
+      c->set_output(1, c->Vector(size));
+      c->set_output(2, c->Vector(InferenceContext::kUnknownDim));
+      return absl::OkStatus();
+    });
+
+class RealAtomsOp : public tf::OpKernel {
+ public:
+  explicit RealAtomsOp(tf::OpKernelConstruction* ctx) : OpKernel(ctx) {
+    OP_REQUIRES_OK(ctx, require_ops_version(ctx));
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("sel", &sel_));
+  }
+
+  void Compute(tf::OpKernelContext* ctx) override {
+    const tf::Tensor& coord = ctx->input(0);
+    const tf::Tensor& type = ctx->input(1);
+    const tf::Tensor& mask = ctx->input(2);
+    const tf::Tensor& nloc = ctx->input(3);
+    OP_REQUIRES(
+        ctx, type.dims() == 2,
+        invalid("type must have the shape [nframes, nslots], not ", type.shape().DebugString()));
+    const int64_t nframes = type.dim_size(0);
+    const int64_t nslots = type.dim_size(1);
+    OP_REQUIRES(ctx, coord.shape() == tf::TensorShape({nframes, 3 * nslots}),
+                invalid("coord must have the shape [", nframes, ", ", 3 * nslots, "], not ",
+                        coord.shape().DebugString()));
+    OP_REQUIRES(ctx, nloc.NumElements() == 1, invalid("nloc must be one number"));
+    const int64_t nghosts = nslots - data<int32_t>(nloc)[0];
+    OP_REQUIRES(
+        ctx, nghosts == 0,
+        invalid(nghosts, " of ", nslots,
+                " atoms are ghosts: they belong to another process "
+                "or are periodic images. se_a_mask needs all atoms in one process and knows "
+                "no images; in LAMMPS run one MPI rank with \"boundary m m m\""));
+    OP_REQUIRES(ctx, mask.shape() == type.shape(),
+                invalid("aparam must have one mask value for each of ", nframes, " x ", nslots,
+                        " slots, but its shape is ", mask.shape().DebugString()));
+    RealAtomList list;
+    guarded(ctx, [&] {
+      list = find_real_atoms({nframes, nslots, static_cast<int64_t>(sel_.size()),
+                              data<double>(coord), data<int32_t>(type), data<double>(mask)});
+    });
+    if (!ctx->status().ok()) return;
+    warn_of_sel(list, nframes);
+    copy_out(ctx, 0, list.slot);
+    copy_out(ctx, 1, list.weight);
+    copy_out(ctx, 2, list.first);
+  }
+
+ private:
+  template <typename T>
+  static void copy_out(tf::OpKernelContext* ctx, int index, const std::vector<T>& values) {
+    tf::Tensor* out = nullptr;
+    OP_REQUIRES_OK(ctx, ctx->allocate_output(
+                            index, tf::TensorShape({static_cast<int64_t>(values.size())}), &out));
+    std::copy(values.begin(), values.end(), data<T>(out));
+  }
+
+  // sel bounds what the model has been trained for; beyond it the model is still defined.
+  void warn_of_sel(const RealAtomList& list, int64_t nframes) {
+    for (size_t t = 0; t < sel_.size(); ++t) {
+      for (int64_t frame = 0; frame < nframes; ++frame) {
+        const int64_t group = static_cast<int64_t>(t) * nframes + frame;
+        const int64_t count = list.first[group + 1] - list.first[group];
+        if (count <= sel_[t] || warned_.exchange(true)) continue;
+        LOG(WARNING) << "deepmd-mask: frame " << frame << " has " << count << " real atoms of type "
+                     << t << ", more than the " << sel_[t]
+                     << " that sel bounds; the model may not have seen the like. "
+                     << "This is said once.";
+      }
+    }
+  }
+
+  std::vector<int32_t> sel_;
+  std::atomic<bool> warned_{false};
+};
+
+// For the host alone, on which deepmd_mask/real_atoms.py keeps what belongs to it by this.
+REGISTER_KERNEL_BUILDER(Name(DPMASK_OP("RealAtoms")).Device(tf::DEVICE_CPU), RealAtomsOp);
+
+}  // namespace
+}  // namespace dpmask
