@@ -13,15 +13,17 @@ from . import ops
 from .descriptor import PRECISIONS
 from .real_atoms import RealAtoms
 
+MASK_FITTING = "ener_of_real_atoms"  # in DeePMD-kit's registry; in inputs it is "ener"
+
 
 class MaskEnerFitting(EnerFitting):
-    """EnerFitting that skips virtual atoms, if the descriptor is se_a_mask; else EnerFitting."""
+    """EnerFitting on the real atoms of se_a_mask."""
 
     def build(
         self,
         inputs: tf.Tensor,
         natoms: tf.Tensor,
-        input_dict: dict[str, Any] | None = None,
+        input_dict: dict[str, Any],
         reuse: bool | None = None,
         suffix: str = "",
     ) -> tf.Tensor:
@@ -32,7 +34,7 @@ class MaskEnerFitting(EnerFitting):
         inputs
             D [real atoms, M1 * M2], sorted by type.
         natoms
-            Without effect where there is a mask.
+            Without effect.
         input_dict
             "real_atoms" as DescrptMask sets it; "fparam" and "aparam" if the net takes them.
         reuse
@@ -43,16 +45,14 @@ class MaskEnerFitting(EnerFitting):
         Returns
         -------
         tf.Tensor
-            e [real atoms], times the mask; without one, what EnerFitting returns.
+            e [real atoms], times the mask.
 
         Raises
         ------
         ValueError
             If the precision is neither float64 nor float32.
         """
-        atoms = (input_dict or {}).get("real_atoms")
-        if atoms is None:
-            return super().build(inputs, natoms, input_dict, reuse=reuse, suffix=suffix)
+        atoms = input_dict["real_atoms"]
         if self.fitting_precision not in PRECISIONS:
             msg = "se_a_mask: the precision of fitting_net must be float64, float32 or default"
             raise ValueError(msg)
