@@ -2,7 +2,6 @@
 """Options that se_a_mask does not have: refused in words, before training writes a file."""
 
 import helpers
-import numpy as np
 import pytest
 from deepmd.tf.utils.compat import update_deepmd_input
 from deepmd.utils.argcheck import normalize

@@ -79,11 +79,12 @@ def wanted_by(jdata: dict) -> Wanted:
     def has(term: str) -> bool:
         return any(loss.get(f"{when}_pref_{term}", 0) != 0 for when in ("start", "limit"))
 
+    needs_preference = has("pf") and not loss.get("use_default_pf")
     sel = model["descriptor"]["sel"]
     return Wanted(
         type_map=tuple(model.get("type_map") or ()) or None,
         sel=sel if isinstance(sel, str) else tuple(sel),
-        required=("coord", "aparam", *(["atom_pref"] if has("pf") else [])),
+        required=("coord", "aparam", *(["atom_pref"] if needs_preference else [])),
         used=(*(["energy"] if has("e") else []), *(["force"] if has("f") or has("pf") else [])),
         by_input=True,
     )
