@@ -11,11 +11,7 @@ from deepmd.tf import __version__ as deepmd_version
 from deepmd.tf.common import get_activation_func, get_precision
 from deepmd.tf.descriptor.se import DescrptSe
 from deepmd.tf.env import GLOBAL_TF_FLOAT_PRECISION, tf
-from deepmd.tf.utils.errors import GraphWithoutTensorError
-from deepmd.tf.utils.graph import (
-    get_embedding_net_variables_from_graph_def,
-    get_tensor_by_name_from_graph,
-)
+from deepmd.tf.utils.graph import get_embedding_net_variables_from_graph_def
 from deepmd.utils.data_system import DeepmdDataSystem
 
 from . import __version__, ops
@@ -139,6 +135,12 @@ class DescrptMask(DescrptSe):
     def enable_mixed_precision(self, mixed_prec: dict | None = None) -> NoReturn:
         """Refuse mixed precision."""
         msg = 'se_a_mask: use "precision": "float32" instead of training/mixed_precision'
+        raise NotImplementedError(msg)
+
+    @classmethod
+    def deserialize(cls, data: dict, suffix: str = "") -> NoReturn:
+        """Refuse: what DeePMD-kit's backends share has no mask."""
+        msg = "se_a_mask: no backend of DeePMD-kit but TensorFlow has it; take the .pb file"
         raise NotImplementedError(msg)
 
     @classmethod
@@ -380,25 +382,13 @@ class DescrptMask(DescrptSe):
         Parameters
         ----------
         graph, graph_def
-            The frozen model, of this plugin or of the built-in.
+            The frozen model, of this plugin or of the built-in; start.py has compared it.
         suffix
             End of the scopes' names.
-
-        Raises
-        ------
-        ValueError
-            If the sum of sel, and so the normalisation n, is another one there.
         """
         self.embedding_net_variables = get_embedding_net_variables_from_graph_def(
             graph_def, suffix=suffix
         )
-        frozen_sel = _sel_of(graph, suffix)
-        if frozen_sel is not None and sum(frozen_sel) != sum(self.sel_a):
-            msg = (
-                f"se_a_mask: the frozen model has sel {frozen_sel}, whose sum normalises the "
-                f"descriptor; {self.sel_a} has another sum. Move slots between types, or train anew"
-            )
-            raise ValueError(msg)
 
     # ---- Compression -------------------------------------------------------------------------
 
@@ -462,17 +452,3 @@ class DescrptMask(DescrptSe):
             self.table.megabytes,
             time.perf_counter() - start,
         )
-
-
-def _sel_of(graph: tf.Graph, suffix: str) -> list[int] | None:
-    """Return the sel of a frozen model; None if it does not say."""
-    try:
-        sel = get_tensor_by_name_from_graph(graph, f"descrpt_attr{suffix}/sel")
-        return [int(bound) for bound in sel]
-    except GraphWithoutTensorError:
-        pass
-    try:
-        script = get_tensor_by_name_from_graph(graph, "train_attr/training_script")
-        return json.loads(script)["model"]["descriptor"]["sel"]
-    except (GraphWithoutTensorError, KeyError):
-        return None

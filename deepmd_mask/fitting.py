@@ -7,21 +7,26 @@ from typing import Any
 import numpy as np
 from deepmd.tf.env import GLOBAL_TF_FLOAT_PRECISION, tf
 from deepmd.tf.fit.ener import EnerFitting
+from deepmd.tf.loss.loss import Loss
+from deepmd.tf.utils.learning_rate import LearningRateSchedule
 from deepmd.tf.utils.network import variable_summaries
 
 from . import ops
 from .descriptor import PRECISIONS
+from .loss import MaskEnerLoss
 from .real_atoms import RealAtoms
+
+MASK_FITTING = "ener_of_real_atoms"  # in DeePMD-kit's registry; in inputs it is "ener"
 
 
 class MaskEnerFitting(EnerFitting):
-    """EnerFitting that skips virtual atoms, if the descriptor is se_a_mask; else EnerFitting."""
+    """EnerFitting on the real atoms of se_a_mask."""
 
     def build(
         self,
         inputs: tf.Tensor,
         natoms: tf.Tensor,
-        input_dict: dict[str, Any] | None = None,
+        input_dict: dict[str, Any],
         reuse: bool | None = None,
         suffix: str = "",
     ) -> tf.Tensor:
@@ -32,7 +37,7 @@ class MaskEnerFitting(EnerFitting):
         inputs
             D [real atoms, M1 * M2], sorted by type.
         natoms
-            Without effect where there is a mask.
+            Without effect.
         input_dict
             "real_atoms" as DescrptMask sets it; "fparam" and "aparam" if the net takes them.
         reuse
@@ -43,16 +48,14 @@ class MaskEnerFitting(EnerFitting):
         Returns
         -------
         tf.Tensor
-            e [real atoms], times the mask; without one, what EnerFitting returns.
+            e [real atoms], times the mask.
 
         Raises
         ------
         ValueError
             If the precision is neither float64 nor float32.
         """
-        atoms = (input_dict or {}).get("real_atoms")
-        if atoms is None:
-            return super().build(inputs, natoms, input_dict, reuse=reuse, suffix=suffix)
+        atoms = input_dict["real_atoms"]
         if self.fitting_precision not in PRECISIONS:
             msg = "se_a_mask: the precision of fitting_net must be float64, float32 or default"
             raise ValueError(msg)
@@ -71,6 +74,27 @@ class MaskEnerFitting(EnerFitting):
             e -= tf.gather(tf.math.unsorted_segment_mean(e, frame, atoms.nframes), frame)
         tf.summary.histogram("fitting_net_output", e)
         return e * tf.cast(atoms.weight, e.dtype)
+
+    def get_loss(self, loss: dict, lr: LearningRateSchedule) -> Loss:
+        """Return the loss, which may do without weights of forces.
+
+        Parameters
+        ----------
+        loss
+            Section of the input.
+        lr
+            The learning rate.
+
+        Returns
+        -------
+        Loss
+            The loss.
+        """
+        if loss.get("type", "ener") != "ener":
+            return super().get_loss(loss, lr)
+        options = {name: value for name, value in loss.items() if name != "type"}
+        options.setdefault("use_default_pf", False)
+        return MaskEnerLoss(starter_learning_rate=lr.start_lr(), **options)
 
     def takes_only_D(self) -> bool:
         """Return whether the energy of an atom is F(D) and a constant of its type."""

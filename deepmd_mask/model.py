@@ -4,7 +4,6 @@
 from typing import Any, NoReturn
 
 import numpy as np
-from deepmd.common import j_get_type
 from deepmd.tf.descriptor.descriptor import Descriptor
 from deepmd.tf.env import (
     GLOBAL_TF_FLOAT_PRECISION,
@@ -12,19 +11,28 @@ from deepmd.tf.env import (
     global_cvt_2_ener_float,
     tf,
 )
+from deepmd.tf.fit.fitting import Fitting
 from deepmd.tf.model.ener import EnerModel
 from deepmd.tf.model.model import StandardModel
 from deepmd.utils.path import DPPath
 
 from .descriptor import DescrptMask
+from .fitting import MASK_FITTING, MaskEnerFitting
 from .real_atoms import on_host
 
 
 class MaskEnerModel(EnerModel):
     """EnerModel whose statistics, bias and energy count real atoms only."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self, descriptor: dict | Descriptor, fitting_net: dict | Fitting, **kwargs: Any
+    ) -> None:
+        if isinstance(fitting_net, dict) and fitting_net.get("type") == "ener":
+            fitting_net = {**fitting_net, "type": MASK_FITTING}
+        elif not isinstance(fitting_net, MaskEnerFitting):
+            msg = 'se_a_mask is for energies only, "type": "ener" in fitting_net'
+            raise ValueError(msg)
+        super().__init__(descriptor=descriptor, fitting_net=fitting_net, **kwargs)
         for option, value in (("use_srtab", self.srtab), ("type_embedding", self.typeebd)):
             if value is not None:
                 msg = f"se_a_mask does not go with {option}; take it out of the model"
@@ -151,6 +159,14 @@ class MaskEnerModel(EnerModel):
         )
         raise NotImplementedError(msg)
 
+    def serialize(self, suffix: str = "") -> NoReturn:
+        """Refuse: what DeePMD-kit's backends share has no mask."""
+        msg = (
+            "se_a_mask: dp convert-backend cannot take this model, since no other backend of "
+            "DeePMD-kit knows the mask; it stays a .pb file, which dp-mask convert can change"
+        )
+        raise NotImplementedError(msg)
+
     def _compute_output_stat(
         self,
         all_stat: dict,
@@ -189,23 +205,22 @@ def real_natoms(types: np.ndarray, mask: np.ndarray, ntypes: int) -> np.ndarray:
     return np.stack([slots, slots, *real], axis=1).astype(np.int32)
 
 
-class MaskStandardModel(StandardModel):
-    """StandardModel that is a MaskEnerModel for an energy model with se_a_mask."""
+def hook_models() -> None:
+    """Make DeePMD-kit build a MaskEnerModel where the descriptor is se_a_mask.
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> StandardModel:
-        """Choose the class of the model."""
-        if cls is not MaskStandardModel:
-            return super().__new__(cls)
-        model = StandardModel.__new__(StandardModel, *args, **kwargs)
-        if not _is_masked(kwargs["descriptor"]):
-            return model
-        if not isinstance(model, EnerModel):
-            msg = 'se_a_mask is for energies only, "type": "ener" in fitting_net'
-            raise ValueError(msg)
-        return MaskEnerModel.__new__(MaskEnerModel)
+    Nothing else changes: no class of DeePMD-kit's is replaced, and other models do not notice.
+    """
+    new = StandardModel.__new__
+
+    def choose(cls: type[StandardModel], *args: Any, **kwargs: Any) -> StandardModel:
+        if cls is StandardModel and _is_masked(kwargs.get("descriptor")):
+            cls = MaskEnerModel
+        return new(cls, *args, **kwargs)
+
+    StandardModel.__new__ = staticmethod(choose)
 
 
-def _is_masked(descriptor: dict | Descriptor) -> bool:
-    if isinstance(descriptor, Descriptor):
-        return isinstance(descriptor, DescrptMask)
-    return Descriptor.get_class_by_type(j_get_type(descriptor, "descriptor")) is DescrptMask
+def _is_masked(descriptor: dict | Descriptor | None) -> bool:
+    if isinstance(descriptor, dict):
+        return descriptor.get("type") == "se_a_mask"
+    return isinstance(descriptor, DescrptMask)

@@ -6,45 +6,94 @@ same, so that models frozen with them run.
 """
 
 import os
+import sys
 from copy import deepcopy
 from typing import Any
 
 import deepmd.tf.entrypoints.train as train_entry
+from deepmd.tf import entrypoints
 from deepmd.tf.common import get_precision
 from deepmd.tf.descriptor.descriptor import Descriptor
 from deepmd.tf.fit.fitting import Fitting
-from deepmd.tf.model.model import Model
 from deepmd.utils.argcheck import normalize
 
 from .data.training import check_training_data
 from .descriptor import PRECISIONS, DescrptMask
-from .fitting import MaskEnerFitting
-from .model import MaskStandardModel
+from .fitting import MASK_FITTING, MaskEnerFitting
+from .model import hook_models
+from .start import Start, input_of_checkpoint, require_same_model, start_of
 
 
 def register() -> None:
-    """Put this package in the place of the built-in se_a_mask."""
+    """Put this package in the place of the built-in se_a_mask, and of nothing else."""
     Descriptor.register("se_a_mask")(DescrptMask)
-    Fitting.register("ener")(MaskEnerFitting)
-    Model.register("standard")(MaskStandardModel)
-    # DeePMD-kit shows a plugin its data one system at a time, and the validation data not at all.
-    # Bringing the input up to date is what dp train does before it writes its first file.
+    Fitting.register(MASK_FITTING)(MaskEnerFitting)
+    hook_models()
+    hook_training()
+    hook_change_bias()
+
+
+def hook_training() -> None:
+    """Check inputs with se_a_mask before ``dp train`` writes its first file.
+
+    DeePMD-kit shows a plugin its data one system at a time, the validation data not at all, and
+    not which model training starts from. Bringing the input up to date is the last it does before.
+    """
     update_deepmd_input = train_entry.update_deepmd_input
 
+    class RunOptions(train_entry.RunOptions):
+        """Those of the last training."""
+
+        last: "RunOptions | None" = None
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            RunOptions.last = self
+
     def check_and_update(jdata: dict, *args: Any, **kwargs: Any) -> dict:
-        check(normalize(update_deepmd_input(deepcopy(jdata), warning=False)))
+        if has_mask(jdata):
+            start = start_of(RunOptions.last)
+            check(normalize(update_deepmd_input(deepcopy(jdata), warning=False)), start)
         return update_deepmd_input(jdata, *args, **kwargs)
 
+    train_entry.RunOptions = RunOptions
     train_entry.update_deepmd_input = check_and_update
 
 
-def check(jdata: dict) -> None:
-    """Check options and data of a training, if it has se_a_mask and is not a compression.
+def hook_change_bias() -> None:
+    """Refuse what ``dp change-bias`` would do with data: it counts virtual atoms."""
+    # In the package, the function has the name of its module.
+    module = sys.modules["deepmd.tf.entrypoints.change_bias"]
+    change_bias = module.change_bias
+
+    def change(INPUT: str, *args: Any, bias_value: list | None = None, **kwargs: Any) -> None:
+        if bias_value is None and has_mask(input_of_checkpoint(INPUT)):
+            msg = (
+                "se_a_mask: dp change-bias would count virtual atoms; give the energies with "
+                "--bias-value, or go on from the model with dp train --init-model"
+            )
+            raise NotImplementedError(msg)
+        change_bias(INPUT, *args, bias_value=bias_value, **kwargs)
+
+    module.change_bias = entrypoints.change_bias = change
+
+
+def has_mask(part: Any) -> bool:
+    """Return whether an input, or a part of one, has the descriptor se_a_mask anywhere."""
+    if isinstance(part, dict):
+        return part.get("type") == "se_a_mask" or any(map(has_mask, part.values()))
+    return isinstance(part, list) and any(map(has_mask, part))
+
+
+def check(jdata: dict, start: Start | None = None) -> None:
+    """Check options, data and start of a training, if it has se_a_mask and is not a compression.
 
     Parameters
     ----------
     jdata
         The normalised input of ``dp train``.
+    start
+        The model that training starts from.
 
     Raises
     ------
@@ -52,7 +101,9 @@ def check(jdata: dict) -> None:
         If training could not go on.
     """
     if check_options(jdata):
-        check_training_data(jdata)
+        sel = check_training_data(jdata)
+        if start is not None:
+            require_same_model(start, jdata["model"], sel)
 
 
 def check_options(jdata: dict) -> bool:
@@ -75,9 +126,14 @@ def check_options(jdata: dict) -> bool:
     """
     model = jdata["model"]
     options = dict(model.get("descriptor") or {})
-    if any(part.get("type") == "se_a_mask" for part in options.get("list", ())):
-        raise ValueError("se_a_mask cannot be part of a hybrid descriptor")
-    if options.pop("type", None) != "se_a_mask" or model.get("compress"):
+    if options.pop("type", None) != "se_a_mask" or model.get("type", "standard") != "standard":
+        if has_mask(model):
+            raise ValueError(
+                "se_a_mask must be the descriptor of a model by itself; it cannot be part of a "
+                "hybrid descriptor or of a model made of others"
+            )
+        return False
+    if model.get("compress"):
         return False
     ntypes = len(model.get("type_map") or ())
     if isinstance(options["sel"], str):

@@ -2,8 +2,6 @@
 """Options that se_a_mask does not have: refused in words, before training writes a file."""
 
 import helpers
-import jobs
-import numpy as np
 import pytest
 from deepmd.tf.utils.compat import update_deepmd_input
 from deepmd.utils.argcheck import normalize
@@ -43,17 +41,6 @@ def test_auto_sel_binds_the_validation_data(tmp_path, system):
     jdata = helpers.make_input([system], validation=[crowded], descriptor={"sel": "auto:1.0"})
     with pytest.raises(ValueError, match=r"9 real atoms of type 0 .*, but sel allows 4"):
         check(normalize(update_deepmd_input(jdata, warning=False)))
-
-
-def test_frozen_start_with_another_sum_of_sel(tmp_path, trained):
-    """The sum normalises the descriptor, so the model would be another one."""
-    system = helpers.write_system(tmp_path / "water", trained.frames)
-    more = np.add(SLOTS, [1, 0, 0]).tolist()
-    helpers.write_input(
-        tmp_path, helpers.make_input([system], sel=more, descriptor={"resnet_dt": True})
-    )
-    with pytest.raises(ValueError, match="has another sum"):
-        jobs.run([[tmp_path, "train", "input.json", "--init-frz-model", str(trained.model)]])
 
 
 def test_wrong_instruction_set_is_an_error_of_the_operator(tmp_path, trained):

@@ -230,6 +230,30 @@ def test_trains_freezes_and_evaluates(kind, tmp_path):
         assert not found["energy"][np.all(virtual, axis=1)].any()
 
 
+def test_missing_weights_are_1_for_real_atoms(tmp_path):
+    """Where DeePMD-kit's option asks for it, set by set; labels of virtual atoms do not count."""
+    both = [helpers.random_frames(seed=seed, nframes=2) for seed in (1, 2)]
+    without, given = (f._replace(force=f.force + 3 * (1 - f.mask)[..., None]) for f in both)
+
+    def train(name, preference, loss):
+        directory = tmp_path / name
+        systems = [
+            helpers.write_system(directory / "s0", without._replace(preference=preference)),
+            helpers.write_system(directory / "s1", given),
+        ]
+        if loss:
+            (directory / "s0" / "set.000" / "atom_pref.npy").unlink()
+        jdata = helpers.make_input(systems, validation=systems[:1], steps=5, loss=loss)
+        helpers.write_input(directory, jdata)
+        jobs.run([[directory, "train", "input.json"]])
+        return read_lcurve(directory)
+
+    wanted = train("written", without.mask, {})
+    found = train("missing", without.mask, {"use_default_pf": True})
+    np.testing.assert_array_equal(found, wanted)
+    assert np.all(wanted[:, 1:] > 0)
+
+
 @pytest.mark.parametrize("nsystems", [1, 2])
 def test_energy_bias_counts_real_atoms(nsystems, tmp_path):
     """Each batch is a whole system, so that the regression sees all frames equally often."""

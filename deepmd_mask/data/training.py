@@ -30,7 +30,7 @@ class Summary:
     max_count: np.ndarray
 
 
-def check_training_data(jdata: dict) -> None:
+def check_training_data(jdata: dict) -> list[int]:
     """Look through all data of a training run.
 
     Parameters
@@ -38,12 +38,21 @@ def check_training_data(jdata: dict) -> None:
     jdata
         The normalised input of ``dp train``.
 
+    Returns
+    -------
+    list of int
+        The descriptor's sel, which training data set if it is "auto".
+
     Raises
     ------
     ValueError
         Naming system, file, frame and atom, if anything is found that training cannot use.
     """
-    scan_training_data(wanted_by(jdata), training_systems(jdata))
+    wanted, systems = wanted_by(jdata), training_systems(jdata)
+    scans = scan_training_data(wanted, systems)
+    if isinstance(wanted.sel, str):
+        return auto_sel(wanted.sel, summarise(scans[: len(systems["training_data"])]).max_count)
+    return list(wanted.sel)
 
 
 def wanted_by(jdata: dict) -> Wanted:
@@ -70,11 +79,12 @@ def wanted_by(jdata: dict) -> Wanted:
     def has(term: str) -> bool:
         return any(loss.get(f"{when}_pref_{term}", 0) != 0 for when in ("start", "limit"))
 
+    needs_preference = has("pf") and not loss.get("use_default_pf")
     sel = model["descriptor"]["sel"]
     return Wanted(
         type_map=tuple(model.get("type_map") or ()) or None,
         sel=sel if isinstance(sel, str) else tuple(sel),
-        required=("coord", "aparam", *(["atom_pref"] if has("pf") else [])),
+        required=("coord", "aparam", *(["atom_pref"] if needs_preference else [])),
         used=(*(["energy"] if has("e") else []), *(["force"] if has("f") or has("pf") else [])),
         by_input=True,
     )
