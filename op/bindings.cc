@@ -12,6 +12,7 @@
 
 #include "activation_names.h"
 #include "atoms_binding.h"
+#include "boxes.h"
 #include "first_exception.h"
 #include "kernels.h"
 #include "ops_version.h"
@@ -399,6 +400,8 @@ PYBIND11_MODULE(_kernels, m) {
   m.attr("OPS_VERSION") = kOpsVersion;
   m.def("instruction_set", &instruction_set,
         "The instruction set in use: \"avx512\", \"avx2\" or \"baseline\".");
+  m.def("reason_against_box", &reason_against_box,
+        "Why periodic input is refused; empty if DP_MASK_IGNORE_BOX allows it.");
   bind_real_atoms(m);
   m.def(
       "environment",
