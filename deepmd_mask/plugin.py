@@ -16,6 +16,7 @@ from deepmd.tf.fit.fitting import Fitting
 from deepmd.tf.model.model import Model
 from deepmd.utils.argcheck import normalize
 
+from . import dp_evaluation
 from .data.training import check_training_data
 from .descriptor import PRECISIONS, DescrptMask
 from .fitting import MaskEnerFitting
@@ -27,6 +28,7 @@ def register() -> None:
     Descriptor.register("se_a_mask")(DescrptMask)
     Fitting.register("ener")(MaskEnerFitting)
     Model.register("standard")(MaskStandardModel)
+    dp_evaluation.register()
     # DeePMD-kit shows a plugin its data one system at a time, and the validation data not at all.
     # Bringing the input up to date is what dp train does before it writes its first file.
     update_deepmd_input = train_entry.update_deepmd_input
