@@ -201,7 +201,8 @@ def convert(
 ) -> None:
     """Put a frozen model of the built-in se_a_mask on the operators of deepmd-mask.
 
-    The result is compared with MODEL before it appears. Nothing is trained anew.
+    Or one of an older deepmd-mask on those of this one, which refuse boxes. The result is compared
+    with MODEL before it appears. Nothing is trained anew.
     """
     from .frozen.convert import convert as convert_model  # noqa: PLC0415
 
@@ -254,4 +255,51 @@ def test_model(
     from . import data  # noqa: PLC0415
 
     result = data.evaluate(model, (*first, *others), progress=not as_json, **options)
+    click.echo(result.as_json() if as_json else result.as_text())
+
+
+class SeveralValues(Command):
+    """A command where an option that may be repeated takes several values, too: -m A B."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        """Parse -m A B as -m A -m B."""
+        repeated = {name for option in self.params if option.multiple for name in option.opts}
+        spread, option = [], None
+        for arg in args:
+            if arg.startswith("-"):
+                option = arg if arg in repeated else None
+            if arg != option:
+                spread += [arg] if option is None else [option, arg]
+        return super().parse_args(context, spread)
+
+
+@main.command(cls=SeveralValues)
+@click.option(
+    "-m", "--models", multiple=True, required=True, metavar="MODEL…", help="Frozen models."
+)
+@click.option(
+    "-s",
+    "--systems",
+    multiple=True,
+    required=True,
+    metavar="SYSTEM…",
+    help="Systems, folders of such, or files that ASE reads; no labels are needed.",
+)
+@click.option(
+    "-o", "--output", type=click.Path(), help="Write a row for each frame to it: .csv or .out."
+)
+@click.option("--plot", type=click.Path(), help="Write a figure to it: .png, .pdf or .svg.")
+@click.option("--json", "as_json", is_flag=True, help="Print all frames as JSON.")
+@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+def devi(
+    models: tuple[str, ...], systems: tuple[str, ...], as_json: bool, **options: object
+) -> None:
+    """Tell how far models differ on frames of any composition.
+
+    Deviations are those of dp model-devi, but of real and of preferred atoms, whatever the padding:
+    dp-mask devi -m 1.pb 2.pb 3.pb 4.pb -s SYSTEM1 SYSTEM2 -o devi.csv.
+    """
+    from . import data  # noqa: PLC0415
+
+    result = data.model_deviation(models, systems, progress=not as_json, **options)
     click.echo(result.as_json() if as_json else result.as_text())

@@ -189,17 +189,15 @@ class DescrptMask(DescrptSe):
 
         Parameters
         ----------
-        coord_, atype_, natoms, box_, input_dict, reuse, suffix
+        coord_, atype_, natoms, box_, mesh, input_dict, reuse, suffix
             As in build_atoms.
-        mesh
-            Without effect: there are no periodic images.
 
         Returns
         -------
         tf.Tensor
             D [real atoms, M1 * M2], in the precision of the embedding nets.
         """
-        self.build_atoms(coord_, atype_, natoms, box_, input_dict, reuse, suffix)
+        self.build_atoms(coord_, atype_, natoms, box_, mesh, input_dict, reuse, suffix)
         self.X = ops.embed(*self._embed_inputs, self._parameters, **self._attributes())
         tf.summary.histogram("X", self.X)
         D = ops.contract(self.X, self.X, M2=self.n_axis_neuron)
@@ -212,6 +210,7 @@ class DescrptMask(DescrptSe):
         atype_: tf.Tensor,
         natoms: tf.Tensor,
         box_: tf.Tensor,
+        mesh: tf.Tensor,
         input_dict: dict[str, Any],
         reuse: bool | None = None,
         suffix: str = "",
@@ -229,6 +228,8 @@ class DescrptMask(DescrptSe):
             requires to be the same.
         box_
             Without effect: there are no periodic images.
+        mesh
+            Its size tells whether the input is periodic, which the operator refuses.
         input_dict
             "aparam" is the mask; "real_atoms" is set for the fitting net.
         reuse
@@ -253,8 +254,9 @@ class DescrptMask(DescrptSe):
             mask = tf.reshape(input_dict["aparam"], [-1, natoms[0]])
         with on_host(coord, types, mask):
             coord, mask = (tf.cast(x, tf.float64) for x in (coord, mask))
+            sizes = tf.stack([natoms[0], tf.size(mesh)])
             self.real_atoms = RealAtoms(
-                *ops.real_atoms(coord, types, mask, natoms[0], sel=self.sel_a),
+                *ops.real_atoms(coord, types, mask, sizes, sel=self.sel_a),
                 types=types,
             )
         input_dict["real_atoms"] = self.real_atoms

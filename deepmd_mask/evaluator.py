@@ -14,6 +14,7 @@ import numpy as np
 from deepmd.tf.env import tf
 
 from .frozen.potential import open_model
+from .process import claim_process
 
 INPUTS = ("coord", "type", "natoms", "box", "mesh", "aparam")
 OUTPUTS = ("energy_derv_r", "energy")  # DeePMD-kit's names of forces and atomic energies
@@ -59,6 +60,8 @@ class Evaluator:
     ValueError
         If it is not a frozen model of se_a_mask, cannot be loaded, or takes other parameters than
         a mask.
+    RuntimeError
+        If this process was forked from one that had loaded a model.
     """
 
     def __init__(self, model: str | PathLike) -> None:
@@ -99,7 +102,10 @@ class Evaluator:
             If a type is outside the type map, a position is not finite, two atoms coincide (models
             of this package only), or a model of the built-in, whose number of slots is fixed, has
             too few.
+        RuntimeError
+            If this process was forked from the one that loaded the model.
         """
+        claim_process()
         if len(types) == 0:
             return Evaluation(0.0, np.zeros((0, 3)), np.zeros(0))
         if numbers is None:
@@ -140,7 +146,8 @@ class Evaluator:
             t = int(np.argmax(count > slots))
             msg = (
                 f"{count[t]} atoms of type {t} ({self.type_map[t]}), but the model, frozen by the "
-                f"built-in se_a_mask, has {slots[t]} slots for it; freeze it anew with deepmd-mask"
+                f"built-in se_a_mask, has {slots[t]} slots for it; dp-mask convert makes one of it "
+                "that takes any number"
             )
             raise ValueError(msg)
         nslots = int(slots.sum())

@@ -62,7 +62,7 @@ class MaskEnerModel(EnerModel):
         natoms
             The slots of this process, all slots, and the slots of each type.
         mesh
-            Not used.
+            Its size tells whether the input is periodic.
         input_dict
             More inputs; "aparam" is the mask.
         frz_model, ckpt_meta
@@ -93,14 +93,14 @@ class MaskEnerModel(EnerModel):
         with on_host():
             coord = tf.reshape(coord_, [-1, natoms[1] * 3])
             atype = tf.reshape(atype_, [-1, natoms[1]])
-        inputs = (coord, atype, natoms, box)
+        inputs = (coord, atype, natoms, box, mesh)
         options = {"suffix": suffix, "reuse": reuse}
         if self._is_one_operator():
             self.descrpt.build_atoms(*inputs, input_dict, **options)
             outputs = self._potential(**options)
             energy, self.atom_ener, force, virial, atom_virial = outputs
         else:
-            D = self.descrpt.build(*inputs, mesh, input_dict, **options)
+            D = self.descrpt.build(*inputs, input_dict, **options)
             atoms = self.descrpt.real_atoms
             e = self.fitting.build(D, natoms, input_dict, **options)
             e = self._with_out_bias(e)

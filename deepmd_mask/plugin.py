@@ -17,6 +17,7 @@ from deepmd.tf.descriptor.descriptor import Descriptor
 from deepmd.tf.fit.fitting import Fitting
 from deepmd.utils.argcheck import normalize
 
+from . import dp_evaluation
 from .data.training import check_training_data
 from .descriptor import PRECISIONS, DescrptMask
 from .fitting import MASK_FITTING, MaskEnerFitting
@@ -31,6 +32,7 @@ def register() -> None:
     hook_models()
     hook_training()
     hook_change_bias()
+    dp_evaluation.register()
 
 
 def hook_training() -> None:

@@ -7,7 +7,9 @@ import jobs
 import numpy as np
 import tensorflow as tf
 
-from deepmd_mask.frozen.graph import FrozenModel
+from deepmd_mask.frozen.graph import MARKS, FrozenModel
+
+REAL_ATOMS = MARKS["deepmd-mask"]
 
 
 def edited(source, target, drop=(), change=None, **constants):
@@ -45,6 +47,21 @@ def with_input(source, target, change):
     script = FrozenModel(source).training_input()
     change(script)
     return edited(source, target, train_attr__training_script=json.dumps(script).encode())
+
+
+def of_first_version(source, target):
+    """Write a model to target as version 1 of the operators had it, and return target.
+
+    RealAtoms had the number of slots then, and nothing of the mesh.
+    """
+    nodes = FrozenModel(source).nodes
+
+    def change(node):
+        if node.op == REAL_ATOMS:
+            node.attr["ops_version"].i = 1
+            node.input[3] = nodes[node.input[3]].input[0]
+
+    return edited(source, target, change=change)
 
 
 def evaluate(model, frames, batch=1):

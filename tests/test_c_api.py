@@ -20,19 +20,23 @@ LIBRARY = Path(deepmd_mask.__file__).parent / "libdeepmd_mask.so"
 TENSORFLOW = importlib.util.find_spec("tensorflow").submodule_search_locations[0]
 
 
-@pytest.fixture(scope="module")
-def program(tmp_path_factory):
+def compiled(source, program):
+    """Compile a program of the C API and return it."""
     compiler = shutil.which("gcc")
     if not compiler:
         pytest.skip("there is no gcc")
-    program = tmp_path_factory.mktemp("c_api") / "evaluate"
     warnings = ["-std=c99", "-Wall", "-Wextra", "-Werror"]
     link = [f"-L{SHARED_LIB_DIR}", "-ldeepmd_c", f"-Wl,-rpath,{SHARED_LIB_DIR}"]
-    subprocess.run([compiler, *warnings, SOURCE, "-o", program, *link], check=True)
+    subprocess.run([compiler, *warnings, source, "-o", program, *link], check=True)
     return program
 
 
-def run(program, model, names, mask, coord):
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    return compiled(SOURCE, tmp_path_factory.mktemp("c_api") / "evaluate")
+
+
+def run(program, model, names, mask, coord, **environment):
     """Run the program on a file of atoms that is written beside it."""
     file = program.parent / "atoms.txt"
     file.write_text(
@@ -41,13 +45,14 @@ def run(program, model, names, mask, coord):
             for name, m, (x, y, z) in zip(names, mask, coord, strict=True)
         )
     )
-    return run_file(program, model, file)
+    return run_file(program, model, file, **environment)
 
 
-def run_file(program, model, file):
+def run_file(program, model, file, **environment):
     return subprocess.run(
         [program, model, file],
-        env={**os.environ, "DP_PLUGIN_PATH": str(LIBRARY), "LD_LIBRARY_PATH": TENSORFLOW},
+        env={**os.environ, "DP_PLUGIN_PATH": str(LIBRARY), "LD_LIBRARY_PATH": TENSORFLOW}
+        | environment,
         check=False,
         timeout=100,
         capture_output=True,
@@ -122,3 +127,17 @@ def test_message_of_the_library(program, trained):
     )
     assert done.returncode != 0
     assert "frame 0, atom 0: at the same point as atom 1 (distance 0)" in done.stderr
+
+
+def test_cell_is_refused(trained, tmp_path):
+    call = "atoms.type, NULL, NULL,"
+    text = SOURCE.read_text()
+    assert text.count(call) == 1
+    cell = "(const double[9]){50, 0, 0, 0, 50, 0, 0, 0, 50}"
+    (tmp_path / "boxed.c").write_text(text.replace(call, f"atoms.type, {cell}, NULL,"))
+    boxed = compiled(tmp_path / "boxed.c", tmp_path / "boxed")
+    done = run(boxed, trained.model, TYPE_MAP[:2], [1] * 2, np.eye(3)[:2])
+    assert done.returncode != 0
+    assert "the input is periodic, it has a box" in done.stderr
+    done = run(boxed, trained.model, TYPE_MAP[:2], [1] * 2, np.eye(3)[:2], DP_MASK_IGNORE_BOX="1")
+    assert done.returncode == 0, done.stderr

@@ -244,7 +244,7 @@ def test_folder_that_cannot_be_written_is_refused_before_the_evaluation(
     def too_late(*_):
         raise AssertionError
 
-    monkeypatch.setattr(sys.modules["deepmd_mask.data.evaluate"]._Model, "predict", too_late)
+    monkeypatch.setattr(sys.modules["deepmd_mask.data.predict"].Model, "predict", too_late)
     (tmp_path / "file").write_text("precious")
     for name in ("csv_file", "plot"):
         with pytest.raises(OSError, match="nothing was left"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from deepmd.infer import DeepPot
-from frozen_models import edited, evaluate
+from frozen_models import REAL_ATOMS, edited, evaluate, of_first_version
 
 import deepmd_mask
 from deepmd_mask.cli import main
@@ -22,7 +22,7 @@ def set_ops_version(version):
     """Return a function that sets the version of the operators, or takes it away, in a node."""
 
     def change(node):
-        if node.op == "PipInstallDeepmdMask>RealAtoms":
+        if node.op == REAL_ATOMS:
             node.attr["ops_version"].i = version or 0
             if version is None:
                 del node.attr["ops_version"]
@@ -44,7 +44,7 @@ def plain(trained, tmp_path_factory):
 def test_model_of_the_plugin(trained):
     found = info(trained.model)
     assert found["operators"] == "deepmd-mask"
-    assert found["ops_version"] == 1
+    assert found["ops_version"] == 2
     assert found["compressed"] is False
     assert found["made_by"]["deepmd-mask"] == deepmd_mask.__version__
     assert found["made_by"]["DeePMD-kit"].startswith("3.")
@@ -71,10 +71,11 @@ def test_model_of_the_builtin(trained, plain):
 
 
 def test_model_older_than_these_records(trained, tmp_path):
-    model = edited(trained.model, tmp_path / "old.pb", change=set_ops_version(None))
+    first = of_first_version(trained.model, tmp_path / "first.pb")
+    model = edited(first, tmp_path / "old.pb", change=set_ops_version(None))
     script = edited(model, tmp_path / "older.pb", drop=[*RECENT, "train_attr/training_script"])
     wanted, found = info(trained.model), info(script)
-    lacking = {"made_by": {}, "min_distance": None, "training_input": {}}
+    lacking = {"ops_version": 1, "made_by": {}, "min_distance": None, "training_input": {}}
     assert found == {**wanted, **lacking}
     assert rows(info_text(script))["made by"].strip() == "not recorded"
     np.testing.assert_array_equal(
@@ -85,7 +86,7 @@ def test_model_older_than_these_records(trained, tmp_path):
 def test_model_that_needs_newer_operators(trained, tmp_path):
     model = edited(trained.model, tmp_path / "new.pb", change=set_ops_version(7))
     assert rows(info_text(model))["operators"].strip() == "deepmd-mask, version 7"
-    message = "needs operators of version 7, and those installed have version 1; run pip install -U"
+    message = "needs operators of version 7, and those installed have version 2; run pip install -U"
     with pytest.raises(ValueError, match=message):
         DeepPot(str(model))
 

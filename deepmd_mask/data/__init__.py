@@ -2,6 +2,8 @@
 """Masked systems: made, read, checked. Nothing here needs TensorFlow, but an input's options."""
 
 from .check import Checked, check
+from .deviation import model_deviation
+from .deviations import Deviations
 from .evaluate import evaluate
 from .findings import Finding
 from .metrics import Errors, Evaluation, Metrics
@@ -14,6 +16,7 @@ from .unpack import unpack
 __all__ = [
     "Checked",
     "Chunk",
+    "Deviations",
     "Errors",
     "Evaluation",
     "Finding",
@@ -24,6 +27,7 @@ __all__ = [
     "System",
     "check",
     "evaluate",
+    "model_deviation",
     "open_system",
     "pack",
     "scan_systems",

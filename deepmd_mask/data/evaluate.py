@@ -6,42 +6,22 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from .metrics import Errors, Evaluation, Metrics, Place
 from .parity import Points, draw, require_format
+from .predict import Frames, Model
 from .scan import Wanted, scan_system
-from .systems import Chunk, System, systems_in
+from .systems import System, systems_in
 from .writer import put_in_place, require_replaceable
 
-SLOTS_AT_ONCE = 1 << 13  # so many the model is given
 COLUMNS = (
     "system", "set", "frame", "real_atoms", "energy", "energy_predicted", "energy_error_per_atom",
     "force_rmse", "force_mae", "force_max", "preference", "preferred_rmse", "preferred_mae",
     "preferred_max",
 )  # fmt: skip
-
-
-class Frames(NamedTuple):
-    """Some frames of a system, and what the model gives for them."""
-
-    system: str
-    chunk: Chunk
-    types: np.ndarray  # [nframes, nslots] as the model numbers them; that of no type is 0
-    energy: np.ndarray  # [nframes]
-    force: np.ndarray  # [nframes, nslots, 3]
-
-    def place(self, index: int) -> Place:
-        """Name a frame by its index."""
-        return Place(self.system, self.chunk.set_name, self.chunk.first + index)
-
-    def atom(self, index: int) -> Place:
-        """Name a slot by its index among those of all frames."""
-        frame, atom = divmod(index, self.types.shape[1])
-        return self.place(frame)._replace(atom=atom)
 
 
 def evaluate(
@@ -88,7 +68,7 @@ def evaluate(
     OSError
         If a file cannot be read, exists, or cannot be written. Nothing is left of it then.
     """
-    _require_unlike_files(model=model, csv_file=csv_file, plot=plot)
+    require_unlike_files(model=model, csv_file=csv_file, plot=plot)
     if plot is not None:
         require_format(plot)
     paths = [systems] if isinstance(systems, (str, os.PathLike)) else list(systems)
@@ -98,7 +78,7 @@ def evaluate(
     for file in (csv_file, plot):
         if file is not None:
             require_replaceable(Path(file), overwrite, folder=False)
-    potential = _Model(model)
+    potential = Model(model)
     opened = [_scan(path, potential.type_map) for path in paths]
     result = Evaluation(str(model))
     points = {key: Points() for key in Metrics().__dict__} if plot is not None else {}
@@ -121,60 +101,19 @@ def evaluate(
     return result
 
 
-def _require_unlike_files(**files: str | os.PathLike | None) -> None:
-    """Refuse one file for two parameters, which are named."""
+def require_unlike_files(**files: str | os.PathLike | None) -> None:
+    """Refuse one file for two parameters, which are named.
+
+    Raises
+    ------
+    ValueError
+        If there is such a file.
+    """
     named: dict[Path, str] = {}
     for name, file in files.items():
         if file is not None and named.setdefault(Path(file).resolve(), name) != name:
             first = named[Path(file).resolve()]
             raise ValueError(f"`{first}` and `{name}` are both {file}; give each a file of its own")
-
-
-class _Model:
-    """A frozen model."""
-
-    def __init__(self, path: str | os.PathLike):
-        # Only here, because TensorFlow takes its time.
-        from ..frozen.potential import open_model  # noqa: PLC0415
-
-        _, operators, self.potential = open_model(path)
-        # With several frames the built-in's atomic virials have a wrong shape.
-        self.one_frame = operators == "built-in"
-        self.type_map = tuple(self.potential.get_type_map())
-
-    def predict(self, system: System) -> Iterator[Frames]:
-        """Yield all frames of a system, with what the model gives."""
-        names = system.names or self.type_map
-        numbers = np.array([self.type_map.index(name) for name in names])
-        step = 1 if self.one_frame else max(1, SLOTS_AT_ONCE // system.nslots)
-        for whole in system.chunks():
-            for first in range(0, len(whole), step):
-                chunk = whole.take(slice(first, first + step))
-                types = np.where(chunk.types < 0, 0, numbers[chunk.types])
-                yield self._predict(system.path, chunk, types)
-
-    def _predict(self, path: str, chunk: Chunk, types: np.ndarray) -> Frames:
-        energy, force = np.zeros(len(chunk)), np.zeros(chunk.coord.shape)
-        # Mixed systems have types frame by frame; the model takes those of all frames at once.
-        kinds, kind = np.unique(types, axis=0, return_inverse=True)
-        for k, of_slots in enumerate(kinds):
-            frames = np.flatnonzero(kind.reshape(-1) == k)
-            coord, mask = chunk.coord[frames], chunk.mask[frames]
-            # What the file has for virtual atoms is nobody's business, but must not be NaN.
-            coord = np.where(mask[..., None] == 1, coord, 0.0)
-            _, force[frames], _, atomic, _ = self.potential.eval(
-                coord.reshape(len(frames), -1), None, of_slots, atomic=True, aparam=mask
-            )
-            energy[frames] = np.where(mask == 1, atomic[..., 0], 0.0).sum(axis=1)
-        force = np.where(chunk.mask[..., None] == 1, force, 0.0)
-        result = Frames(path, chunk, types, energy, force)
-        finite = np.isfinite(energy) & np.isfinite(force).all(axis=(1, 2))
-        for frame in np.flatnonzero(~finite)[:1].tolist():
-            raise ValueError(
-                f"{result.place(frame)}: the model gives an energy or a force that is not finite; "
-                "look at its training (lcurve.out)"
-            )
-        return result
 
 
 def _scan(path: str, type_map: tuple[str, ...]) -> System:

@@ -14,14 +14,15 @@ class Place(NamedTuple):
     """A frame, or an atom in it."""
 
     system: str
-    set_name: str
+    set_name: str  # empty for a file without sets
     frame: int  # within its set
     atom: int | None = None
 
     def __str__(self) -> str:
         """Return it as messages name it."""
         atom = "" if self.atom is None else f", atom {self.atom}"
-        return f"system {self.system}, {self.set_name}, frame {self.frame}{atom}"
+        where = f"system {self.system}, {self.set_name}" if self.set_name else self.system
+        return f"{where}, frame {self.frame}{atom}"
 
 
 @dataclass

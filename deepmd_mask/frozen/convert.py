@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Moves a frozen model from the operators of the built-in se_a_mask to this package's, or back."""
+"""Moves a frozen model from the operators of the built-in se_a_mask to this package's, or back.
+
+Models of this package's older operators move to the present ones, too.
+"""
 
 import os
 import tempfile
@@ -7,6 +10,7 @@ from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
+from .._kernels import OPS_VERSION
 from .compare import Difference, compare
 from .description import Description, describe
 from .graph import FrozenModel
@@ -37,7 +41,7 @@ def convert(
     output
         Where to write the result. It appears when it is complete and has been compared.
     operators
-        Those of the result, "deepmd-mask" or "built-in".
+        Those of the result, "deepmd-mask", in their present version, or "built-in".
     precision
         Of the nets of the result, "float64" or "float32"; by default as they are.
     compress
@@ -91,7 +95,7 @@ def convert(
 
 
 def _same(new: Description, old: Description) -> bool:
-    parts = ("operators", "embedding", "fitting")
+    parts = ("operators", "ops_version", "embedding", "fitting")
     return all(getattr(new, part) == getattr(old, part) for part in parts)
 
 
@@ -179,6 +183,7 @@ def _target(old: Description, operators: str, precision: str | None) -> Descript
     return replace(
         old,
         operators=operators,
+        ops_version=OPS_VERSION if operators == "deepmd-mask" else None,
         embedding=replace(old.embedding, precision=precision or old.embedding.precision),
         fitting=replace(old.fitting, precision=precision or old.fitting.precision),
         training_input=script,

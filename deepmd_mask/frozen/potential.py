@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from deepmd.infer import DeepPot
 
+from ..process import claim_process
 from ..reason import reason_of
 from .graph import FrozenModel
 
@@ -39,7 +40,10 @@ def open_model(path: str | PathLike) -> Opened:
     ValueError
         If it is not a frozen model, has another descriptor, cannot be loaded, or takes other
         parameters than a mask.
+    RuntimeError
+        If this process was forked from one that had opened a model.
     """
+    claim_process()
     frozen = FrozenModel(Path(path))
     operators = frozen.require_operators()
     try:

@@ -20,6 +20,7 @@
 #include "op/kernels/readout.h"
 #include "op/kernels/series.h"
 #include "op/python/atoms_binding.h"
+#include "op/shared/boxes.h"
 #include "op/shared/ops_version.h"
 
 namespace dpmask {
@@ -404,6 +405,8 @@ PYBIND11_MODULE(_kernels, m) {
   m.attr("OPS_VERSION") = kOpsVersion;
   m.def("instruction_set", &instruction_set,
         "The instruction set in use: \"avx512\", \"avx2\" or \"baseline\".");
+  m.def("reason_against_box", &reason_against_box,
+        "Why periodic input is refused; empty if DP_MASK_IGNORE_BOX allows it.");
   bind_real_atoms(m);
   m.def(
       "environment",

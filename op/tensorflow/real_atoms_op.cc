@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
 #include <atomic>
+#include <string>
 
 #include "op/kernels/atoms.h"
+#include "op/shared/boxes.h"
 #include "op/shared/ops_version.h"
 #include "op/tensorflow/operator.h"
 
@@ -26,7 +28,7 @@ REGISTER_OP(DPMASK_OP("RealAtoms"))
     .Input("coord: double")
     .Input("type: int32")
     .Input("mask: double")
-    .Input("nloc: int32")
+    .Input("sizes: int32")  // slots of this process; from version 2 on also the mesh's size
     .Output("slot: int64")
     .Output("weight: double")
     .Output("first: int64")
@@ -43,6 +45,9 @@ class RealAtomsOp : public tf::OpKernel {
  public:
   explicit RealAtomsOp(tf::OpKernelConstruction* ctx) : OpKernel(ctx) {
     OP_REQUIRES_OK(ctx, require_ops_version(ctx));
+    int version;
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("ops_version", &version));
+    knows_mesh_ = version >= 2;
     OP_REQUIRES_OK(ctx, ctx->GetAttr("sel", &sel_));
   }
 
@@ -50,7 +55,7 @@ class RealAtomsOp : public tf::OpKernel {
     const tf::Tensor& coord = ctx->input(0);
     const tf::Tensor& type = ctx->input(1);
     const tf::Tensor& mask = ctx->input(2);
-    const tf::Tensor& nloc = ctx->input(3);
+    const tf::Tensor& sizes = ctx->input(3);
     OP_REQUIRES(
         ctx, type.dims() == 2,
         invalid("type must have the shape [nframes, nslots], not ", type.shape().DebugString()));
@@ -59,8 +64,14 @@ class RealAtomsOp : public tf::OpKernel {
     OP_REQUIRES(ctx, coord.shape() == tf::TensorShape({nframes, 3 * nslots}),
                 invalid("coord must have the shape [", nframes, ", ", 3 * nslots, "], not ",
                         coord.shape().DebugString()));
-    OP_REQUIRES(ctx, nloc.NumElements() == 1, invalid("nloc must be one number"));
-    const int64_t nghosts = nslots - data<int32_t>(nloc)[0];
+    const int64_t nsizes = knows_mesh_ ? 2 : 1;
+    OP_REQUIRES(ctx, sizes.NumElements() == nsizes,
+                invalid("sizes must have ", nsizes, " elements, not ", sizes.NumElements()));
+    if (knows_mesh_ && is_periodic(data<int32_t>(sizes)[1])) {
+      const std::string reason = reason_against_box();
+      OP_REQUIRES(ctx, reason.empty(), invalid("deepmd-mask: ", reason));
+    }
+    const int64_t nghosts = nslots - data<int32_t>(sizes)[0];
     OP_REQUIRES(
         ctx, nghosts == 0,
         invalid(nghosts, " of ", nslots,
@@ -107,6 +118,7 @@ class RealAtomsOp : public tf::OpKernel {
   }
 
   std::vector<int32_t> sel_;
+  bool knows_mesh_;
   std::atomic<bool> warned_{false};
 };
 
