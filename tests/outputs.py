@@ -22,9 +22,7 @@ def table(name, positions):
         for k, (s, (x, y, z)) in enumerate(zip(SYMBOLS, positions, strict=True), 1)
     ]
     head = [
-        f"{name + ' orientation:':>47s}"
-        if name == "Standard"
-        else " " * 25 + f"{name} orientation:",
+        " " * (26 if name == "Input" else 25) + f"{name} orientation:",
         rule,
         " Center     Atomic      Atomic             Coordinates (Angstroms)",
         " Number     Number       Type             X           Y           Z",
@@ -116,8 +114,15 @@ def psi4(energy=-76.3, positions=WATER, gradient=GRADIENT, notes=""):
   Nuclear repulsion =    9.0
 
   ==> Iterations <==
+
+                        Total Energy        Delta E     RMS |[F,P]|
+
+   @DF-RKS iter   1:   {energy:.14f}   -1.0e-10   1.0e-10 DIIS
 {notes}
-  @RKS Final Energy:   {energy:.14f}
+
+  ==> Post-Iterations <==
+
+  @DF-RKS Final Energy:   {energy:.14f}
 
    => Energetics <=
 

@@ -394,7 +394,7 @@ REFUSED = {
     "there is no frame in it": {"sources": [[]]},
     "a float is no source": {"sources": 1.5},
     "nowhere: not found; check": {"sources": "nowhere"},
-    "dpdata/hdf5 is meant as a format, it is none of dpdata's (write dpdata:FORMAT:PATH for any of ":
+    "dpdata/hdf5 is meant as a format, it is none of dpdata's (write dpdata:FORMAT:PATH ":
         {"sources": "dpdata/hdf5:x"},
     "deepmd/hdf5, ": {"sources": "ase/db:x"},
     "gauss is meant as a format, it is none of ASE's (write ase:FORMAT:PATH for any of them): a":

@@ -33,7 +33,7 @@ from deepmd_mask.data.readers import naming
 
 TURN = Rotation.from_euler("xyz", [20, 50, 70], degrees=True).as_matrix()
 TURNED = (WATER - WATER.mean(axis=0)) @ TURN.T
-MOVED = WATER + [[0, 0, 0], [0, 0, 0.05], [0, 0, 0]]
+MOVED = WATER + np.array([[0, 0, 0], [0, 0, 0.05], [0, 0, 0]])
 INPUT, STANDARD = table("Input", WATER), table("Standard", TURNED)
 
 pytestmark = pytest.mark.filterwarnings("error::deepmd_mask.data.balance.NetForceWarning")
@@ -103,7 +103,7 @@ def test_axes_of_another_geometry_are_refused(tmp_path, form):
     second = gaussian(table("Standard", TURNED * 1.1), energy=-76.2)
     assert "Geom=PrintInputOrient" in refusal(tmp_path, first + second, form)
     stale = gaussian(INPUT, STANDARD).partition(" Center     Atomic                   Forces")[0]
-    assert "Geom=PrintInputOrient" in refusal(tmp_path, stale + second, form)
+    assert "Geom=PrintInputOrient" in refusal(tmp_path, stale + second, form, skip_incomplete=True)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def run(*arguments, exit_code=0):
 
 def test_net_force_by_command(tmp_path):
     """Pack and check name frame and value, and the option that turns it off."""
-    pulled = FORCES + [[0, 0, 0], [0, 0.7, 0], [0, 0, 0]]
+    pulled = FORCES + np.array([[0, 0, 0], [0, 0.7, 0], [0, 0, 0]])
     ase.io.write(tmp_path / "a.traj", [water(), water(forces=pulled)] + 12 * [water(TURNED)])
     output = run("pack", tmp_path / "a.traj", "-o", tmp_path / "system").stderr
     place = f"warning: source {tmp_path / 'a.traj'}, frame 1: net force (0, 0.7, 0) eV/Å, of"
@@ -315,7 +315,7 @@ def test_units_are_not_converted_twice(tmp_path, text, form):
     """The readers of outputs give eV already."""
     for option in ({"energy_unit": "hartree"}, {"force_unit": "hartree/bohr"}):
         assert "whatever the file has, so `" in refusal(tmp_path, text, form, **option)
-    (frame,), _ = packed(tmp_path, text, form, energy_unit="eV", force_unit="eV/Å")
+    assert len(packed(tmp_path, text, form, energy_unit="eV", force_unit="eV/Å")[0]) == 1
 
 
 # ---- Incomplete frames ---------------------------------------------------------------------------
@@ -369,7 +369,7 @@ def gamess(notes=""):
         for s, x, y, z in rows
     )
     gradient = "\n".join(
-        f" {k:4d} {s:5s} {outputs.NUMBERS[s]:5.1f} {x:15.9f} {y:15.9f} {z:15.9f}"
+        f" {k:4d} {s:5s} {x:15.9f} {y:15.9f} {z:15.9f}"
         for k, (s, (x, y, z)) in enumerate(zip(SYMBOLS, GRADIENT, strict=True), 1)
     )
     return f"""                   *            GAMESS VERSION = 30 SEP 2022            *
@@ -391,7 +391,8 @@ def gamess(notes=""):
 
 UNCONVERGED = {
     "orca": (orca(orca_step(notes="   SCF NOT CONVERGED AFTER 125 CYCLES")), "{}"),
-    "orca by dpdata": (orca(orca_step(notes="SCF NOT CONVERGED AFTER 125 CYCLES")), "orca/spout:{}"),
+    "orca by dpdata": (
+        orca(orca_step(notes="SCF NOT CONVERGED AFTER 125 CYCLES")), "orca/spout:{}"),
     "orca, near convergence": (
         orca(orca_step()).replace(" ENERGY", " ENERGY (Wavefunction not fully converged!)"), "{}"),
     "orca 6": (
@@ -534,9 +535,9 @@ def test_several_files_and_options(tmp_path):
     require_water(load(tmp_path / "system")[0])
     for spoilt in ("Geometry optimization step: 7", "SCC is NOT converged"):
         (tmp_path / "detailed.out").write_text(f"{spoilt}\n{detailed}")
-        with pytest.raises(ValueError, match="geometry that moved|SCF did not converge"):
+        with pytest.raises(ValueError, match=r"geometry that moved|SCF did not converge"):
             pack(source, tmp_path / "none")
-    with pytest.raises(ValueError, match='there is no file ".*nowhere"'):
+    with pytest.raises(ValueError, match=r'there is no file ".*nowhere"'):
         pack(f"{source},{tmp_path}/nowhere", tmp_path / "none")
 
 

@@ -91,7 +91,9 @@ def _nets(
 
 
 def _message(code: str, unit: str, net: np.ndarray, limit: float) -> str:
-    vector, magnitude = ", ".join(f"{value:.3g}" for value in net), np.linalg.norm(net)
+    magnitude = np.linalg.norm(net)
+    # Without what is but rounding beside the magnitude, and without a minus before 0.
+    vector = ", ".join(f"{0.0 if abs(v) < 1e-9 * magnitude else v:.3g}" for v in net.tolist())
     return (
         f"{code.replace('-', ' ')} ({vector}) {unit}, of magnitude {magnitude:.3g}; noise "
         f"would be {limit:.2g} at most, and isolated molecules have none. Look whether positions "
