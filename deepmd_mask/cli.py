@@ -6,6 +6,9 @@ import logging
 import os
 import re
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -13,6 +16,11 @@ import click
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # what TensorFlow says of itself
 for name in ("deepmd.env", "deepmd.utils.batch_size"):  # hints on speed, in each run
     logging.getLogger(name).setLevel(logging.ERROR)
+
+
+EXTERNAL_FIELD = (
+    "Do not warn of net forces and torques: a field, embedding charges or other atoms act."
+)
 
 
 class Command(click.Command):
@@ -23,9 +31,9 @@ class Command(click.Command):
         try:
             return super().invoke(context)
         except (ValueError, OSError) as error:
-            raise click.ClickException(self._in_words_of_options(str(error))) from error
+            raise click.ClickException(self.in_words_of_options(str(error))) from error
 
-    def _in_words_of_options(self, message: str) -> str:
+    def in_words_of_options(self, message: str) -> str:
         """Name options where a message names parameters of the function, as in `set_size`."""
         message = re.sub(r"^\[Errno \d+\] ", "", message)
         for option in self.params:
@@ -54,6 +62,21 @@ def plugin_path() -> None:
         export DP_PLUGIN_PATH=$(dp-mask plugin-path)
     """
     click.echo(Path(__file__).parent / "libdeepmd_mask.so")
+
+
+@contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    """Print this package's warnings as lines that name options."""
+    from .data.balance import NetForceWarning  # noqa: PLC0415
+
+    context = click.get_current_context()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", NetForceWarning)
+        yield
+    for warning in caught:
+        text = context.command.in_words_of_options(str(warning.message))
+        click.echo(f"warning: {text}", err=True)
 
 
 def _split(text: str | None) -> list[str] | None:
@@ -101,9 +124,9 @@ def _read_sel(context: click.Context, option: click.Parameter, text: str) -> str
     show_default=True,
     help="Of the choice of these frames.",
 )
-@click.option("--energy-unit", default="eV", show_default=True, help="Of all sources.")
+@click.option("--energy-unit", help="Of all sources; default: what a source says itself, or eV.")
 @click.option(
-    "--force-unit", default="eV/Å", show_default=True, help="Of all sources, as hartree/bohr."
+    "--force-unit", help="Of all sources, as hartree/bohr; default: what a source says, or eV/Å."
 )
 @click.option("--energy-key", default="energy", show_default=True, help="Name in the sources.")
 @click.option("--forces-key", default="forces", show_default=True, help="Name in the sources.")
@@ -114,21 +137,33 @@ def _read_sel(context: click.Context, option: click.Parameter, text: str) -> str
     "--set-size", type=click.IntRange(1), default=2000, show_default=True, help="Frames of a set."
 )
 @click.option("--drop-cell", is_flag=True, help="Take periodic sources as if they were not.")
+@click.option(
+    "--skip-incomplete",
+    is_flag=True,
+    help="Leave out and count frames without energy or forces, with an SCF that did not converge, "
+    "or that a file cuts off.",
+)
+@click.option("--external-field", is_flag=True, help=EXTERNAL_FIELD)
 @click.option("--overwrite", is_flag=True, help="Replace an output that exists.")
 def pack(sources: tuple[str, ...], type_map: str | None, **options: object) -> None:
     """Pack frames of any composition into a masked system.
 
-    SOURCES are files that ASE reads, systems of DeePMD-kit or folders of such, or FORMAT:PATH
-    with a format of ASE or dpdata, as in vasp/outcar:run1/OUTCAR.
+    SOURCES are files that ASE or cclib reads, FILE@INDEX for some of their frames, systems of
+    DeePMD-kit or folders of such, FORMAT:PATH with a format of ASE or dpdata, as in
+    vasp/outcar:run1/OUTCAR, or dpdata:FORMAT:PATH and ase:FORMAT:PATH with any format of theirs
+    and options, as in dpdata:amber/md:BASE?nc_file=run.nc.
     """
     from . import data  # noqa: PLC0415
 
-    packed = data.pack(sources, type_map=_split(type_map), progress=True, **options)
+    with _warnings_as_lines():
+        packed = data.pack(sources, type_map=_split(type_map), progress=True, **options)
     for system, nframes in packed.systems.items():
         click.echo(f"{system}: {nframes} frames")
     click.echo(f"real atoms in a frame: {packed.atoms[0]} to {packed.atoms[1]}")
     click.echo(f"type_map: {','.join(packed.type_map)}")
     click.echo(f"sel: {','.join(map(str, packed.sel))}")
+    for reason, nframes in packed.left_out.items():
+        click.echo(f"left out: {nframes} ({reason})")
     if packed.without_preference:
         click.echo(f"frames in which no atom is preferred: {packed.without_preference}")
 
@@ -157,7 +192,14 @@ def unpack(systems: tuple[str, ...], output: Path, overwrite: bool) -> None:
 @click.option(
     "--all", "everything", is_flag=True, help="Print all findings of a kind, not just ten."
 )
-def check(systems: tuple[str, ...], input_file: str, as_json: bool, everything: bool) -> None:
+@click.option("--external-field", is_flag=True, help=EXTERNAL_FIELD)
+def check(
+    systems: tuple[str, ...],
+    input_file: str,
+    as_json: bool,
+    everything: bool,
+    external_field: bool,
+) -> None:
     """Find in masked systems what will go wrong in training.
 
     SYSTEMS are masked systems or folders of such. The exit status is 1 if there are errors, 0 if
@@ -167,8 +209,9 @@ def check(systems: tuple[str, ...], input_file: str, as_json: bool, everything: 
 
     if not systems and input_file is None:
         raise click.UsageError("name a system, or an input with --input")
-    checked = data.check(systems, input_file, progress=not as_json)
-    click.echo(checked.as_json() if as_json else checked.as_text(None if everything else 10))
+    checked = data.check(systems, input_file, external_field=external_field, progress=not as_json)
+    text = checked.as_json() if as_json else checked.as_text(None if everything else 10)
+    click.echo(click.get_current_context().command.in_words_of_options(text))
     sys.exit(checked.errors > 0)
 
 

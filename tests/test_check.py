@@ -4,6 +4,7 @@
 import json
 import os
 import shutil
+from functools import partial
 from io import BytesIO
 
 import helpers
@@ -12,11 +13,14 @@ import pytest
 from click.testing import CliRunner
 from helpers import SLOTS, TYPE_MAP
 
+from deepmd_mask import data
 from deepmd_mask.cli import main
-from deepmd_mask.data import check, pack
+from deepmd_mask.data import pack
 from deepmd_mask.data.suspicions import fit_composition
 from deepmd_mask.data.training import check_training_data
 
+check = partial(data.check, external_field=True)  # forces here are random
+pytestmark = pytest.mark.filterwarnings("ignore::deepmd_mask.data.balance.NetForceWarning")
 NFRAMES, NSLOTS = 30, sum(SLOTS)
 FRAMES = helpers.random_frames(nframes=NFRAMES, nreal=None)
 REAL, VIRTUAL = (np.flatnonzero(FRAMES.mask[1] == value) for value in (1, 0))
@@ -459,6 +463,7 @@ def test_relative_paths_of_an_input_in_another_folder(tmp_path, system, monkeypa
 
 
 def run(*arguments):
+    arguments = arguments and ("--external-field", *arguments)
     result = CliRunner().invoke(main, ["check", *map(str, arguments)])
     return result.exit_code, result.stdout
 

@@ -27,6 +27,8 @@ from deepmd_mask.data import pack, scan_systems, unpack
 from deepmd_mask.data import systems as reader
 from deepmd_mask.data.units import energy_factor, force_factor
 
+# Forces here are random.
+pytestmark = pytest.mark.filterwarnings("ignore::deepmd_mask.data.balance.NetForceWarning")
 KEYS = ("coord", "force", "energy", "aparam", "atom_pref")
 
 
@@ -392,10 +394,10 @@ REFUSED = {
     "there is no frame in it": {"sources": [[]]},
     "a float is no source": {"sources": 1.5},
     "nowhere: not found; check": {"sources": "nowhere"},
-    "dpdata/hdf5 is meant as a format, it is none of dpdata, with a slash: abacus/":
+    "dpdata/hdf5 is meant as a format, it is none of dpdata's (write dpdata:FORMAT:PATH ":
         {"sources": "dpdata/hdf5:x"},
     "deepmd/hdf5, ": {"sources": "ase/db:x"},
-    "gauss is meant as a format, it is none of ASE, without a slash: abinit":
+    "gauss is meant as a format, it is none of ASE's (write ase:FORMAT:PATH for any of them): a":
         {"sources": "gauss:x"},
     "vasp/outcar:nowhere: there is no file": {"sources": "vasp/outcar:nowhere"},
     'extxyz:: there is no file "";': {"sources": "extxyz:"},

@@ -4,7 +4,7 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 
@@ -15,7 +15,7 @@ from tqdm import tqdm
 from .findings import Finding, Report
 from .scan import Scan, Scanned, Wanted
 from .statistics import Statistics, Sums, as_text
-from .suspicions import Repeats, check_distances, check_energies
+from .suspicions import Repeats, check_balance, check_distances, check_energies
 from .systems import System, systems_in
 from .training import scan_training_data, training_systems, wanted_by
 
@@ -74,6 +74,7 @@ def check(
     systems: str | os.PathLike | Iterable[str | os.PathLike] = (),
     input_file: str | os.PathLike | None = None,
     *,
+    external_field: bool = False,
     progress: bool = False,
 ) -> Checked:
     """Look for everything that will go wrong in training.
@@ -88,6 +89,8 @@ def check(
         An input of ``dp train``. Its options are checked, too, and its systems as well as those
         given; its model says which types there are and how many atoms of each may be real.
         Paths in it are relative to the working directory, as for ``dp train``.
+    external_field
+        Do not warn of net forces and torques, as a field, embedding charges or other atoms act.
     progress
         Show a progress bar if the standard error is a terminal.
 
@@ -112,7 +115,8 @@ def check(
     more = [path for each in given for path in systems_in(each) if path not in known]
     if more:
         sections["systems"] = list(dict.fromkeys(more))
-    return Checked(findings, _check_systems(wanted, sections, findings.append, progress))
+    looks = [check_distances] if external_field else [check_distances, check_balance]
+    return Checked(findings, _check_systems(wanted, sections, looks, findings.append, progress))
 
 
 def _once(sections: dict[str, list[str]], report: Report) -> set[str]:
@@ -162,13 +166,18 @@ def _read_input(path: str, report: Report) -> tuple[Wanted, dict[str, list[str]]
 
 
 def _check_systems(
-    wanted: Wanted, sections: dict[str, list[str]], report: Report, progress: bool
+    wanted: Wanted,
+    sections: dict[str, list[str]],
+    looks: list[Callable[[System, Scanned, Report], None]],
+    report: Report,
+    progress: bool,
 ) -> list[Statistics]:
     repeats, sums = Repeats(), {}
     with tqdm(desc="checking", unit=" frames", disable=None if progress else True) as bar:
 
         def visit(system: System, scanned: Scanned) -> None:
-            check_distances(system, scanned, report)
+            for look in looks:
+                look(system, scanned, report)
             repeats.check(system, scanned, report)
             sums.setdefault(system.path, Sums()).add(scanned)
             bar.update(len(scanned.chunk))

@@ -2,19 +2,22 @@
 """Packs frames of any composition into masked systems."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from .._kernels import RealAtoms
+from .balance import NetForces
 from .preferences import Preference
-from .sources import Frame, Keys, read_frames
+from .sources import Frame, Keys
 from .spool import Spool
 from .types import Types
+from .units import Units
+from .usable import usable_frames
 from .writer import SystemWriter, put_in_place
 
 
@@ -34,6 +37,10 @@ class Packed:
         The smallest and the largest number of real atoms in a frame.
     without_preference
         Number of frames in which no atom is preferred.
+    left_out
+        Number of incomplete frames, by reason.
+    with_net
+        Number of frames with a net force or a net torque.
     """
 
     systems: dict[str, int]
@@ -41,6 +48,8 @@ class Packed:
     sel: list[int]
     atoms: tuple[int, int]
     without_preference: int
+    left_out: dict[str, int] = field(default_factory=dict)
+    with_net: int = 0
 
 
 def pack(
@@ -52,13 +61,15 @@ def pack(
     preference: str = "all",
     validation: float = 0,
     seed: int = 0,
-    energy_unit: str = "eV",
-    force_unit: str = "eV/Å",
+    energy_unit: str | None = None,
+    force_unit: str | None = None,
     energy_key: str = "energy",
     forces_key: str = "forces",
     precision: str = "float64",
     set_size: int = 2000,
     drop_cell: bool = False,
+    skip_incomplete: bool = False,
+    external_field: bool = False,
     overwrite: bool = False,
     progress: bool = False,
 ) -> Packed:
@@ -86,15 +97,22 @@ def pack(
     seed
         Of the choice of these frames.
     energy_unit, force_unit
-        Of all sources, as "hartree" and "hartree/bohr". The system is in eV and eV/Å.
+        Of all sources, as "hartree" and "hartree/bohr"; without them what a source says itself,
+        or eV and eV/Å. The system is in eV and eV/Å.
     energy_key, forces_key
-        Names of the labels in files that ASE reads.
+        Names of the labels in files that ASE reads. An energy may be a per-atom array, which is
+        summed.
     precision
         "float64" or "float32"; energies are always float64.
     set_size
         Frames of a set.
     drop_cell
         Take periodic sources as if they were not.
+    skip_incomplete
+        Leave out frames without energy or forces, whose SCF did not converge, or with which a
+        file ends too early, and count them. Otherwise they are errors.
+    external_field
+        Do not warn of net forces and torques, as a field, embedding charges or other atoms act.
     overwrite
         Replace an output that exists.
     progress
@@ -111,6 +129,11 @@ def pack(
         Naming source, frame and atom, if something cannot be packed.
     OSError
         If the output exists or cannot be written. Nothing is left of it then.
+
+    Warns
+    -----
+    NetForceWarning
+        Naming frames with a net force or torque, as isolated molecules have none.
     """
     if precision not in ("float64", "float32"):
         raise ValueError(f'`precision` is "{precision}"; it must be float64 or float32')
@@ -123,15 +146,17 @@ def pack(
             f"`validation` is {validation}; give a fraction below 1, or a whole number of frames"
         )
     rule = Preference.parse(preference)
-    frames = _labelled(sources, Keys(energy_key, forces_key, rule.array), drop_cell)
-    factors = _factors(energy_unit, force_unit)
+    keys, units = Keys(energy_key, forces_key, rule.array), Units(energy_unit, force_unit)
+    left_out: Counter[str] = Counter()
+    frames = usable_frames(sources, keys, units, drop_cell, left_out if skip_incomplete else None)
+    nets = None if external_field else NetForces()
     types = Types(type_map, sel)
     hidden = None if progress else True  # None: hidden unless there is a terminal
     output = Path(output)
     room = output.absolute().parent
     with put_in_place(output, overwrite, folder=True) as folder, Spool(room) as spool:
         bar = tqdm(frames, "reading", unit=" frames", disable=hidden)
-        atoms, without = _read(bar, rule, types, factors, spool)
+        atoms, without = _read(bar, rule, types, nets, spool)
         names, slots, renumber = types.settle()
         parts = _split(spool.nframes, validation, seed)
         writers = []
@@ -145,15 +170,16 @@ def pack(
                         writer.add(renumber[kinds], *rest)
         for writer in writers:
             writer.complete()
+    with_net = 0 if nets is None else nets.warn()
     systems = {str(output / part): int(wanted.sum()) for part, wanted in parts.items()}
-    return Packed(systems, names, slots, atoms, without)
+    return Packed(systems, names, slots, atoms, without, dict(left_out), with_net)
 
 
 def _read(
     frames: Iterable[Frame],
     rule: Preference,
     types: Types,
-    factors: tuple[float, float],
+    nets: NetForces | None,
     spool: Spool,
 ) -> tuple[tuple[int, int], int]:
     """Read all frames.
@@ -171,10 +197,12 @@ def _read(
         spool.add(
             types.numbers(frame),
             frame.positions,
-            frame.energy * factors[0],
-            frame.forces * factors[1],
+            frame.energy,
+            frame.forces,
             weights,
         )
+        if nets is not None:
+            nets.add(frame)
         least, most = min(least, len(weights)), max(most, len(weights))
         without += not weights.any()
     missing = rule.missing(types.met)
@@ -183,67 +211,6 @@ def _read(
     if most == 0:
         raise ValueError("no frame has an atom; look at the sources")
     return (int(least), most), without
-
-
-def _factors(energy_unit: str, force_unit: str) -> tuple[float, float]:
-    if (energy_unit, force_unit) == ("eV", "eV/Å"):
-        return 1.0, 1.0
-    from .units import energy_factor, force_factor  # noqa: PLC0415  ASE takes its time
-
-    name = "energy_unit"
-    try:
-        energy = energy_factor(energy_unit)
-        name = "force_unit"
-        force = force_factor(force_unit)
-    except ValueError as error:
-        raise ValueError(f"`{name}`: {error}") from None
-    return energy, force
-
-
-def _labelled(sources: Any, keys: Keys, drop_cell: bool) -> Iterator[Frame]:
-    """Yield the frames of all sources that can be packed, or raise an error."""
-    is_one = isinstance(sources, (str, os.PathLike)) or not isinstance(sources, Iterable)
-    is_one = is_one or hasattr(sources, "get_chemical_symbols") or hasattr(sources, "get_nframes")
-    found_any = False
-    for number, source in enumerate([sources] if is_one else sources):
-        found = False
-        for frame in read_frames(source, keys, number):
-            _require_usable(frame, drop_cell)
-            found = found_any = True
-            yield frame
-        if not found:
-            raise ValueError(f"source {source}: there is no frame in it")
-    if not found_any:
-        raise ValueError("there is no source; name a file, a folder or an object with frames")
-
-
-def _require_usable(frame: Frame, drop_cell: bool) -> None:
-    if frame.periodic and not drop_cell:
-        raise ValueError(
-            f"{frame.place}: it is periodic, and se_a_mask knows no periodic images. Cut out the "
-            "region with whole molecules; if the frames are that already, drop the cell with "
-            "`drop_cell`"
-        )
-    if not np.isfinite(frame.energy):
-        raise ValueError(f"{frame.place}: the energy is {frame.energy}; take the frame out")
-    for name, array in {"position": frame.positions, "force": frame.forces}.items():
-        for atom in np.flatnonzero(~np.isfinite(array).all(axis=1))[:1].tolist():
-            raise ValueError(
-                f"{frame.place}, atom {atom}: the {name} is {array[atom].tolist()}, not finite; "
-                "take the frame out"
-            )
-    _require_apart(frame)
-
-
-def _require_apart(frame: Frame) -> None:
-    """Refuse atoms at the same point, by the rule of training."""
-    natoms = len(frame.names)
-    positions = np.ascontiguousarray(frame.positions, dtype=np.float64)
-    try:
-        RealAtoms(positions[None], np.zeros((1, natoms), np.int32), np.ones((1, natoms)), 1)
-    except ValueError as error:
-        what = str(error).removeprefix("frame 0, ").split(";")[0]
-        raise ValueError(f"{frame.place}, {what}; take one of them out of the source") from None
 
 
 def _split(nframes: int, validation: float, seed: int) -> dict[str, np.ndarray]:

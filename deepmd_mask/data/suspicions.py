@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.spatial import cKDTree
 
+from .balance import find_net
 from .findings import Report
 from .scan import Scanned
 from .systems import System
@@ -45,6 +46,19 @@ def check_distances(system: System, scanned: Scanned, report: Report) -> None:
                 "periodic box has cut"
             )
             report(system.finding("warning", "far", message, file, place, int(real[lost])))
+
+
+def check_balance(system: System, scanned: Scanned, report: Report) -> None:
+    """Warn of frames with a net force or a net torque."""
+    chunk = scanned.chunk
+    if chunk.force is None:
+        return
+    for net in find_net(chunk.coord, chunk.force, chunk.mask):
+        place, file = (
+            (chunk.set_name, int(scanned.frames[net.frame])),
+            f"{chunk.set_name}/force.npy",
+        )
+        report(system.finding("warning", net.code, net.message, file, place))
 
 
 class Repeats:

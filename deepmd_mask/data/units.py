@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Units of energies and forces by name, as factors to eV and eV/Å."""
+"""Units of energies, forces and lengths by name, as factors to eV, eV/Å and Å."""
+
+from dataclasses import dataclass
 
 from ase import units
 
@@ -8,16 +10,27 @@ _ENERGY = {
     "mev": 1e-3 * units.eV,
     "hartree": units.Hartree,
     "ha": units.Hartree,
+    "eh": units.Hartree,
+    "au": units.Hartree,
+    "a.u.": units.Hartree,
     "rydberg": units.Rydberg,
     "ry": units.Rydberg,
-    "kcal": units.kcal,
-    "kj": units.kJ,
+    "kcal/mol": units.kcal / units.mol,
+    "kcal_mol": units.kcal / units.mol,
+    "kj/mol": units.kJ / units.mol,
+    "kj_mol": units.kJ / units.mol,
 }
 _LENGTH = {
     "å": units.Angstrom,
+    "a": units.Angstrom,
     "angstrom": units.Angstrom,
+    "angstroms": units.Angstrom,
     "ang": units.Angstrom,
+    "ang.": units.Angstrom,
     "bohr": units.Bohr,
+    "a0": units.Bohr,
+    "au": units.Bohr,
+    "a.u.": units.Bohr,
     "nm": units.nm,
 }
 
@@ -35,14 +48,26 @@ def energy_factor(unit: str) -> float:
     ValueError
         Naming the units that there are.
     """
-    name = unit.lower().strip()
-    molar = name.endswith("/mol")
-    energy = _ENERGY.get(name.removesuffix("/mol"))
-    if energy is None or molar != (name.removesuffix("/mol") in ("kcal", "kj")):
+    factor = _ENERGY.get(unit.lower().strip())
+    if factor is None:
         raise ValueError(
             f'"{unit}" is no unit of energy; there are eV, meV, hartree, rydberg, kcal/mol, kJ/mol'
         )
-    return energy / units.mol if molar else energy
+    return factor
+
+
+def length_factor(unit: str) -> float:
+    """Return what a length is multiplied by to have it in Å.
+
+    Raises
+    ------
+    ValueError
+        Naming the units that there are.
+    """
+    factor = _LENGTH.get(unit.lower().strip())
+    if factor is None:
+        raise ValueError(f'"{unit}" is no unit of length; there are Å (angstrom), bohr, nm')
+    return factor
 
 
 def force_factor(unit: str) -> float:
@@ -51,13 +76,15 @@ def force_factor(unit: str) -> float:
     Parameters
     ----------
     unit
-        An energy and a length, as "eV/Å", "hartree/bohr", "kJ/mol/nm".
+        An energy and a length, as "eV/Å", "hartree/bohr", "kJ/mol/nm"; "au" for hartree/bohr.
 
     Raises
     ------
     ValueError
         Naming the units that there are.
     """
+    if unit.lower().strip() in ("au", "a.u."):
+        return units.Hartree / units.Bohr
     energy, _, length = unit.rpartition("/")
     per_length = _LENGTH.get(length.lower().strip())
     if not energy or per_length is None:
@@ -66,3 +93,58 @@ def force_factor(unit: str) -> float:
             "bohr, nm, as in hartree/bohr"
         )
     return energy_factor(energy) / per_length
+
+
+@dataclass(frozen=True)
+class Units:
+    """Units of the labels as the user gave them.
+
+    Attributes
+    ----------
+    energy, force
+        Names; None for what the source itself says, and eV and eV/Å if it says nothing.
+
+    Raises
+    ------
+    ValueError
+        If one is unknown.
+    """
+
+    energy: str | None = None
+    force: str | None = None
+
+    def __post_init__(self) -> None:
+        """Complain early."""
+        for name, unit, factor in (
+            ("energy_unit", self.energy, energy_factor),
+            ("force_unit", self.force, force_factor),
+        ):
+            try:
+                factor(unit) if unit is not None else None
+            except ValueError as error:
+                raise ValueError(f"`{name}`: {error}") from None
+
+    def factors(self) -> tuple[float, float]:
+        """Return what energies and forces are multiplied by, if the source says nothing."""
+        return (
+            1.0 if self.energy is None else energy_factor(self.energy),
+            1.0 if self.force is None else force_factor(self.force),
+        )
+
+    def require_none(self, place: str, reader: str) -> None:
+        """Refuse units where the reader converts, so that nothing is converted twice.
+
+        Parameters
+        ----------
+        place, reader
+            Source and what reads it, for the message.
+        """
+        for name, unit, factor in zip(
+            ("energy_unit", "force_unit"), (self.energy, self.force), self.factors(), strict=True
+        ):
+            if factor != 1.0:
+                raise ValueError(
+                    f"{place}: {reader} gives eV and eV/Å whatever the file has, so `{name}` must "
+                    f"not be {unit} for it; leave that out, and pack sources of which it is true "
+                    "on their own"
+                )

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What readers give: frames with labels, and word of those that lack some."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+UNREADABLE = "output that ends early or cannot be read"  # a reason to leave a frame out
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One configuration with its labels.
+
+    Attributes
+    ----------
+    place
+        Source and number of the frame within it, for messages.
+    names
+        [natoms] elements or names of types, as the source spells them.
+    positions
+        [natoms, 3] in Å.
+    energy
+        In eV.
+    forces
+        [natoms, 3] in eV/Å.
+    periodic
+        Whether the source has periodic boundaries.
+    arrays
+        Per-atom arrays that were asked for and that the source has.
+    """
+
+    place: str
+    names: np.ndarray
+    positions: np.ndarray
+    energy: float
+    forces: np.ndarray
+    periodic: bool
+    arrays: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Incomplete:
+    """A frame that cannot be used for what it lacks, and that can be left out.
+
+    Attributes
+    ----------
+    place
+        Source and number of the frame within it.
+    reason
+        In a few words, the same for all frames of this kind.
+    message
+        What was found, and a remedy other than leaving it out, if there is one.
+    sliced
+        Whether the frames of its source can be chosen with ``@``.
+    """
+
+    place: str
+    reason: str
+    message: str
+    sliced: bool = False
+
+    def __str__(self) -> str:
+        """Return place, message and remedies in one line."""
+        remedy = "leave such frames out with `skip_incomplete`"
+        if self.sliced:
+            remedy += ", or choose others, as in FILE@:10 or FILE@:-1"
+        return f"{self.place}: {self.message}; {remedy}"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Under which names sources keep what is wanted of them.
+
+    Attributes
+    ----------
+    energy, forces
+        In files that ASE reads. "energy" and "forces" stand for ASE's own results.
+    array
+        A further per-atom array; None for none.
+    """
+
+    energy: str = "energy"
+    forces: str = "forces"
+    array: str | None = None
