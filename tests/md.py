@@ -61,7 +61,7 @@ def solvate(nmolecules, spacing=0.34, periodic=True, seed=0):
     spacing
         Of the lattice, in nm.
     periodic
-        Whether there is a box that the lattice fills; otherwise springs hold all together.
+        Whether there is a box, twice as wide as the lattice; otherwise springs hold all together.
     seed
         Of how molecules lie.
     """
@@ -78,7 +78,7 @@ def solvate(nmolecules, spacing=0.34, periodic=True, seed=0):
         topology.addBond(carbon, oxygen)
         positions += [point, point + BOND * direction]
     if periodic:
-        topology.setPeriodicBoxVectors(side * spacing * np.eye(3) * unit.nanometer)
+        topology.setPeriodicBoxVectors(2 * side * spacing * np.eye(3) * unit.nanometer)
     return Solvated(topology, force_field(topology, periodic), np.array(positions))
 
 

@@ -234,27 +234,39 @@ def test_candidates_are_all_that_openmm_hands_over(trained, solvated):
     assert_same(evaluate(solvated, few), wanted)
 
 
+def with_sites(solvated, name="M", residues=None):
+    """Return a topology with an atom without element more in residues, and where those are."""
+    topology = app.Topology()
+    for residue in solvated.topology.residues():
+        atoms = add_residue(topology, residue.name, *symbols_of(residue))
+        if residues is None or residue.index in residues:
+            topology.addAtom(name, None, atoms[0].residue)
+    return topology, np.array([atom.element is None for atom in topology.atoms()])
+
+
 def test_virtual_sites_are_left_out(trained):
     """Those of all molecules lie on the ion, which makes no molecule a member."""
     solvated = solvate(26, periodic=False)
-    topology = app.Topology()
-    for residue in solvated.topology.residues():
-        [first, *_] = add_residue(topology, residue.name, *symbols_of(residue))
-        topology.addAtom("M", None, first.residue)
-    sites = np.array([atom.element is None for atom in topology.atoms()])
+    topology, sites = with_sites(solvated, residues=range(1, 27))
     positions = np.full((len(sites), 3), solvated.positions[0])
     positions[~sites] = solvated.positions
     system = mm.System()
-    for _ in sites:
-        system.addParticle(1.0)
-    system.addForce(dp_force(trained.model, topology, SITE))
-    context = mm.Context(system, mm.VerletIntegrator(0.001), mm.Platform.getPlatform("Reference"))
-    context.setPositions(positions)
-    found = context.getState(getEnergy=True, getForces=True)
-    forces = found.getForces(asNumpy=True).value_in_unit(KJ / NM)
+    for site in sites:
+        system.addParticle(0.0 if site else 1.0)
+    for site in np.flatnonzero(sites).tolist():
+        system.setVirtualSite(site, mm.TwoParticleAverageSite(0, site - 1, 1.0, 0.0))
     wanted = of_deeppot(trained, solvated, members_of(solvated, 0.45))
-    assert_same((found.getPotentialEnergy().value_in_unit(KJ), forces[~sites]), wanted)
-    assert not forces[sites].any()
+    for options in ({"system": system}, {"types": {"M": None}}):
+        force = dp_force(trained.model, topology, SITE, **options)
+        added = mm.XmlSerializer.clone(system)
+        added.addForce(force)
+        platform = mm.Platform.getPlatform("Reference")
+        context = mm.Context(added, mm.VerletIntegrator(0.001), platform)
+        context.setPositions(positions)
+        found = context.getState(getEnergy=True, getForces=True)
+        forces = found.getForces(asNumpy=True).value_in_unit(KJ / NM)
+        assert_same((found.getPotentialEnergy().value_in_unit(KJ), forces[~sites]), wanted)
+        assert not forces[sites].any()
 
 
 # ---- Simulations ---------------------------------------------------------------------------------
@@ -282,7 +294,10 @@ def test_energy_is_conserved_in_a_fixed_region(trained):
 
 @pytest.mark.parametrize("fixed", [True, False])
 def test_minimisation(trained, solvated, fixed):
-    region = SITE.fix(solvated.topology, solvated.positions) if fixed else SITE
+    """As an adaptive region, of all atoms, which none leaves: the energy would jump there."""
+    region = replace(SITE, radius=0.75)
+    if fixed:
+        region = SITE.fix(solvated.topology, solvated.positions)
     simulation = solvated.simulation(dp_force(trained.model, solvated.topology, region))
 
     def look():
@@ -565,6 +580,6 @@ def test_interval_of_no_steps(tmp_path):
 
 
 def test_radius_of_more_than_half_the_box(trained, solvated):
-    force = dp_force(trained.model, solvated.topology, DPRegion([0], 6 * unit.angstrom))
-    with pytest.raises(mm.OpenMMException, match=r"radius, 0.6, is larger than half of the box"):
+    force = dp_force(trained.model, solvated.topology, DPRegion([0], 11 * unit.angstrom))
+    with pytest.raises(mm.OpenMMException, match=r"radius, 1.1, is larger than half of the box"):
         solvated.simulation(force).step(1)

@@ -2,6 +2,7 @@
 """Which atoms are in a DP region, and how they are put into one piece, against plain loops."""
 
 import itertools
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepmd_mask.openmm.pieces import minimum_image
+from deepmd_mask.openmm.images import minimum_image, nearest_image
 from deepmd_mask.openmm.region import Region
 
 FEW = settings(max_examples=40, deadline=None, derandomize=True)
@@ -40,7 +41,8 @@ def random_system(seed, nresidues=40, ncentres=2):
         forces_on=np.full(natoms, True),
         always=np.full(nresidues, False),
         centres=rng.choice(natoms, size=ncentres, replace=False),
-        radius=0.5 * box.diagonal().min() * rng.uniform(0.3, 0.9),
+        radius=box.diagonal().min()
+        * rng.uniform(0.02, 0.07),  # so that a region is never too large
     )
     return rng, box, positions, region
 
@@ -124,9 +126,9 @@ def test_two_centres_on_both_sides_of_the_boundary(seed):
     first, second = region.centres
     positions[region.residue == region.residue[first]] = 0.05 * rng.uniform(size=3)
     other = -0.2 * np.eye(3)[axis]
-    positions[second] = other + box[axis]
+    positions[region.residue == region.residue[second]] += other + box[axis] - positions[second]
     coordinates = dict(zip(*region.cut(positions, box), strict=True))
-    if second in coordinates:
+    if second in coordinates and region.residue[first] != region.residue[second]:
         np.testing.assert_allclose(
             coordinates[second], other - positions[first], rtol=0, atol=1e-12
         )
@@ -160,12 +162,186 @@ def test_radius_beyond_half_the_box():
         region.cut(positions, box)
 
 
+# ---- Regions that are large for their box --------------------------------------------------------
+
+
+class Cluster:
+    """Chains, rings and single atoms, some next to the ends of chains, and a box for them.
+
+    Attributes
+    ----------
+    positions
+        [natoms, 3], as they are meant.
+    bonds, piece
+        As in Region and Pieces.
+    box
+        Large enough for the cluster, or nearly so, or not.
+    """
+
+    def __init__(self, seed):
+        self.rng = rng = np.random.default_rng(seed)
+        self.box = random_box(rng) * rng.uniform(0.3, 1.2)
+        points, bonds, pieces = [], [], []
+        for k in range(rng.integers(1, 6)):
+            middle = points[rng.integers(len(points))] if points else np.zeros(3)
+            middle = middle + rng.uniform(-0.4, 0.4, size=3)
+            n, first = rng.integers(1, 9), len(points)
+            if rng.uniform() < 0.3:  # a ring
+                angle = 2 * np.pi * np.arange(n) / n
+                found = 0.06 * n * np.stack([np.cos(angle), np.sin(angle), 0 * angle], axis=1)
+                bonds += [(first + j, first + (j + 1) % n) for j in range(n)] if n > 2 else []
+                n = n if n > 2 else 1
+                found = found[:n]
+            else:
+                step = rng.normal(size=3)
+                steps = 0.1 * step / np.linalg.norm(step) + rng.uniform(-0.05, 0.05, size=(n, 3))
+                found = np.cumsum(steps, axis=0)
+                bonds += [(first + j, first + j + 1) for j in range(n - 1)]
+            points += list(middle + found)
+            pieces += [k] * len(found)
+        order = rng.permutation(len(points))
+        self.positions = np.array(points)[order]
+        self.piece = np.array(pieces)[order]
+        self.bonds = np.argsort(order)[np.array(bonds, int).reshape(-1, 2)]
+
+    def region(self):
+        natoms = len(self.positions)
+        everything = np.arange(natoms)
+        return Region(
+            name="site",
+            residue=self.rng.integers(3, size=natoms),
+            bonds=self.bonds,
+            eligible=everything >= 0,
+            forces_on=everything >= 0,
+            always=np.full(3, False),
+            centres=self.rng.choice(natoms, size=self.rng.integers(1, 3)),
+            radius=0.0,
+            fixed=everything,
+        )
+
+    def fits(self, x):
+        """Tell whether no two pieces are nearer through the box than at x; by trying all images."""
+        images = MORE_IMAGES @ self.box
+        for p, q in itertools.combinations(np.unique(self.piece), 2):
+            d = x[self.piece == p][:, None] - x[self.piece == q]
+            nearest = np.linalg.norm(d + images[:, None, None], axis=-1).min()
+            if nearest < np.linalg.norm(d, axis=-1).min() * (1 - 1e-7):
+                return False
+        return True
+
+
+MORE_IMAGES = np.array(list(itertools.product(range(-3, 4), repeat=3)))
+
+
+@settings(FEW, max_examples=300)
+@given(SEEDS)
+def test_a_region_is_that_of_a_large_box_or_an_error(seed):
+    check_cluster(seed)
+
+
+def check_cluster(seed):
+    """Return whether the cluster fits into its box."""
+    cluster = Cluster(seed)
+    region, wanted = cluster.region(), cluster.positions
+    in_large_box = region.cut(wanted, 100 * np.eye(3)).coordinates
+    np.testing.assert_allclose(in_large_box, wanted - wanted[region.centres[0]], atol=1e-11)
+    scattered = wanted + cluster.rng.integers(-2, 3, size=wanted.shape) @ cluster.box
+    fits = cluster.fits(wanted)
+    longest = cluster.box.diagonal().min() / 2
+    if (np.linalg.norm(np.diff(wanted[cluster.bonds], axis=1), axis=2) >= longest).any():
+        return fits  # bonds that no one can follow
+    try:
+        found = region.cut(scattered, cluster.box).coordinates
+    except ValueError as error:
+        assert not fits
+        assert re.search(
+            r"site: atoms \d+ and \d+ are .* through the box, so the region", str(error)
+        )
+        return fits
+    if fits:
+        np.testing.assert_allclose(found, in_large_box, atol=1e-11)
+    assert cluster.fits(found)
+    return fits
+
+
+def chain(box, bonded=True):
+    """Return a region of 12 carbon atoms, 0.13 nm apart, and zinc 0.2 nm beyond; its positions."""
+    x = np.r_[0.13 * np.arange(12), 0.13 * 11 + 0.2]
+    everything = np.arange(13)
+    region = Region(
+        name="chain",
+        residue=np.r_[np.zeros(12, int), 1],
+        bonds=np.array([(k, k + 1) for k in range(12 if bonded else 11)]),
+        eligible=everything >= 0,
+        forces_on=everything >= 0,
+        always=np.full(2, False),
+        centres=np.array([0]),
+        radius=0.0,
+        fixed=everything,
+    )
+    return region, np.mod(np.outer(x, [1.0, 0, 0]) + 0.7, box)
+
+
+def test_zinc_at_the_end_of_a_chain():
+    """It was seen at the other end, where it is nearer to the centre, 2.4 nm from its neighbour."""
+    wanted = np.r_[0.13 * np.arange(12), 0.13 * 11 + 0.2]
+    for box, bonded in itertools.product((1.9, 2.6, 3.3), (True, False)):
+        region, positions = chain(box, bonded)
+        found = region.cut(positions, box * np.eye(3)).coordinates
+        np.testing.assert_allclose(found[:, 0], wanted, rtol=0, atol=1e-12)
+    region, positions = chain(1.75, bonded=False)  # there it is nearer to the first atom
+    found = region.cut(positions, 1.75 * np.eye(3)).coordinates
+    np.testing.assert_allclose(found[12, 0], -0.12, rtol=0, atol=1e-12)
+
+
+def test_row_of_atoms_round_the_box():
+    """Each is next to the one before it, and the last one next to the first, through the box."""
+    region, _ = chain(1.0)
+    everything = np.arange(13)
+    region = replace(region, bonds=np.zeros((0, 2), int))
+    positions = np.outer(everything, [0.2, 0.0, 0.0])
+    found = region.cut(positions, np.diag([5.5, 1.0, 1.0])).coordinates
+    np.testing.assert_allclose(found, positions, rtol=0, atol=1e-12)
+    message = r"chain: atoms \d+ and \d+ are 2.* apart in the region, but 0\.2 through the box, so"
+    with pytest.raises(ValueError, match=message):
+        region.cut(positions, np.diag([2.6, 1.0, 1.0]))
+
+
+def test_molecule_that_goes_round_the_box():
+    everything = np.arange(20)
+    region, _ = chain(1.0)
+    region = replace(
+        region,
+        residue=0 * everything,
+        bonds=np.array([(k, (k + 1) % 20) for k in everything]),
+        eligible=everything >= 0,
+        fixed=everything,
+    )
+    positions = np.outer(everything, [0.13, 0.0, 0.0])
+    with pytest.raises(ValueError, match=r"chain: the bond between atoms \d+ and \d+ closes"):
+        region.cut(positions, np.diag([2.6, 4, 4]))
+
+
 def test_member_beyond_half_the_box():
     _, _, positions, region = random_system(0, ncentres=1)
     box = 2 * np.eye(3)
     region = replace(region, fixed=np.arange(len(positions)), radius=0.0)
-    corner = positions[region.centres[0]] + 0.95
-    positions[region.residue == 20] = corner
-    assert region.residue[region.centres[0]] != 20
-    with pytest.raises(ValueError, match=r"site: a molecule is 1.6.* not clear which image"):
+    with pytest.raises(ValueError, match=r"site: atoms .* apart in the region, but .* through the"):
         region.cut(positions, box)
+
+
+@FEW
+@given(SEEDS, st.floats(0.05, 1.0))
+def test_nearest_images_in_boxes_of_any_form(seed, flat):
+    """Also in boxes that are flat, and so skew that the shortest vectors are none of the box's."""
+    rng = np.random.default_rng(seed)
+    box = random_box(rng)
+    box[1] *= flat
+    d = rng.uniform(-3, 3, size=(10, 3))
+    numbers = np.array(list(itertools.product(range(-4, 5), range(-99, 100), range(-3, 4))))
+    images = numbers @ box
+    wanted = [np.linalg.norm(minimum_image(v.copy(), box) - images, axis=1).min() for v in d]
+    found = nearest_image(d.copy(), box)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), wanted, rtol=0, atol=1e-11)
+    numbers = (found - d) @ np.linalg.inv(box)
+    np.testing.assert_allclose(numbers, np.rint(numbers), rtol=0, atol=1e-8)

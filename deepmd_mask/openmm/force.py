@@ -13,7 +13,9 @@ import numpy as np
 import openmm
 from openmm import app, unit
 
-from .layout import DPRegion, Labels, plain
+from .arguments import indices, plain, unit_in
+from .labels import Labels, Types
+from .layout import DPRegion, lay_out
 from .region import Region
 
 if TYPE_CHECKING:
@@ -33,13 +35,17 @@ class Part(NamedTuple):
         [n] int, its members.
     energy
         In kJ/mol.
+    feeling
+        [m] int, the atoms that the energy depends on: the members, and those outside that tell
+        where link atoms are.
     forces
-        [n, 3] in kJ/mol/nm.
+        [m, 3] in kJ/mol/nm, on these.
     """
 
     region: Region
     atoms: np.ndarray
     energy: float
+    feeling: np.ndarray
     forces: np.ndarray
 
 
@@ -65,8 +71,8 @@ class DPTerm:
         Name of the global parameter that multiplies energy and forces.
     length, energy
         The model's units in nm and kJ/mol.
-    _evaluator, _types
-        The model, and the type of each atom in it; `load` sets them.
+    _evaluator, _types, _link_type
+        The model, the type of each atom in it, and of link atoms; `load` sets them.
     """
 
     model: str
@@ -79,6 +85,7 @@ class DPTerm:
     energy: float
     _evaluator: "Evaluator | None" = None
     _types: np.ndarray | None = None
+    _link_type: int = -1
 
     def load(self) -> None:
         """Load the model, unless that has been done.
@@ -91,6 +98,8 @@ class DPTerm:
         if self._evaluator is None:
             self._evaluator = _evaluator(self.model, Path(self.model).stat().st_mtime_ns)
             self._types = self.labels.types(self._evaluator.type_map)
+            upper = [name.upper() for name in self._evaluator.type_map]
+            self._link_type = upper.index("H") if "H" in upper else -1
 
     def __getstate__(self) -> dict:
         """Leave out what comes from the model, and is loaded when it is needed.
@@ -111,8 +120,8 @@ class DPTerm:
         if scale != 0:
             for part in self.parts(positions, state):
                 energy += scale * part.energy
-                felt = part.region.forces_on[part.atoms]
-                forces[part.atoms[felt]] += scale * part.forces[felt]
+                felt = part.region.forces_on[part.feeling]
+                forces[part.feeling[felt]] += scale * part.forces[felt]
         return energy, forces if self.visible is None else forces[self.visible]
 
     def parts(self, positions: np.ndarray, state: openmm.State) -> Iterator[Part]:
@@ -140,26 +149,48 @@ class DPTerm:
         self.load()
         box = plain(state.getPeriodicBoxVectors(asNumpy=True)) if self.periodic else None
         for region in self.regions:
-            atoms, coordinates = region.cut(positions, box)
-            self.check(region, atoms)
-            with LOCK:
-                found = self._evaluator.evaluate(
-                    self._types[atoms], coordinates / self.length, atoms
-                )
-            energy, forces = found.energy * self.energy, found.forces * (self.energy / self.length)
-            yield Part(region, atoms, float(energy), forces)
+            cut = region.cut(positions, box)
+            self.check(region, cut.atoms)
+            if region.link_lengths is None:
+                energy, forces = self._evaluate(self._types[cut.atoms], cut.coordinates, cut.atoms)
+                yield Part(region, cut.atoms, energy, cut.atoms, forces)
+                continue
+            links = region.links(cut, positions, box)
+            energy, forces = self._evaluate(
+                np.append(self._types[cut.atoms], np.full(len(links.row), self._link_type)),
+                np.append(cut.coordinates, links.coordinates, axis=0),
+                np.append(cut.atoms, links.outer),
+            )
+            forces, on_links = np.split(forces, [len(cut.atoms)])
+            on_outer = links.on_outer(on_links)
+            np.add.at(forces, links.row, on_links - on_outer)
+            feeling = np.append(cut.atoms, links.outer)
+            yield Part(region, cut.atoms, energy, feeling, np.append(forces, on_outer, axis=0))
+
+    def _evaluate(
+        self, types: np.ndarray, coordinates: np.ndarray, numbers: np.ndarray
+    ) -> tuple[float, np.ndarray]:
+        """Return the energy and forces of a molecule, nm and kJ/mol outside."""
+        with LOCK:
+            found = self._evaluator.evaluate(types, coordinates / self.length, numbers)
+        return float(found.energy * self.energy), found.forces * (self.energy / self.length)
 
     def check(self, region: Region, atoms: np.ndarray) -> None:
         """Raise a ValueError if the model has no type for one of these members of a region."""
+        if region.link_lengths is not None and self._link_type < 0:
+            msg = (
+                f"{region.name}: link atoms are hydrogen, and the model's type map, "
+                f"{self._evaluator.type_map}, has no H; use a model that knows it"
+            )
+            raise ValueError(msg)
         unknown = atoms[self._types[atoms] < 0]
         if len(unknown) == 0:
             return
         atom, labels = unknown[0], self.labels
         msg = (
-            f"{region.name}: atom {atom}, {labels.names[atom]} of residue "
-            f"{labels.residues[labels.residue[atom]]}, is {labels.symbols[atom]}, which is not in "
-            f"the model's type map, {self._evaluator.type_map}. Keep its residue out with exclude, "
-            "or train a model that knows it"
+            f"{region.name}: {labels.atom(atom)} is {labels.symbols[atom]}, which is not in the "
+            f"model's type map, {self._evaluator.type_map}. Keep its residue out with exclude, "
+            "give another name with types, or train a model that knows it"
         )
         raise ValueError(msg)
 
@@ -178,6 +209,8 @@ def dp_force(
     *,
     candidates: Sequence[int] | None = None,
     periodic: bool | None = None,
+    types: Types = "element",
+    system: openmm.System | None = None,
     scale: str = "dp_scale",
     length_unit: Any = unit.angstrom,
     energy_unit: Any = unit.ev,
@@ -196,8 +229,17 @@ def dp_force(
         Atoms whose residues can become members; by default all. OpenMM hands over only these,
         which is faster in large systems. Fixed regions do not need it.
     periodic
-        Whether the system has a box; by default whether the topology has one. Without one no
-        images are looked for, so members beyond the box's border would be missed.
+        Whether the system has a box; by default whether the topology has one, or the system if it
+        is given. Without one no images are looked for, so members beyond the box's border would be
+        missed.
+    types
+        What the model's type map calls an atom: "element"; "name", the atom's name; a dict from
+        names of atoms to types, where others go by their element; or a function of an atom of the
+        topology. A dict or function gives None for a virtual site, which is left out.
+    system
+        The system, to tell virtual sites from atoms whose element the topology does not know, and
+        to see that masses are those of the elements. Without it only the sites of water models
+        are known, and another atom without element that may be a member is an error.
     scale
         Name of a global parameter, 1 at first, that multiplies energy and forces.
     length_unit, energy_unit
@@ -206,23 +248,26 @@ def dp_force(
     Raises
     ------
     ValueError
-        If there is no region, one does not fit the topology, or the model has no type for an atom
-        that will be a member for certain.
+        If an argument is none that can be meant, there is no region, one does not fit the topology,
+        the model has no type for an atom that will be a member for certain, or an atom that may be
+        one has no element.
     """
-    labels = Labels.of(topology)
-    regions = [regions] if isinstance(regions, DPRegion) else list(regions)
-    if not regions:
-        raise ValueError("dp_force: there is no region; give one or several")
-    laid_out = [labels.region(region, candidates) for region in regions]
-    path = str(Path(model).resolve())
+    labels = Labels.of(topology, types, system)
+    regions = _regions(regions)
+    if candidates is not None:
+        candidates = indices(candidates, topology.getNumAtoms(), "candidates")
+    laid_out = [lay_out(region, labels, candidates) for region in regions]
+    path = str(_path(model).resolve())
     if periodic is None:
         periodic = topology.getPeriodicBoxVectors() is not None
+        periodic |= system is not None and system.usesPeriodicBoundaryConditions()
+    if not isinstance(periodic, bool):
+        raise ValueError(f"dp_force: periodic is {periodic!r}; give True, False or None")
+    if not isinstance(scale, str) or not scale:
+        raise ValueError(f"dp_force: scale is {scale!r}; it is the name of a global parameter")
     visible = None
     if candidates is not None or all(region.fixed is not None for region in laid_out):
         visible = np.unique(np.concatenate([region.possible() for region in laid_out]))
-    energy = 1.0 * energy_unit
-    if not energy.unit.is_compatible(unit.kilojoule_per_mole):
-        energy = energy * unit.AVOGADRO_CONSTANT_NA
     term = DPTerm(
         path,
         laid_out,
@@ -230,8 +275,8 @@ def dp_force(
         visible,
         periodic,
         scale,
-        plain(1.0 * length_unit),
-        energy.value_in_unit(unit.kilojoule_per_mole),
+        unit_in(length_unit, unit.nanometer, "length_unit"),
+        unit_in(energy_unit, unit.kilojoule_per_mole, "energy_unit"),
     )
     term.load()
     for region in laid_out:
@@ -240,3 +285,21 @@ def dp_force(
     force.setUsesPeriodicBoundaryConditions(periodic)
     force.setName("DPForce")
     return force
+
+
+def _regions(regions: Any) -> list[DPRegion]:
+    found = [regions] if isinstance(regions, DPRegion) else regions
+    found = list(found) if np.iterable(found) else [found]
+    if not found:
+        raise ValueError("dp_force: there is no region; give one or several")
+    for region in found:
+        if not isinstance(region, DPRegion):
+            msg = f"dp_force: {region!r} is no region; give a DPRegion, or a list of them"
+            raise ValueError(msg)
+    return found
+
+
+def _path(model: Any) -> Path:
+    if not isinstance(model, str | PathLike):
+        raise ValueError(f"dp_force: the model is {model!r}; give the path of a frozen model")
+    return Path(model)

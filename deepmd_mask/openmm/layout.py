@@ -1,14 +1,39 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What a DP region is, in a user's words, and laid out on the atoms of a topology."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple
 
 import numpy as np
+import openmm
 from openmm import app, unit
 
+from .arguments import box_vectors, indices, is_names, length, names, topology_of, vectors
+from .labels import Labels, Types
+from .links import LENGTHS
 from .region import Cut, Region
+
+MARKS = ("centres", "always", "forces_on", "atoms")
+
+
+class LinkedCut(NamedTuple):
+    """The atoms of a region, and the hydrogen atoms that end the bonds that it cuts.
+
+    Attributes
+    ----------
+    atoms, coordinates
+        As in Cut.
+    bonds
+        [m, 2] int, the bonds that were cut, member and outer atom.
+    hydrogens
+        [m, 3], where the link atoms are, in the frame of the coordinates.
+    """
+
+    atoms: np.ndarray
+    coordinates: np.ndarray
+    bonds: np.ndarray
+    hydrogens: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -27,23 +52,46 @@ class DPRegion:
     exclude
         Names of residues that are never members, ("NA", "CL"), say.
     forces_on
-        Atoms that feel the model's forces; by default all members.
+        Atoms that feel the model's forces, indices, or names, as in ("SG", "NE2", "ZN"); by
+        default all that the energy depends on.
     atoms
         The members, once and for all; `fix` finds them. By default they are found anew in each
         configuration.
     name
         For messages and reports.
+    whole_residues
+        Whether residues are members as a whole; otherwise each atom is one by itself.
+    link_atoms
+        Whether bonds that leave the region end in hydrogen atoms, of the model's type H, on the
+        bond, at the distance of OpenMM-ML. Or that distance by the member's element,
+        {"C": 0.109}, a length, or in nm; others keep theirs.
     """
 
     centres: Sequence[int]
     radius: unit.Quantity | float | None = None
     always: Sequence[int] = ()
     exclude: Sequence[str] = ()
-    forces_on: Sequence[int] | None = None
+    forces_on: Sequence[int] | Sequence[str] | None = None
     atoms: Sequence[int] | None = None
     name: str = "DP region"
+    whole_residues: bool = True
+    link_atoms: bool | Mapping[str, unit.Quantity | float] = False
 
-    def cut(self, topology: app.Topology, positions: Any, box: Any = None) -> Cut:
+    def __post_init__(self) -> None:
+        """Keep what can be read only once."""
+        for field in fields(self):
+            if isinstance(value := getattr(self, field.name), Iterator):
+                object.__setattr__(self, field.name, tuple(value))
+
+    def cut(
+        self,
+        topology: app.Topology,
+        positions: Any,
+        box: Any = None,
+        *,
+        types: Types = "element",
+        system: openmm.System | None = None,
+    ) -> Cut | LinkedCut:
         """Cut the region out of a configuration, to label it, say.
 
         Parameters
@@ -54,12 +102,15 @@ class DPRegion:
             [natoms, 3], lengths, or numbers in nm.
         box
             Rows are the box vectors; by default the topology's, if it has a box.
+        types, system
+            As of `dp_force`. Here they tell which atoms are virtual sites.
 
         Returns
         -------
-        Cut
+        Cut or LinkedCut
             Indices of the members [n], ascending, and their coordinates [n, 3] in nm, in one piece
-            and relative to the first centre.
+            and relative to the first centre; with link atoms, also the bonds that were cut, and
+            coordinates of the hydrogen atoms.
 
         Raises
         ------
@@ -67,124 +118,146 @@ class DPRegion:
             If the region does not fit the topology or the box, or the positions are not those of
             all atoms.
         """
+        topology_of(topology, "topology")
+        region = lay_out(self, Labels.of(topology, types, system))
         box = topology.getPeriodicBoxVectors() if box is None else box
-        region = Labels.of(topology).region(self)
-        r = np.array(plain(positions), float)
-        if r.shape != (topology.getNumAtoms(), 3) or not np.isfinite(r).all():
-            raise ValueError(
-                f"{self.name}: positions must be finite, of the shape "
-                f"{(topology.getNumAtoms(), 3)}, not {r.shape}"
-            )
-        return region.cut(r, None if box is None else np.array(plain(box), float))
+        box = box_vectors(box, f"{self.name}: box")
+        r = vectors(positions, (topology.getNumAtoms(), 3), f"{self.name}: positions")
+        cut = region.cut(r, box)
+        if region.link_lengths is None:
+            return cut
+        links = region.links(cut, r, box)
+        bonds = np.stack([cut.atoms[links.row], links.outer], axis=1)
+        return LinkedCut(*cut, bonds, links.coordinates)
 
-    def fix(self, topology: app.Topology, positions: Any, box: Any = None) -> "DPRegion":
+    def fix(self, topology: app.Topology, positions: Any, box: Any = None, **options) -> "DPRegion":
         """Return this region with the members that it has now, for good; arguments as of `cut`."""
-        return replace(self, atoms=self.cut(topology, positions, box).atoms.tolist())
+        found = self.cut(topology, positions, box, **options)
+        return replace(self, atoms=found.atoms.tolist())
 
 
-@dataclass(frozen=True, eq=False)
-class Labels:
-    """What a topology says of atoms and residues.
+def lay_out(region: DPRegion, labels: Labels, candidates: Sequence[int] | None = None) -> Region:
+    """Lay out a region on the atoms of a system, and check it.
 
-    Attributes
+    Parameters
     ----------
-    residue
-        [natoms] int, the residue of each atom.
-    symbols, names
-        Of each atom, its element and its name; a virtual site has no element, but "".
-    residues, residue_names
-        Of each residue, chain:name:number, and its name.
-    bonds
-        [nbonds, 2] int, atoms.
+    region
+        The region.
+    labels
+        Of the atoms.
+    candidates
+        Atoms whose residues can become members; by default all.
+
+    Raises
+    ------
+    ValueError
+        If an argument is none that can be meant, an atom does not exist, or an atom that may be a
+        member has no element.
     """
+    _require_flags(region)
+    marks = {what: _marked(region, what, labels) for what in MARKS}
+    if not marks["centres"].any():
+        raise ValueError(f"{region.name}: a region needs at least one centre")
+    if region.forces_on is not None and not marks["forces_on"].any():
+        msg = f"{region.name}: forces_on has no atom; None lets all members feel the forces"
+        raise ValueError(msg)
+    fixed = region.atoms is not None
+    radius = 0.0 if fixed else length(region.radius, f"{region.name}: the radius")
+    natoms = len(labels.residue)
+    group = labels.residue if region.whole_residues else np.arange(natoms)
+    excluded = names(region.exclude, f"{region.name}: exclude", '["NA", "CL"]')
+    eligible = ~np.isin(labels.residue_names, excluded)[labels.residue]
+    if candidates is not None:
+        chosen = _mask(indices(candidates, natoms, "candidates"), natoms)
+        chosen |= marks["centres"] | marks["always"]
+        eligible &= np.isin(group, group[chosen])
+    _require_known(region, labels, marks, eligible)
+    real = np.array([symbol != "" for symbol in labels.symbols])
+    eligible &= real
+    members = np.flatnonzero(marks["atoms"] & eligible) if fixed else None
+    if fixed and len(members) == 0:
+        raise ValueError(f"{region.name}: no atom of `atoms` can be a member")
+    return Region(
+        region.name,
+        group,
+        labels.bonds[real[labels.bonds].all(axis=1)],
+        eligible,
+        marks["forces_on"] | (region.forces_on is None),
+        _mask(group[marks["always"]], group.max() + 1),
+        indices(region.centres, natoms, "centres"),
+        radius,
+        members,
+        _link_lengths(region, labels.elements),
+    )
 
-    residue: np.ndarray
-    symbols: list[str]
-    names: list[str]
-    residues: list[str]
-    residue_names: list[str]
-    bonds: np.ndarray
 
-    @classmethod
-    def of(cls, topology: app.Topology) -> "Labels":
-        """Read a topology."""
-        atoms, residues = list(topology.atoms()), list(topology.residues())
-        return cls(
-            np.array([atom.residue.index for atom in atoms]),
-            [atom.element.symbol if atom.element else "" for atom in atoms],
-            [atom.name for atom in atoms],
-            [f"{residue.chain.id}:{residue.name}:{residue.id}" for residue in residues],
-            [residue.name for residue in residues],
-            np.array([(a.index, b.index) for a, b in topology.bonds()], int).reshape(-1, 2),
+def _marked(region: DPRegion, what: str, labels: Labels) -> np.ndarray:
+    """Return which atoms [natoms] a list of the region names."""
+    atoms, natoms = getattr(region, what), len(labels.residue)
+    if atoms is None:
+        return np.full(natoms, False)
+    if what != "forces_on" or not is_names(atoms):
+        return _mask(indices(atoms, natoms, f"{region.name}: {what}"), natoms)
+    atoms = names(atoms, f"{region.name}: forces_on", '["SG", "NE2", "ZN"]')
+    for name in atoms:
+        if name not in labels.names:
+            msg = (
+                f'{region.name}: forces_on has atoms named "{name}", but the topology has none; '
+                "leave the name out, or spell it as the topology does (OpenMM's own files call the "
+                "oxygen of water O)"
+            )
+            raise ValueError(msg)
+    return np.isin(labels.names, atoms)
+
+
+def _mask(chosen: np.ndarray, length: int) -> np.ndarray:
+    return np.isin(np.arange(length), chosen)
+
+
+def _require_known(
+    region: DPRegion, labels: Labels, marks: dict[str, np.ndarray], eligible: np.ndarray
+) -> None:
+    """Raise a ValueError if an atom that matters may be one that no element is known of."""
+    remedy = (
+        'give `types`, as in types={"ZN": "Zn"}, or types="name"; or the `system`, whose virtual '
+        "sites are left out"
+    )
+    for what, marked in marks.items():
+        for atom in np.flatnonzero(marked & labels.sites)[:1].tolist():
+            msg = f"{region.name}: {what} has {labels.atom(atom)} a virtual site without element"
+            raise ValueError(f"{msg}; leave it out, or {remedy}")
+    for atom, reason in labels.unknown.items():
+        for what in (what for what, marked in marks.items() if marked[atom]):
+            msg = f"{region.name}: {what} has {labels.atom(atom)} which {reason}"
+            raise ValueError(f"{msg}; {remedy}")
+        if region.atoms is None and eligible[atom]:
+            msg = f"{region.name}: {labels.atom(atom)} may be a member, but {reason}"
+            raise ValueError(f"{msg}; {remedy}; or keep its residue out with exclude")
+
+
+def _require_flags(region: DPRegion) -> None:
+    if not isinstance(region.name, str):
+        raise ValueError(f"name is {region.name!r}; a region's name is a string")
+    if not isinstance(region.whole_residues, bool):
+        msg = f"{region.name}: whole_residues is {region.whole_residues!r}; give True or False"
+        raise ValueError(msg)
+    if not isinstance(region.link_atoms, bool | Mapping):
+        msg = (
+            f"{region.name}: link_atoms is {region.link_atoms!r}; give True, False or lengths by "
+            'element, as in {"C": 0.109}'
         )
-
-    def region(self, region: DPRegion, candidates: Sequence[int] | None = None) -> Region:
-        """Lay out a region on the atoms, and check it.
-
-        Parameters
-        ----------
-        region
-            The region.
-        candidates
-            Atoms whose residues can become members; by default all.
-
-        Raises
-        ------
-        ValueError
-            If an atom does not exist or is no index, or there is no centre, no radius or no member.
-        """
-        atoms = {
-            what: self._marked(getattr(region, what), f"{region.name}: {what}")
-            for what in ("centres", "always", "forces_on", "atoms")
-        }
-        if not atoms["centres"].any():
-            raise ValueError(f"{region.name}: a region needs at least one centre")
-        radius = plain(region.radius or 0.0)
-        if region.atoms is None and not radius > 0:
-            raise ValueError(f"{region.name}: the radius is {region.radius}; it must be above 0")
-        if isinstance(region.exclude, str):
-            raise ValueError(f'{region.name}: exclude takes a list, as in ["{region.exclude}"]')
-        excluded = np.isin(self.residue_names, list(region.exclude))[self.residue]
-        eligible = np.array([symbol != "" for symbol in self.symbols]) & ~excluded
-        if candidates is not None:
-            chosen = self._marked(candidates, "candidates") | atoms["centres"] | atoms["always"]
-            eligible &= self._residues_of(chosen)[self.residue]
-        fixed = None if region.atoms is None else np.flatnonzero(atoms["atoms"] & eligible)
-        if fixed is not None and len(fixed) == 0:
-            raise ValueError(f"{region.name}: no atom of `atoms` can be a member")
-        return Region(
-            region.name,
-            self.residue,
-            self.bonds,
-            eligible,
-            atoms["forces_on"] | (region.forces_on is None),
-            self._residues_of(atoms["always"]),
-            np.array(region.centres, int),
-            radius,
-            fixed,
-        )
-
-    def _marked(self, atoms: Sequence[int] | None, what: str) -> np.ndarray:
-        """Return which atoms [natoms] a list names."""
-        natoms, atoms = len(self.residue), () if atoms is None else atoms
-        indices = np.array(list(atoms) if np.iterable(atoms) else atoms)
-        if indices.ndim != 1 or (len(indices) > 0 and indices.dtype.kind not in "iu"):
-            raise ValueError(f"{what} takes a list of indices of atoms; of a mask, np.flatnonzero")
-        wrong = indices[(indices < 0) | (indices >= natoms)]
-        if len(wrong):
-            raise ValueError(f"{what} has the atom {wrong[0]}; the last one is {natoms - 1}")
-        return np.isin(np.arange(natoms), indices)
-
-    def _residues_of(self, marked: np.ndarray) -> np.ndarray:
-        """Return which residues [nresidues] have a marked atom."""
-        return np.isin(np.arange(len(self.residues)), self.residue[marked])
-
-    def types(self, type_map: Sequence[str]) -> np.ndarray:
-        """Return the type of each atom [natoms] by its element; -1 if the type map lacks it."""
-        type_of = {name.upper(): t for t, name in enumerate(type_map)}
-        return np.array([type_of.get(symbol.upper(), -1) for symbol in self.symbols])
+        raise ValueError(msg)
 
 
-def plain(length: Any) -> Any:
-    """Return lengths, quantities or numbers in nm, as numbers."""
-    return length.value_in_unit(unit.nanometer) if unit.is_quantity(length) else length
+def _link_lengths(region: DPRegion, elements: list[str]) -> np.ndarray | None:
+    """Return how far link atoms are from each atom [natoms], as of a Region."""
+    if region.link_atoms is False:
+        return None
+    own = {} if region.link_atoms is True else dict(region.link_atoms)
+    for element, value in own.items():
+        if element not in app.Element._elements_by_symbol:
+            msg = f'{region.name}: link_atoms has {element!r}, which is no element, as "C" is'
+            raise ValueError(msg)
+        own[element] = length(value, f"{region.name}: link_atoms of {element}")
+    lengths = {**LENGTHS, **own}
+    return np.array([lengths.get(element, np.nan) for element in elements])

@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .pieces import Pieces, minimum_image
+from .images import minimum_image
+from .links import Links, PlacedLinks
+from .pieces import Pieces
 
 
 class Cut(NamedTuple):
@@ -17,7 +19,7 @@ class Cut(NamedTuple):
     atoms
         [n] int, ascending.
     coordinates
-        [n, 3], relative to the first centre, no molecule or residue torn by the box.
+        [n, 3], relative to the first centre, no molecule torn by the box.
     """
 
     atoms: np.ndarray
@@ -26,7 +28,7 @@ class Cut(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """A region of one system: whole residues near centres, or fixed atoms.
+    """A region of one system: whole residues near centres, or single atoms, or fixed atoms.
 
     A residue is a member if the minimum image of any of its atoms is nearer than the radius to any
     centre.
@@ -36,9 +38,9 @@ class Region:
     name
         For messages.
     residue
-        [natoms] int, the residue of each atom.
+        [natoms] int, the residue of each atom; its own number in a region of single atoms.
     bonds
-        [nbonds, 2] int, atoms.
+        [nbonds, 2] int, atoms, virtual sites not among them.
     eligible
         [natoms] bool, the atoms that can be members or make their residue one.
     forces_on
@@ -51,6 +53,9 @@ class Region:
         In the unit of the positions; of no effect if the atoms are fixed.
     fixed
         [n] int, ascending, the members; None if they are found anew in each configuration.
+    link_lengths
+        [natoms], how far from an atom a link atom is that ends a bond of it which leaves the
+        region, nan if there must be none; None if bonds are left open.
     """
 
     name: str
@@ -62,14 +67,17 @@ class Region:
     centres: np.ndarray
     radius: float
     fixed: np.ndarray | None = None
-    _last: list[tuple[np.ndarray, Pieces]] = field(default_factory=list, init=False, repr=False)
+    link_lengths: np.ndarray | None = None
+    _last: list[tuple[np.ndarray, Pieces, Links]] = field(
+        default_factory=list, init=False, repr=False
+    )
 
     def cut(self, positions: np.ndarray, box: np.ndarray | None) -> Cut:
         """Find the members and put them into one piece.
 
-        Members that bonds connect, or a residue, are one piece, which is placed by its atom that is
-        nearest to a centre. No bond may be longer than half of the box's smallest width, and no
-        residue whose atoms bonds do not connect larger than that.
+        Members that bonds connect are one piece, however long it is; no bond may be longer than
+        half of the box's smallest width. Two pieces lie so that no image of one is nearer to the
+        other.
 
         Parameters
         ----------
@@ -81,41 +89,72 @@ class Region:
         Raises
         ------
         ValueError
-            If the radius is larger than half of the box, or a piece is farther away than that.
+            If the radius is larger than half of the box, or the region so large that two pieces
+            are nearer to each other through the box than within it, or a molecule endless.
         """
         atoms = self.members(positions, box) if self.fixed is None else self.fixed
-        centres, r = positions[self.centres], positions[atoms]
+        centre = positions[self.centres[0]]
         if box is None or len(atoms) == 0:
-            return Cut(atoms, r - centres[0])
-        to_centre = minimum_image(r[:, None] - centres, box)
-        distance = np.einsum("aci,aci->ac", to_centre, to_centre)
-        nearest = distance.argmin(axis=1)
-        each = np.arange(len(atoms))
-        placed = to_centre[each, nearest] + minimum_image(centres - centres[0], box)[nearest]
-        pieces = self._pieces(atoms)
-        order = np.lexsort((distance[each, nearest], pieces.piece))
-        leaders = order[np.flatnonzero(np.diff(pieces.piece[order], prepend=-1))]
-        half = box.diagonal().min() / 2
-        farthest = np.sqrt(distance[each, nearest][leaders].max())
-        if farthest > half:
+            return Cut(atoms, positions[atoms] - centre)
+        r, (pieces, links) = positions[atoms], self._structure(atoms)
+        coordinates = pieces.place(r, centre, box)
+        if pieces.torn_pieces(coordinates, box):
+            pieces = pieces.by_contacts(r, centre, box)
+            coordinates = pieces.place(r, centre, box)
+            self._check(pieces, atoms, coordinates, box)
+            self._last[:] = [(atoms, pieces, links)]
+        if torn := pieces.torn_bond(coordinates, box):
             msg = (
-                f"{self.name}: a molecule is {farthest:g} from the nearest centre, and half of the "
-                f"box's smallest width is {half:g}, so it is not clear which image is meant"
+                f"{self.name}: the bond between atoms {atoms[torn.i]} and {atoms[torn.j]} closes a "
+                "molecule that goes round the box, of which no piece can be cut; leave some of its "
+                "atoms out"
             )
             raise ValueError(msg)
-        leader = leaders[pieces.piece]
-        from_roots = pieces.from_roots(r, box)
-        return Cut(atoms, placed[leader] + from_roots - from_roots[leader])
+        return Cut(atoms, coordinates)
 
-    def _pieces(self, atoms: np.ndarray) -> Pieces:
-        """Return what holds together of these members, which often are those of the last time."""
+    def links(self, cut: Cut, positions: np.ndarray, box: np.ndarray | None) -> PlacedLinks:
+        """Place the link atoms of a cut; the other arguments are those of `cut`.
+
+        Raises
+        ------
+        ValueError
+            If two bonds that leave the region have the same outer atom, or one begins at an atom
+            for which no length is known.
+        """
+        pieces, links = self._structure(cut.atoms)
+        between = positions[links.outer] - positions[cut.atoms[links.row]]
+        placed = links.place(cut.coordinates, minimum_image(between, box))
+        if box is not None and len(links.row) > 0:
+            pieces = pieces._replace(piece=np.append(pieces.piece, pieces.piece[links.row]))
+            all_of_them = np.append(cut.atoms, links.outer)
+            x = np.append(cut.coordinates, placed.coordinates, axis=0)
+            self._check(pieces, all_of_them, x, box)
+        return placed
+
+    def _structure(self, atoms: np.ndarray) -> tuple[Pieces, Links]:
+        """Return the pieces and links of these members, which often are those of the last time."""
         if not self._last or not np.array_equal(self._last[0][0], atoms):
             row = np.full(len(self.residue), -1)
             row[atoms] = np.arange(len(atoms))
             bonds = row[self.bonds]
-            pieces = Pieces.of(bonds[(bonds >= 0).all(axis=1)], self.residue[atoms])
-            self._last[:] = [(atoms, pieces)]
-        return self._last[0][1]
+            first = int(row[self.centres[0]])
+            pieces = Pieces.of(
+                bonds[(bonds >= 0).all(axis=1)], len(atoms), None if first < 0 else first
+            )
+            leaving = self.bonds[(bonds[:, 0] < 0) != (bonds[:, 1] < 0)]
+            links = Links.of(leaving, row, self.link_lengths, self.name)
+            self._last[:] = [(atoms, pieces, links)]
+        return self._last[0][1:]
+
+    def _check(self, pieces: Pieces, atoms: np.ndarray, x: np.ndarray, box: np.ndarray) -> None:
+        """Raise a ValueError if pieces are nearer through the box than at x [n, 3]."""
+        if torn := pieces.torn_pieces(x, box):
+            msg = (
+                f"{self.name}: atoms {atoms[torn.i]} and {atoms[torn.j]} are {torn.placed:.4g} "
+                f"apart in the region, but {torn.nearer:.4g} through the box, so the region is too "
+                "large for it: take a larger box, a smaller radius or fewer atoms"
+            )
+            raise ValueError(msg)
 
     def members(self, positions: np.ndarray, box: np.ndarray | None) -> np.ndarray:
         """Return the atoms [n], ascending, whose residues are near; arguments are those of cut."""
@@ -133,8 +172,11 @@ class Region:
         return np.flatnonzero(inside[self.residue] & self.eligible)
 
     def possible(self) -> np.ndarray:
-        """Return the atoms [n] that may be members or tell who is."""
+        """Return the atoms [n] that may be members, tell who is, or where link atoms are."""
         members = np.flatnonzero(self.eligible) if self.fixed is None else self.fixed
+        if self.link_lengths is not None:
+            bonded = np.isin(self.bonds, members).any(axis=1)
+            members = np.union1d(members, self.bonds[bonded])
         return np.union1d(members, self.centres)
 
     def _near(self, positions: np.ndarray, box: np.ndarray | None) -> np.ndarray:

@@ -4,6 +4,7 @@
 import csv
 import pickle
 from collections.abc import Iterator, Sequence
+from numbers import Real
 from os import PathLike
 from pathlib import Path
 from xml.etree import ElementTree
@@ -12,8 +13,8 @@ import numpy as np
 import openmm
 from openmm import app
 
+from .arguments import plain
 from .force import DPTerm
-from .layout import plain
 
 
 class RegionReporter:
@@ -40,8 +41,9 @@ class RegionReporter:
     COLUMNS = ("step", "region", "atoms", "energy", "residues")
 
     def __init__(self, file: str | PathLike, interval: int, append: bool = False) -> None:
-        if interval != int(interval) or interval < 1:
-            raise ValueError(f"RegionReporter: the interval is {interval}; give steps, 1 or more")
+        if not isinstance(interval, Real) or interval % 1 != 0 or interval < 1:
+            msg = f"RegionReporter: the interval is {interval!r}; give steps, 1 or more"
+            raise ValueError(msg)
         self.interval = int(interval)
         self._terms = None
         begun = append and Path(file).is_file() and Path(file).stat().st_size > 0

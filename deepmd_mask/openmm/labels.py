@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What a topology says of atoms and residues, and which atoms are real."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import openmm
+from openmm import app, unit
+
+from .arguments import topology_of
+
+Types = str | Mapping[str, str | None] | Callable[[app.topology.Atom], str | None]
+
+# Of the sites of water models besides O, H, H, as force fields of OpenMM, Amber, CHARMM and GROMACS
+# call them.
+WATER_SITES = {"M", "MW", "OM", "EP", "EPW", "EP1", "EP2", "M1", "M2", "LP1", "LP2", "LPA", "LPB"}
+HEAVIER = 5.0  # Da; repartitioning makes hydrogen atoms heavier by 3
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """What is known of the atoms and residues of a system.
+
+    Attributes
+    ----------
+    residue
+        [natoms] int, the residue of each atom.
+    symbols, names
+        Of each atom, what the model's type map may call it, and its name; a virtual site has the
+        symbol "".
+    elements
+        Of each atom, "" without one.
+    residues, residue_names
+        Of each residue, chain:name:number, and its name.
+    bonds
+        [nbonds, 2] int, atoms.
+    sites
+        [natoms] bool, the atoms that were found to be virtual sites.
+    unknown
+        For atoms of which it is not known whether they are real, why.
+    """
+
+    residue: np.ndarray
+    symbols: list[str]
+    names: list[str]
+    elements: list[str]
+    residues: list[str]
+    residue_names: list[str]
+    bonds: np.ndarray
+    sites: np.ndarray
+    unknown: dict[int, str]
+
+    @classmethod
+    def of(
+        cls, topology: app.Topology, types: Types = "element", system: openmm.System | None = None
+    ) -> "Labels":
+        """Read a topology; arguments are those of `dp_force`.
+
+        Raises
+        ------
+        ValueError
+            If the types are none that can be meant, or the system is not that of the topology.
+        """
+        atoms = list(topology_of(topology, "topology").atoms())
+        residues = list(topology.residues())
+        if system is not None:
+            _require_same(system, atoms)
+        symbols = [_symbol(atom, types) for atom in atoms]
+        if isinstance(types, Mapping):
+            _require_used(types, {atom.name for atom in atoms})
+        sites, unknown = np.full(len(atoms), False), {}
+        for k, atom in enumerate(atoms):
+            by_name = types == "name" and atom.element is None
+            if symbols[k] is not None and not by_name:
+                by_element = types == "element" or (
+                    isinstance(types, Mapping) and atom.name not in types
+                )
+                if system is not None and by_element:
+                    _require_mass(atom, system.getParticleMass(k))
+                continue
+            reason = _why_real(atom, system)
+            sites[k] = reason is None
+            if sites[k] or not by_name:
+                symbols[k] = ""
+                if reason is not None:
+                    unknown[k] = reason
+        return cls(
+            np.array([atom.residue.index for atom in atoms]),
+            symbols,
+            [atom.name for atom in atoms],
+            [atom.element.symbol if atom.element else "" for atom in atoms],
+            [f"{residue.chain.id}:{residue.name}:{residue.id}" for residue in residues],
+            [residue.name for residue in residues],
+            np.array([(a.index, b.index) for a, b in topology.bonds()], int).reshape(-1, 2),
+            sites,
+            unknown,
+        )
+
+    def atom(self, atom: int) -> str:
+        """Return what messages call an atom: number, name and residue."""
+        return f"atom {atom}, {self.names[atom]} of residue {self.residues[self.residue[atom]]},"
+
+    def types(self, type_map: Sequence[str]) -> np.ndarray:
+        """Return the type of each atom [natoms]; -1 if the type map lacks it.
+
+        A name of the type map counts whatever its case, unless another one has the case, too.
+        """
+        type_of = {name.upper(): t for t, name in enumerate(type_map)}
+        type_of |= {name: t for t, name in enumerate(type_map)}
+        return np.array(
+            [type_of.get(symbol, type_of.get(symbol.upper(), -1)) for symbol in self.symbols]
+        )
+
+
+def _symbol(atom: app.topology.Atom, types: Types) -> str | None:
+    """Return the symbol of an atom, "" if it has none by the user's word, None if unknown."""
+    element = atom.element.symbol if atom.element else None
+    if isinstance(types, str):
+        if types not in ("element", "name"):
+            raise ValueError(f'types is "{types}"; {_FORMS}')
+        return atom.name if types == "name" else element
+    if isinstance(types, Mapping):
+        found = types.get(atom.name, element)
+        if found is None and atom.name not in types:
+            return None
+    elif callable(types):
+        found = types(atom)
+    else:
+        raise ValueError(f"types is {types!r}; {_FORMS}")
+    if found is not None and not (isinstance(found, str) and found):
+        msg = f"types gives {found!r} for atom {atom.index}, {atom.name}; {_FORMS}"
+        raise ValueError(msg)
+    return found or ""
+
+
+_FORMS = (
+    'give "element", "name", a dict from names of atoms to types, or a function of an atom of the '
+    "topology that returns a type; None is for virtual sites"
+)
+
+
+def _require_used(types: Mapping, names: set[str]) -> None:
+    for name in types:
+        if name not in names:
+            msg = f"types has a type for atoms named {name!r}, but the topology has none of them"
+            raise ValueError(msg)
+
+
+def _require_same(system: openmm.System, atoms: list) -> None:
+    if not isinstance(system, openmm.System):
+        raise ValueError(f"system is a {type(system).__name__}; give an openmm.System")
+    if system.getNumParticles() != len(atoms):
+        msg = (
+            f"the system has {system.getNumParticles()} particles, but the topology has "
+            f"{len(atoms)} atoms"
+        )
+        raise ValueError(msg)
+
+
+def _why_real(atom: app.topology.Atom, system: openmm.System | None) -> str | None:
+    """Return why an atom without an element may be a real one; None if it is a virtual site."""
+    others = [other for other in atom.residue.atoms() if other.element is not None]
+    if not others:
+        return "has no element, as all of its residue"
+    if system is None:
+        water = sorted(other.element.symbol for other in others) == ["H", "H", "O"]
+        if water and atom.name.upper() in WATER_SITES:
+            return None
+        return "has no element"
+    if system.isVirtualSite(atom.index):
+        return None
+    mass = system.getParticleMass(atom.index).value_in_unit(unit.dalton)
+    return f"has no element, but a mass of {mass:g}" if mass else "has no element, and is frozen"
+
+
+def _require_mass(atom: app.topology.Atom, mass: unit.Quantity) -> None:
+    """Raise a ValueError if an atom has the mass of another, heavier element than its own.
+
+    Readers guess elements from names: iron, FE, is then fluorine.
+    """
+    if mass - atom.element.mass < HEAVIER * unit.dalton:
+        return
+    other = app.Element.getByMass(mass)
+    if other is not None and abs(mass - other.mass) < 0.1 * unit.dalton:
+        msg = (
+            f"atom {atom.index}, {atom.name} of residue {atom.residue.name}, is "
+            f"{atom.element.symbol} in the topology, but has the mass of {other.symbol} in the "
+            f'system; set its element, or give types={{"{atom.name}": "{other.symbol}"}}'
+        )
+        raise ValueError(msg)
