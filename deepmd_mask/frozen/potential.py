@@ -8,6 +8,7 @@ from typing import NamedTuple
 from deepmd.infer import DeepPot
 
 from ..reason import reason_of
+from .description import describe
 from .graph import FrozenModel
 
 
@@ -37,11 +38,11 @@ def open_model(path: str | PathLike) -> Opened:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is not a frozen model, has another descriptor, cannot be loaded, or takes other
-        parameters than a mask.
+        If it is not a frozen model, is damaged, has another descriptor, cannot be loaded, or takes
+        other parameters than a mask.
     """
     frozen = FrozenModel(Path(path))
-    operators = frozen.require_operators()
+    operators = describe(frozen).operators
     try:
         potential = DeepPot(str(path))
     except Exception as error:  # DeePMD-kit's readers raise whatever they meet
