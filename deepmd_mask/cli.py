@@ -13,6 +13,8 @@ from pathlib import Path
 
 import click
 
+from .reason import reason_of
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # what TensorFlow says of itself
 for name in ("deepmd.env", "deepmd.utils.batch_size"):  # hints on speed, in each run
     logging.getLogger(name).setLevel(logging.ERROR)
@@ -77,6 +79,13 @@ def _warnings_as_lines() -> Iterator[None]:
     for warning in caught:
         text = context.command.in_words_of_options(str(warning.message))
         click.echo(f"warning: {text}", err=True)
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no JSON ({reason_of(error)})") from error
 
 
 def _split(text: str | None) -> list[str] | None:
@@ -253,7 +262,7 @@ def convert(
         model,
         output,
         operators="built-in" if builtin else "deepmd-mask",
-        training_input=json.loads(training_input.read_text()) if training_input else None,
+        training_input=_read_json(training_input) if training_input else None,
         **options,
     )
     click.echo(

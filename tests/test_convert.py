@@ -224,6 +224,13 @@ def other_descriptor(node):
         node.op = "DescrptSeA"
 
 
+def other_bias(node):
+    """Let the graph do without one of the variables that se_a_mask has."""
+    name = "layer_1_type_0/bias"
+    node.name = node.name.replace(name, "layer_1_type_0/shift")
+    node.input[:] = [source.replace(name, "layer_1_type_0/shift") for source in node.input]
+
+
 def change_model(**options):
     """Return a function that changes the section "model" of a training input."""
     return lambda script: script["model"].update(options)
@@ -240,7 +247,7 @@ EDITS = {
     "it has spins": {"spin_attr__ntypes_spin": 1},
     "it has a data modifier": {"modifier_attr__type": b"dipole_charge"},
     "its numb_aparam is not 1": {"fitting_attr__daparam": 2},
-    r"it lacks the variables \['layer_1_type_0/bias'\]": {"drop": ["layer_1_type_0/bias/read"]},
+    r"it lacks the variables \['layer_1_type_0/bias'\]": {"change": other_bias},
 }
 INPUTS = {
     "it has a hybrid descriptor": change_descriptor(type="hybrid"),

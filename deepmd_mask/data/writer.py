@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Writes masked systems, some frames at a time, and puts them in place when they are complete."""
 
+import ctypes
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,8 +25,9 @@ VIRTUAL_SPACING = 100.0  # Å
 def put_in_place(output: Path, overwrite: bool, folder: bool) -> Iterator[Path]:
     """Give a path beside the output, and rename it to the output when all went well.
 
-    Otherwise it is removed. What a killed process leaves has a name that begins with a dot and
-    lacks ``type.raw``, which SystemWriter writes when all is there: nobody takes it for a system.
+    Otherwise it is removed. Whenever a process is killed, the output is there as it was or as it
+    is to be. What the process leaves besides has a name that begins with a dot and lacks
+    ``type.raw``, which SystemWriter writes when all is there: nobody takes it for a system.
 
     Parameters
     ----------
@@ -51,24 +54,37 @@ def put_in_place(output: Path, overwrite: bool, folder: bool) -> Iterator[Path]:
         if not folder:
             part.touch()  # complains early of a folder that cannot be written to
         yield part
-        if output.is_dir():  # os.replace does this for files alone
-            os.replace(output, old)
-        os.replace(part, output)
+        if not (output.is_dir() and _exchange(part, output)):
+            if output.is_dir():  # os.replace does this for files alone
+                os.replace(output, old)
+            os.replace(part, output)
     except BaseException as error:
         if old.exists():
             os.replace(old, output)
-        remove(part)
+        with suppress(OSError):  # the first error is the one to tell
+            remove(part)
         if isinstance(error, OSError):
             reason = error.strerror or str(error)
             message = f"{reason}; nothing was left of the output"
             raise OSError(error.errno, message, str(output)) from error
         raise
-    remove(old)
+    for left in (part, old):
+        remove(left)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Let two paths change places at once; return False where the system cannot."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    of_cwd, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    paths = [os.fsencode(path) for path in (first, second)]
+    return rename is not None and rename(of_cwd, paths[0], of_cwd, paths[1], exchange) == 0
 
 
 def remove(path: Path) -> None:
     """Remove a file or a folder that need not exist."""
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
+        for mark in path.rglob("type.raw"):  # first, so that half of a folder is no system
+            mark.unlink()
         shutil.rmtree(path)
     elif os.path.lexists(path):
         path.unlink()
@@ -81,6 +97,8 @@ def require_replaceable(output: Path, overwrite: bool, folder: bool) -> None:
     if not overwrite:
         message = f"{output} exists; choose another name, or replace it with `overwrite`"
         raise FileExistsError(message)
+    if output.exists() and not (output.is_dir() or stat.S_ISREG(output.stat().st_mode)):
+        raise FileExistsError(f"{output} is no file that could be replaced; choose another name")
     if output.is_dir() != folder:
         kind = "a file" if folder else "a folder"
         raise FileExistsError(f"{output} is {kind}; choose another name")

@@ -7,6 +7,7 @@ import deepmd.tf  # noqa: F401  first, since it loads this package as its plugin
 import numpy as np
 from deepmd.tf.env import tf
 
+from ..reason import reason_of
 from .graph import FrozenModel
 
 ATOMS = 4  # of each type, in the frame
@@ -42,6 +43,11 @@ def compare(first: FrozenModel, second: FrozenModel, sel: list[int]) -> Differen
     -------
     Difference
         Relative to the first model.
+
+    Raises
+    ------
+    ValueError
+        If a model cannot be evaluated.
     """
     frame = _frame(sel)
     real = frame["t_aparam"] != 0
@@ -78,6 +84,14 @@ def _frame(sel: list[int]) -> dict[str, np.ndarray]:
 
 def _evaluate(model: FrozenModel, frame: dict[str, np.ndarray]) -> list[np.ndarray]:
     """Return forces and atomic energies."""
+    try:
+        return _run(model, frame)
+    except Exception as error:  # TensorFlow's own, and whatever it meets on its way
+        msg = f"model {model.path} cannot be evaluated ({reason_of(error)})"
+        raise ValueError(msg) from error
+
+
+def _run(model: FrozenModel, frame: dict[str, np.ndarray]) -> list[np.ndarray]:
     with tf.Graph().as_default() as graph, tf.Session(graph=graph) as session:
         tf.import_graph_def(model.graph_def, name="")
         feed = {graph.get_tensor_by_name(f"{name}:0"): value for name, value in frame.items()}

@@ -13,7 +13,7 @@ from pathlib import Path
 from .._kernels import OPS_VERSION
 from .compare import Difference, compare
 from .description import Description, describe
-from .graph import FrozenModel
+from .graph import FrozenModel, require_sections, section
 from .rebuild import build_frozen, model_options
 
 # Largest difference, relative to the largest number, that is rounding and not another model.
@@ -69,6 +69,8 @@ def convert(
     """
     model = FrozenModel(source)
     _require_output(source, output, overwrite)
+    if training_input is not None:
+        require_sections(training_input, "`training_input`")
     old = describe(model, training_input)
     _require_convertible(model, old)
     new = _target(old, operators, precision)
@@ -129,6 +131,9 @@ def _require_output(source: Path, output: Path, overwrite: bool) -> None:
         if not overwrite:
             msg = f"{output} exists; name another output, or replace it with `overwrite`"
             raise FileExistsError(msg)
+        if not output.is_file():
+            msg = f"{output} is no file that could be replaced; name another output"
+            raise FileExistsError(msg)
 
 
 def _require_convertible(model: FrozenModel, found: Description) -> None:
@@ -155,12 +160,12 @@ def _reasons(model: FrozenModel, found: Description) -> dict[str, bool]:
         "it is not an energy model": model.text("model_attr/model_type") != "ener"
         or "o_energy" not in model.nodes,
         "it has a hybrid descriptor": len(descriptors) > 1
-        or options.get("descriptor", {}).get("type") == "hybrid",
+        or section(script, "model/descriptor").get("type") == "hybrid",
         "it has spins": "spin_attr/ntypes_spin" in model.nodes or bool(options.get("spin")),
         "it has a data modifier": "modifier_attr/type" in model.nodes,
         "it has a type embedding": bool(options.get("type_embedding")),
         "it has a tabulated potential (use_srtab)": bool(options.get("use_srtab")),
-        "it computes in mixed precision": bool(script.get("training", {}).get("mixed_precision")),
+        "it computes in mixed precision": bool(section(script, "training").get("mixed_precision")),
         "its numb_aparam is not 1, so it takes no mask": found.fitting_options["numb_aparam"] != 1,
         f"its nets have the precision {found.embedding.precision} and {found.fitting.precision}": (
             not precisions <= set(TOLERANCE)
@@ -169,8 +174,6 @@ def _reasons(model: FrozenModel, found: Description) -> dict[str, bool]:
             f"it does not tell {what}; give `training_input`": value is None
             for what, value in unknown.items()
         },
-        f"sel is {found.sel}, but the sum of sel is {found.n}": bool(found.sel and found.n)
-        and sum(found.sel) != found.n,
     }
 
 
@@ -178,8 +181,8 @@ def _target(old: Description, operators: str, precision: str | None) -> Descript
     """Describe the model to make; its training input follows the precision."""
     script = deepcopy(old.training_input) or {"model": model_options(old)}
     if precision:
-        for section in ("descriptor", "fitting_net"):
-            script["model"][section]["precision"] = precision
+        for part in ("descriptor", "fitting_net"):
+            script["model"][part]["precision"] = precision
     return replace(
         old,
         operators=operators,

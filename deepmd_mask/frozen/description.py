@@ -14,9 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from .graph import MARKS, FrozenModel
+from ..reason import reason_of
+from .graph import MARKS, FrozenModel, python_value, section
 
 PLUGIN = "PipInstallDeepmdMask>"
+# Operators that stand for one thing together, and so have the same attributes.
+TOGETHER = [
+    ("FitSeries", "Embed", "EmbedGrad", "Force", "ForceGrad", "Potential"),
+    ("Contract", "ContractReverse", "Potential"),
+    ("Energies", "EnergiesGrad"),
+]
+SHARED = ("neuron", "resnet_dt", "activation", "net", "n", "M2", "ntypes")
+MOST_TYPES = 1000
+MOST_SLOTS = 1 << 20  # that the types of a model may have together
 # What uses the sum of a layer tells its activation function; the first of these that is among it.
 ACTIVATION_OF_USER = {
     "Less": "silut",
@@ -125,10 +135,25 @@ def describe(model: FrozenModel, training_input: dict | None = None) -> Descript
     Raises
     ------
     ValueError
-        If it is not a model with se_a_mask.
+        If it is not a model with se_a_mask, is damaged, or says what cannot be.
     """
     operators = model.require_operators()
     script = training_input or model.training_input()
+    try:
+        found = _describe(model, operators, script)
+        _require_plausible(found)
+        _require_agreement(model)
+    except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        msg = f"{model.path} says of itself what cannot be read ({reason_of(error)})"
+        raise ValueError(msg) from error
+    except ValueError as error:
+        if str(model.path) in str(error):
+            raise
+        raise ValueError(f"{model.path} says of itself what cannot be: {error}") from error
+    return found
+
+
+def _describe(model: FrozenModel, operators: str, script: dict) -> Description:
     reader = _Reader(model, script)
     return Description(
         operators=operators,
@@ -149,14 +174,55 @@ def describe(model: FrozenModel, training_input: dict | None = None) -> Descript
     )
 
 
+def _require_plausible(found: Description) -> None:
+    """Refuse what no model is: a ValueError that names the value."""
+    sel, ntypes = found.sel, len(found.type_map)
+    if sel is not None and (min(sel, default=0) < 0 or not 0 < sum(sel) <= MOST_SLOTS):
+        raise ValueError(f"sel is {_short(sel)}")
+    if sel is not None and 0 < ntypes != len(sel):
+        raise ValueError(f"sel has {len(sel)} types, the type map {ntypes}")
+    if sel is not None and found.n is not None and sum(sel) != found.n:
+        raise ValueError(f"sel is {_short(sel)}, but the sum of sel is {found.n}")
+    numbers = {"axis_neuron": found.axis_neuron, "ops_version": found.ops_version}
+    for what, net in (("embedding", found.embedding), ("fitting", found.fitting)):
+        numbers |= {f"a width of the {what} nets": width for width in net.neuron}
+        if not isinstance(net.activation, str | None):
+            raise ValueError(f"the activation function of the {what} nets is {net.activation!r}")
+    for name, number in numbers.items():
+        if number is not None and not (isinstance(number, int) and number > 0):
+            raise ValueError(f"{name} is {number!r}")
+    if found.min_distance is not None and not 0 < found.min_distance < math.inf:
+        raise ValueError(f"the shortest distance is {found.min_distance!r}")
+    if not isinstance(found.type_one_side, bool | None):
+        raise ValueError(f"type_one_side is {found.type_one_side!r}")
+
+
+def _require_agreement(model: FrozenModel) -> None:
+    """Refuse operators that contradict each other, as energy and forces would."""
+    for names in TOGETHER:
+        nodes = [n for n in model.graph_def.node if n.op in [f"{PLUGIN}{name}" for name in names]]
+        for name in SHARED:
+            values = {n.name: python_value(n.attr[name]) for n in nodes if name in n.attr}
+            for node, value in values.items():
+                first = next(iter(values))
+                if value != values[first]:
+                    raise ValueError(f"the operators {first} and {node} differ in {name}")
+
+
+def _short(value: object) -> str:
+    """Return a value as text that fits into a message."""
+    text = str(value)
+    return text if len(text) < 80 else f"{text[:77]}..."
+
+
 class _Reader:
     """Finds the fields of a Description in a model and its training input."""
 
     def __init__(self, model: FrozenModel, script: dict) -> None:
         self.model = model
         self.variables = model.variables()
-        self.descriptor = script.get("model", {}).get("descriptor", {})
-        self.fitting_net = script.get("model", {}).get("fitting_net", {})
+        self.descriptor = section(script, "model/descriptor")
+        self.fitting_net = section(script, "model/fitting_net")
         names = (re.fullmatch(r"filter_type_(all|\d+)/matrix_1_(\d+)", n) for n in self.variables)
         self.nets = [name.groups() for name in names if name]  # types (i, j) of each net
         # What this package's operators have as attributes; a compressed model has one for all.
@@ -220,8 +286,10 @@ class _Reader:
             return sorted(sorted(pair) for pair in self.descriptor["exclude_types"])
         if self.type_one_side() is not False:
             return []
-        ntypes = range(self.model.number("descrpt_attr/ntypes") or 0)
-        pairs = combinations_with_replacement(ntypes, 2)
+        ntypes = self.model.number("descrpt_attr/ntypes") or 0
+        if not 0 <= ntypes <= MOST_TYPES:
+            raise ValueError(f"it has {ntypes} types")
+        pairs = combinations_with_replacement(range(ntypes), 2)
         return [[i, j] for i, j in pairs if (str(i), str(j)) not in self.nets]
 
     def embedding(self) -> Net:

@@ -9,6 +9,7 @@ from deepmd.infer import DeepPot
 
 from ..process import claim_process
 from ..reason import reason_of
+from .description import describe
 from .graph import FrozenModel
 
 
@@ -38,14 +39,14 @@ def open_model(path: str | PathLike) -> Opened:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is not a frozen model, has another descriptor, cannot be loaded, or takes other
-        parameters than a mask.
+        If it is not a frozen model, is damaged, has another descriptor, cannot be loaded, or takes
+        other parameters than a mask.
     RuntimeError
         If this process was forked from one that had opened a model.
     """
     claim_process()
     frozen = FrozenModel(Path(path))
-    operators = frozen.require_operators()
+    operators = describe(frozen).operators
     try:
         potential = DeepPot(str(path))
     except Exception as error:  # DeePMD-kit's readers raise whatever they meet

@@ -18,6 +18,7 @@ from deepmd.tf.utils.graph import load_graph_def
 from ..descriptor import DescrptMask
 from ..fitting import MaskEnerFitting
 from ..model import MaskEnerModel
+from ..reason import reason_of
 from .description import Description
 
 CLASSES = {
@@ -50,6 +51,8 @@ def build_frozen(
     ------
     ValueError
         If the variables are not those of the model.
+    OSError
+        If the file cannot be written.
     """
     with tf.Graph().as_default() as graph, tf.Session(graph=graph) as session:
         _build(model, to_compress)
@@ -59,7 +62,11 @@ def build_frozen(
         _take_over(session, variables)
         graph_def = graph.as_graph_def()
         names = [node.name for node in graph_def.node]
-        freeze_graph(session, graph_def, names, "ener", None, str(path))
+        try:
+            freeze_graph(session, graph_def, names, "ener", None, str(path))
+        except tf.errors.OpError as error:  # of the variables, nothing else is run
+            msg = f"{path} cannot be written ({reason_of(error)})"
+            raise OSError(msg) from error
 
 
 def model_options(model: Description) -> dict:
@@ -150,7 +157,11 @@ def _take_over(session: tf.Session, variables: dict[str, np.ndarray]) -> None:
     for name, value in variables.items():
         variable = created[name]
         if variable.shape != value.shape:
-            msg = f"the variable {name} has the shape {value.shape}, not {tuple(variable.shape)}"
+            wanted = tuple(variable.shape.as_list())
+            msg = (
+                "the model cannot be converted: its variable "
+                f"{name} has the shape {value.shape}, not {wanted}"
+            )
             raise ValueError(msg)
         values[variable.initializer.inputs[1]] = value.astype(variable.dtype.as_numpy_dtype)
     session.run([created[name].initializer for name in variables], values)

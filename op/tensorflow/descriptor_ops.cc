@@ -54,7 +54,7 @@ class ContractionOp : public tf::OpKernel {
  protected:
   virtual void run(tf::OpKernelContext* ctx, const Contraction<T>& shape) = 0;
   static tf::TensorShape B_shape(const Contraction<T>& shape) {
-    return tf::TensorShape({shape.size, shape.M1 * shape.M2});
+    return shape_of({shape.size, product(shape.M1, shape.M2)});
   }
 
  private:

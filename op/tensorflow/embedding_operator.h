@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "op/kernels/embedding.h"
 #include "op/tensorflow/nets_operator.h"
@@ -34,6 +35,15 @@ constexpr int kSeriesInput = 4;  // series_first, panels and C, after what all o
 // On every device the host's.
 #define DPMASK_HOST_OFFSETS .HostMemory("first").HostMemory("series_first")
 
+// Sets M1, the width of the nets' last layer.
+inline absl::Status get_M1(InferenceContext* c, DimensionHandle* M1) {
+  std::vector<int32_t> neuron;
+  TF_RETURN_IF_ERROR(c->GetAttr("neuron", &neuron));
+  if (neuron.empty() || neuron.back() < 1) return invalid("neuron must be positive");
+  *M1 = c->MakeDim(neuron.back());
+  return absl::OkStatus();
+}
+
 // The outputs from first on have the shapes of the last inputs, the parameters.
 inline absl::Status set_parameter_shapes(InferenceContext* c, int first) {
   const int count = c->num_outputs() - first;
@@ -53,7 +63,7 @@ inline absl::Status require_shape(const char* name, const tf::Tensor& found,
 // Numbers for each frame of forces, virial and atomic virials.
 inline std::array<int64_t, 3> widths_of_forces(tf::OpKernelContext* ctx) {
   const int64_t nslots = ctx->input(0).dim_size(1) / 3;
-  return {3 * nslots, 9, 9 * nslots};
+  return {3 * nslots, 9, product(9, nslots)};
 }
 
 // The outputs from first on are forces, virial and atomic virials.
@@ -75,7 +85,7 @@ Forces allocate_forces(tf::OpKernelContext* ctx, int first, Device&& device) {
   std::vector<double*> out;
   std::vector<int64_t> sizes;
   for (int64_t width : widths_of_forces(ctx)) {
-    const tf::TensorShape shape({ctx->input(0).dim_size(0), width});
+    const tf::TensorShape shape = shape_of({ctx->input(0).dim_size(0), width});
     out.push_back(allocate_output<double>(ctx, first + static_cast<int>(out.size()), shape));
     sizes.push_back(shape.num_elements());
   }
@@ -91,6 +101,32 @@ inline absl::Status require_offsets(const char* name, const tf::Tensor& offsets,
     return absl::OkStatus();
   }
   return invalid(name, " must begin with 0, not decrease, and end with ", last);
+}
+
+// Whether panels are intervals, those of a net in ascending order.
+template <typename T>
+absl::Status require_panels(const Series<T>& series) {
+  for (int64_t net = 0; net < series.nnets; ++net) {
+    for (int64_t panel = series.first[net]; panel < series.first[net + 1]; ++panel) {
+      const double middle = series.middle(panel), half_width = series.half_width(panel);
+      const bool ascends = panel == series.first[net] || series.middle(panel - 1) < middle;
+      if (std::isfinite(middle) && std::isfinite(half_width) && half_width > 0 && ascends) continue;
+      return invalid("panel ", panel, " of the series, around ", middle, " +- ", half_width,
+                     ", is no interval that follows the one before it");
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Whether all slots are within the frames.
+inline absl::Status require_slots(const tf::Tensor& slot, int64_t nslots) {
+  const int64_t* all = data<int64_t>(slot);
+  for (int64_t i = 0; i < slot.NumElements(); ++i) {
+    if (all[i] < 0 || all[i] >= nslots) {
+      return invalid("slot ", all[i], " of row ", i, " is outside the ", nslots, " of all frames");
+    }
+  }
+  return absl::OkStatus();
 }
 
 // Allocates the gradients of the parameters, which are the last inputs, as the last outputs.
@@ -110,7 +146,8 @@ std::vector<T*> allocate_dparameters(tf::OpKernelContext* ctx, int first) {
 template <typename T>
 class NetsOp : public tf::OpKernel {
  public:
-  explicit NetsOp(tf::OpKernelConstruction* ctx) : OpKernel(ctx) {
+  explicit NetsOp(tf::OpKernelConstruction* ctx)
+      : OpKernel(ctx), on_host_(ctx->device_type() == tf::DeviceType(tf::DEVICE_CPU)) {
     OP_REQUIRES_OK(ctx, read_net_attributes(ctx, "", &nets_));
   }
 
@@ -121,14 +158,14 @@ class NetsOp : public tf::OpKernel {
     const tf::Tensor& panels = ctx->input(first_input + 1);
     const tf::Tensor& C = ctx->input(first_input + 2);
     const int64_t npanels = C.dims() > 0 ? C.dim_size(0) : 0;
-    TF_RETURN_IF_ERROR(
-        require_shape("C", C, tf::TensorShape({npanels, kTerms, nets_.neuron.back()})));
-    TF_RETURN_IF_ERROR(require_shape("panels", panels, tf::TensorShape({npanels, 2})));
+    TF_RETURN_IF_ERROR(require_shape("C", C, shape_of({npanels, kTerms, nets_.neuron.back()})));
+    TF_RETURN_IF_ERROR(require_shape("panels", panels, shape_of({npanels, 2})));
     TF_RETURN_IF_ERROR(require_offsets("series_first", first, npanels));
     *series = {first.NumElements() - 1, data<int64_t>(first), data<double>(panels), data<T>(C)};
-    return absl::OkStatus();
+    return on_host_ ? require_panels(*series) : absl::OkStatus();
   }
 
+  const bool on_host_;  // so that what arrays hold can be looked at
   EmbeddingNets<T> nets_;
 };
 
@@ -143,15 +180,17 @@ class EmbeddingOp : public NetsOp<T> {
     OP_REQUIRES_OK(ctx, ctx->GetAttr("n", &n_));
     this->nets_.net.assign(net.begin(), net.end());
     while (ntypes_ * ntypes_ < static_cast<int64_t>(net.size())) ++ntypes_;
-    OP_REQUIRES(ctx, n_ > 0, invalid("n must be positive"));
+    OP_REQUIRES(ctx, std::isfinite(n_) && n_ > 0, invalid("n must be positive and finite"));
     OP_REQUIRES(ctx, ntypes_ * ntypes_ == static_cast<int64_t>(net.size()),
                 invalid("net must have ntypes * ntypes entries"));
   }
 
   void Compute(tf::OpKernelContext* ctx) override {
-    Embedding<T> embedding{{}, nullptr, this->nets_, {}, n_};
-    OP_REQUIRES_OK(ctx, collect(ctx, &embedding));
-    guarded(ctx, [&] { run(ctx, embedding); });
+    guarded(ctx, [&] {
+      Embedding<T> embedding{{}, nullptr, this->nets_, {}, n_};
+      throw_failure(collect(ctx, &embedding));
+      run(ctx, embedding);
+    });
   }
 
  protected:
@@ -161,7 +200,7 @@ class EmbeddingOp : public NetsOp<T> {
   int64_t ntypes_ = 0;
 
   static tf::TensorShape X_shape(const Embedding<T>& embedding) {
-    return tf::TensorShape({embedding.atoms.size, 4, embedding.nets.neuron.back()});
+    return shape_of({embedding.atoms.size, 4, embedding.nets.neuron.back()});
   }
   // Allocates the gradients by the nets as the outputs from first on.
   static NetGradients<T> allocate_gradients(tf::OpKernelContext* ctx, int first) {
@@ -181,8 +220,9 @@ class EmbeddingOp : public NetsOp<T> {
     }
     const int64_t nframes = coord.dim_size(0);
     TF_RETURN_IF_ERROR(require_shape("weight", weight, slot.shape()));
-    TF_RETURN_IF_ERROR(require_shape("first", first, tf::TensorShape({ntypes_ * nframes + 1})));
+    TF_RETURN_IF_ERROR(require_shape("first", first, shape_of({product(ntypes_, nframes) + 1})));
     TF_RETURN_IF_ERROR(require_offsets("first", first, slot.NumElements()));
+    if (this->on_host_) TF_RETURN_IF_ERROR(require_slots(slot, coord.NumElements() / 3));
     embedding->atoms = {nframes,
                         ntypes_,
                         slot.NumElements(),
@@ -207,7 +247,7 @@ class EmbeddingOp : public NetsOp<T> {
       }
     }
     for (int32_t net : this->nets_.net) {
-      if (net >= nnets) return invalid("net ", net, " has no parameters");
+      if (net < -1 || net >= nnets) return invalid("net ", net, " has no parameters");
     }
     return absl::OkStatus();
   }

@@ -7,11 +7,11 @@ namespace dpmask {
 namespace {
 
 absl::Status set_X_shape(InferenceContext* c, int output) {
-  std::vector<int32_t> neuron;
-  TF_RETURN_IF_ERROR(c->GetAttr("neuron", &neuron));
-  if (neuron.empty()) return invalid("neuron is empty");
-  c->set_output(output,
-                c->MakeShape({c->Dim(c->input(1), 0), c->MakeDim(4), c->MakeDim(neuron.back())}));
+  DimensionHandle M1;
+  TF_RETURN_IF_ERROR(get_M1(c, &M1));
+  ShapeHandle slot;
+  TF_RETURN_IF_ERROR(c->WithRank(c->input(1), 1, &slot));
+  c->set_output(output, c->MakeShape({c->Dim(slot, 0), c->MakeDim(4), M1}));
   return absl::OkStatus();
 }
 
@@ -98,7 +98,7 @@ class ForceGradOp : public EmbeddingOp<T> {
     std::vector<const double*> given;
     for (int64_t width : widths_of_forces(ctx)) {
       const tf::Tensor& input = ctx->input(this->kOwnInput + 1 + static_cast<int>(given.size()));
-      const tf::TensorShape wanted({embedding.atoms.nframes, width});
+      const tf::TensorShape wanted = shape_of({embedding.atoms.nframes, width});
       OP_REQUIRES_OK(ctx, require_shape(kNames[given.size()], input, wanted));
       given.push_back(data<double>(input));
     }

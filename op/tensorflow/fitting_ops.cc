@@ -71,6 +71,7 @@ class FittingOp : public tf::OpKernel {
         data<int64_t>(type_first)[nets_.ntypes] != D.dim_size(0)) {
       return invalid("type_first must have ntypes + 1 entries, the last the number of rows of D");
     }
+    TF_RETURN_IF_ERROR(require_ninputs(D.dim_size(1)));
     const int64_t* first = data<int64_t>(type_first);
     if (first[0] != 0 || !std::is_sorted(first, first + nets_.ntypes + 1)) {
       return invalid("type_first must begin with 0 and not decrease");
@@ -92,9 +93,9 @@ class EnergiesOp : public FittingOp<T> {
   using FittingOp<T>::FittingOp;
   void run(tf::OpKernelContext* ctx, const Fitting<T>& fitting) override {
     tf::Tensor *e = nullptr, *A = nullptr, *z = nullptr;
-    OP_REQUIRES_OK(ctx, ctx->allocate_output(0, tf::TensorShape({fitting.size()}), &e));
+    OP_REQUIRES_OK(ctx, ctx->allocate_output(0, shape_of({fitting.size()}), &e));
     OP_REQUIRES_OK(ctx, ctx->allocate_output(1, ctx->input(1).shape(), &A));
-    OP_REQUIRES_OK(ctx, ctx->allocate_output(2, tf::TensorShape({fitting.z_size()}), &z));
+    OP_REQUIRES_OK(ctx, ctx->allocate_output(2, shape_of({fitting.z_size()}), &z));
     auto&& device = Device::of(ctx);
     energies(fitting, data<T>(e), data<T>(A), data<T>(z), device);
   }

@@ -28,7 +28,7 @@ class Gpu {
   template <typename T>
   T* allocate(int64_t size) {
     memory_.emplace_back();
-    throw_failure(ctx_->allocate_temp(tf::DataTypeToEnum<T>::value, tf::TensorShape({size}),
+    throw_failure(ctx_->allocate_temp(tf::DataTypeToEnum<T>::value, shape_of({size}),
                                       &memory_.back()));
     return data<T>(&memory_.back());
   }

@@ -2,6 +2,7 @@
 // What the operators with nets share, embedding nets or fitting nets: attributes and parameters.
 #pragma once
 
+#include <limits>
 #include <stdexcept>
 #include <string>
 #include <tuple>
@@ -56,6 +57,12 @@ absl::Status collect_parameters(tf::OpKernelContext* ctx, const char* input, Net
     nets->parameters.push_back(data<T>(parameters[p]));
   }
   return absl::OkStatus();
+}
+
+// Whether D may have so many columns: no more, lest sizes overflow.
+inline absl::Status require_ninputs(int64_t ninputs) {
+  if (0 < ninputs && ninputs <= std::numeric_limits<int32_t>::max()) return absl::OkStatus();
+  return invalid("fitting nets have between 1 and 2^31 - 1 inputs, not ", ninputs);
 }
 
 // Whether there are as many fitting nets as types.

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <exception>
+#include <initializer_list>
 #include <new>
 #include <stdexcept>
 #include <utility>
@@ -78,6 +79,21 @@ inline void throw_failure(const absl::Status& status) {
   if (!status.ok()) throw Failure(status);
 }
 
+// The product of two sizes. Throws std::invalid_argument if it is no int64.
+inline int64_t product(int64_t a, int64_t b) {
+  int64_t of_both;
+  if (!__builtin_mul_overflow(a, b, &of_both)) return of_both;
+  throw std::invalid_argument(absl::StrCat("shapes are too large: ", a, " times ", b));
+}
+
+// The shape of these dimensions, as every shape is made that no tensor has yet: of dimensions that
+// are too large TensorShape itself makes the end of the process. Throws Failure.
+inline tf::TensorShape shape_of(std::initializer_list<int64_t> dimensions) {
+  tf::TensorShape shape;
+  throw_failure(tf::TensorShape::BuildTensorShape(dimensions, &shape));
+  return shape;
+}
+
 // Memory of an output. Throws Failure.
 template <typename T>
 T* allocate_output(tf::OpKernelContext* ctx, int index, const tf::TensorShape& shape) {
@@ -94,6 +110,8 @@ void guarded(tf::OpKernelContext* ctx, Body&& body) {
   } catch (const Failure& failure) {
     ctx->CtxFailure(failure.status);
   } catch (const std::bad_alloc&) {
+    ctx->CtxFailure(absl::ResourceExhaustedError("deepmd-mask: out of memory"));
+  } catch (const std::length_error&) {  // an array larger than any memory
     ctx->CtxFailure(absl::ResourceExhaustedError("deepmd-mask: out of memory"));
   } catch (const std::invalid_argument& error) {
     ctx->CtxFailure(invalid("deepmd-mask: ", error.what()));

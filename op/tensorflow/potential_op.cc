@@ -34,18 +34,20 @@ template <typename T, typename Device>
 class PotentialOp : public EmbeddingOp<T> {
  public:
   explicit PotentialOp(tf::OpKernelConstruction* ctx) : EmbeddingOp<T>(ctx) {
+    if (!ctx->status().ok()) return;  // a base has no nets, then
     OP_REQUIRES_OK(ctx, ctx->GetAttr("M2", &M2_));
     OP_REQUIRES_OK(ctx, read_net_attributes(ctx, "fitting_", &fitting_nets_));
     const int64_t M1 = this->nets_.neuron.back();
     OP_REQUIRES(ctx, M2_ <= M1, invalid("M2 must not be larger than M1"));
     fitting_nets_.ntypes = this->ntypes_;
     fitting_nets_.ninputs = M1 * M2_;
+    OP_REQUIRES_OK(ctx, require_ninputs(fitting_nets_.ninputs));
   }
 
   void run(tf::OpKernelContext* ctx, const Embedding<T>& embedding) override {
     const RealAtoms& atoms = embedding.atoms;
     const tf::Tensor& bias = ctx->input(this->kOwnInput);
-    throw_failure(require_shape("bias", bias, tf::TensorShape({atoms.ntypes})));
+    throw_failure(require_shape("bias", bias, shape_of({atoms.ntypes})));
     std::vector<int64_t> type_first;
     for (int64_t t = 0; t <= atoms.ntypes; ++t)
       type_first.push_back(atoms.first[t * atoms.nframes]);
@@ -56,21 +58,20 @@ class PotentialOp : public EmbeddingOp<T> {
 
     auto&& device = Device::of(ctx);
     const int64_t nslots = ctx->input(0).dim_size(1) / 3;
-    const Energies energies = {
-        allocate_output<double>(ctx, 0, tf::TensorShape({atoms.nframes})),
-        allocate_output<double>(ctx, 1, tf::TensorShape({atoms.nframes, nslots}))};
+    const Energies energies = {allocate_output<double>(ctx, 0, shape_of({atoms.nframes})),
+                               allocate_output<double>(ctx, 1, shape_of({atoms.nframes, nslots}))};
     clear<double>({energies.atom_energy}, {atoms.nframes * nslots}, device);
     const Forces forces = allocate_forces(ctx, 2, device);
 
     std::vector<tf::Tensor> memory;
     const auto allocate = [&](int64_t size) {
       memory.emplace_back();
-      throw_failure(ctx->allocate_temp(tf::DataTypeToEnum<T>::value, tf::TensorShape({size}),
-                                       &memory.back()));
+      throw_failure(
+          ctx->allocate_temp(tf::DataTypeToEnum<T>::value, shape_of({size}), &memory.back()));
       return data<T>(&memory.back());
     };
     const int64_t of_X = this->X_shape(embedding).num_elements();
-    const int64_t of_D = atoms.size * fitting_nets_.ninputs;
+    const int64_t of_D = product(atoms.size, fitting_nets_.ninputs);
     T *X = allocate(of_X), *A = allocate(of_X), *e = allocate(atoms.size);
     const Readout<T> readout = {atoms,          {atoms.size, this->nets_.neuron.back(), M2_},
                                 fitting,        allocate(of_D),

@@ -61,8 +61,10 @@ class RealAtomsOp : public tf::OpKernel {
         invalid("type must have the shape [nframes, nslots], not ", type.shape().DebugString()));
     const int64_t nframes = type.dim_size(0);
     const int64_t nslots = type.dim_size(1);
-    OP_REQUIRES(ctx, coord.shape() == tf::TensorShape({nframes, 3 * nslots}),
-                invalid("coord must have the shape [", nframes, ", ", 3 * nslots, "], not ",
+    OP_REQUIRES(ctx,
+                coord.dims() == 2 && coord.dim_size(0) == nframes && coord.dim_size(1) % 3 == 0 &&
+                    coord.dim_size(1) / 3 == nslots,
+                invalid("coord must have the shape [", nframes, ", 3 * ", nslots, "], not ",
                         coord.shape().DebugString()));
     const int64_t nsizes = knows_mesh_ ? 2 : 1;
     OP_REQUIRES(ctx, sizes.NumElements() == nsizes,
@@ -83,8 +85,10 @@ class RealAtomsOp : public tf::OpKernel {
                         " slots, but its shape is ", mask.shape().DebugString()));
     RealAtomList list;
     guarded(ctx, [&] {
-      list = find_real_atoms({nframes, nslots, static_cast<int64_t>(sel_.size()),
-                              data<double>(coord), data<int32_t>(type), data<double>(mask)});
+      const int64_t ntypes = static_cast<int64_t>(sel_.size());
+      product(ntypes, nframes);  // must be a number
+      list = find_real_atoms(
+          {nframes, nslots, ntypes, data<double>(coord), data<int32_t>(type), data<double>(mask)});
     });
     if (!ctx->status().ok()) return;
     warn_of_sel(list, nframes);
@@ -97,8 +101,8 @@ class RealAtomsOp : public tf::OpKernel {
   template <typename T>
   static void copy_out(tf::OpKernelContext* ctx, int index, const std::vector<T>& values) {
     tf::Tensor* out = nullptr;
-    OP_REQUIRES_OK(ctx, ctx->allocate_output(
-                            index, tf::TensorShape({static_cast<int64_t>(values.size())}), &out));
+    OP_REQUIRES_OK(
+        ctx, ctx->allocate_output(index, shape_of({static_cast<int64_t>(values.size())}), &out));
     std::copy(values.begin(), values.end(), data<T>(out));
   }
 

@@ -12,13 +12,12 @@ REGISTER_OP(DPMASK_OP("FitSeries"))
     .Output("panels: double")
     .Output("c: T")
     .SetShapeFn([](InferenceContext* c) {
-      std::vector<int32_t> neuron;
-      TF_RETURN_IF_ERROR(c->GetAttr("neuron", &neuron));
-      if (neuron.empty()) return invalid("neuron is empty");
+      DimensionHandle M1;
+      TF_RETURN_IF_ERROR(get_M1(c, &M1));
       const DimensionHandle npanels = c->UnknownDim();
       c->set_output(0, c->MakeShape({c->UnknownDim()}));
       c->set_output(1, c->MakeShape({npanels, c->MakeDim(2)}));
-      c->set_output(2, c->MakeShape({npanels, c->MakeDim(kTerms), c->MakeDim(neuron.back())}));
+      c->set_output(2, c->MakeShape({npanels, c->MakeDim(kTerms), M1}));
       return absl::OkStatus();
     });
 
@@ -48,10 +47,9 @@ class FitSeriesOp : public EmbeddingOp<T, false> {
     const int64_t M1 = embedding.nets.neuron.back();
     const AllocateSeries<T> allocate = [&](const std::vector<int64_t>& first) -> SeriesMemory<T> {
       const int64_t npanels = first.back(), size = static_cast<int64_t>(first.size());
-      std::copy(first.begin(), first.end(),
-                allocate_output<int64_t>(ctx, 0, tf::TensorShape({size})));
-      return {allocate_output<double>(ctx, 1, tf::TensorShape({npanels, 2})),
-              allocate_output<T>(ctx, 2, tf::TensorShape({npanels, kTerms, M1}))};
+      std::copy(first.begin(), first.end(), allocate_output<int64_t>(ctx, 0, shape_of({size})));
+      return {allocate_output<double>(ctx, 1, shape_of({npanels, 2})),
+              allocate_output<T>(ctx, 2, shape_of({npanels, kTerms, M1}))};
     };
     auto&& device = Device::of(ctx);
     fit_series(embedding, allocate, device);
@@ -63,14 +61,15 @@ class FitSeriesGradOp : public NetsOp<T> {
  public:
   using NetsOp<T>::NetsOp;
   void Compute(tf::OpKernelContext* ctx) override {
-    EmbeddingNets<T> nets = this->nets_;
-    Series<T> series;
-    int64_t nnets;
-    OP_REQUIRES_OK(ctx, collect_parameters(ctx, "parameters", &nets, &nnets));
-    OP_REQUIRES_OK(ctx, this->collect_series(ctx, 0, &series));
-    OP_REQUIRES(ctx, nnets == series.nnets,
-                invalid("there are ", nnets, " nets, but series of ", series.nnets));
     guarded(ctx, [&] {
+      EmbeddingNets<T> nets = this->nets_;
+      Series<T> series;
+      int64_t nnets;
+      throw_failure(collect_parameters(ctx, "parameters", &nets, &nnets));
+      throw_failure(this->collect_series(ctx, 0, &series));
+      if (nnets != series.nnets) {
+        throw_failure(invalid("there are ", nnets, " nets, but series of ", series.nnets));
+      }
       auto&& device = Device::of(ctx);
       fit_series_grad(nets, series, series.C, allocate_dparameters<T>(ctx, 0), device);
     });
