@@ -113,7 +113,7 @@ class TestChangeBias:
                 shutil.copy(path, tmp_path)
         return tmp_path
 
-    @pytest.mark.parametrize("checkpoint", [".", "model.ckpt"])
+    @pytest.mark.parametrize("checkpoint", [".", "model.ckpt", "model.ckpt.meta"])
     def test_from_data_is_refused(self, copied, trained, checkpoint):
         before = {path: path.read_bytes() for path in copied.iterdir()}
         system = str(trained.directory / "system")
@@ -125,7 +125,7 @@ class TestChangeBias:
         """It takes its systems from the working directory then."""
         shutil.copytree(trained.directory / "system", copied / "system")
         given = ["-b", "1.0", "-2.0", "5.0"]
-        jobs.run([[copied, "change-bias", ".", *given, "-o", "changed.pb"]])
+        jobs.run([[copied, "change-bias", "model.ckpt", *given, "-o", "changed.pb"]])
         frames = trained.frames
         found = jobs.evaluate(copied / "changed.pb", frames.coord, frames.types, frames.mask)
         bias = get_tensor_by_name(str(trained.model), "fitting_attr/t_bias_atom_e")
