@@ -8,12 +8,14 @@ same, so that models frozen with them run.
 import os
 import sys
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import deepmd.tf.entrypoints.train as train_entry
 from deepmd.tf import entrypoints
 from deepmd.tf.common import get_precision
 from deepmd.tf.descriptor.descriptor import Descriptor
+from deepmd.tf.env import tf
 from deepmd.tf.fit.fitting import Fitting
 from deepmd.utils.argcheck import normalize
 
@@ -69,7 +71,10 @@ def hook_change_bias() -> None:
     change_bias = module.change_bias
 
     def change(INPUT: str, *args: Any, bias_value: list | None = None, **kwargs: Any) -> None:
-        if bias_value is None and has_mask(input_of_checkpoint(INPUT)):
+        # DeePMD-kit takes the newest checkpoint of the folder, whichever is named.
+        folder = INPUT if os.path.isdir(INPUT) else os.path.dirname(INPUT) or "."
+        newest = tf.train.latest_checkpoint(folder)
+        if bias_value is None and newest and has_mask(input_of_checkpoint(Path(newest))):
             msg = (
                 "se_a_mask: dp change-bias would count virtual atoms; give the energies with "
                 "--bias-value, or go on from the model with dp train --init-model"

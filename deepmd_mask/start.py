@@ -91,6 +91,7 @@ def require_same_model(start: Start, model: dict, sel: Sequence[int]) -> None:
         return
     kind = there.get("descriptor", {}).get("type")
     if kind != "se_a_mask":
+        kind = kind or "another descriptor"
         raise ValueError(f"se_a_mask: {start} is a model with {kind}, not with se_a_mask")
     here = {**model, "descriptor": {**model["descriptor"], "sel": list(sel)}}
     unknown, different = [], []
@@ -124,16 +125,13 @@ def input_of_checkpoint(path: Path) -> dict:
     Parameters
     ----------
     path
-        The checkpoint without its suffix; or a folder, for the newest in it.
+        The checkpoint without its suffix.
 
     Returns
     -------
     dict
-        The input; {} if the checkpoint lacks it, or if it is none.
+        The input; {} if the checkpoint lacks it, or if there is none.
     """
-    path = Path(path)
-    if path.is_dir():
-        path = Path(tf.train.latest_checkpoint(str(path)) or path)
     file = path.with_name(f"{path.name}.meta")
     meta = tf.MetaGraphDef()
     if file.is_file():
@@ -176,6 +174,8 @@ def _model_of_frozen(start: Start) -> dict:
         merged["unsaid"] = [f"fitting_net/{name}" for name in ("atom_ener", "tot_ener_zero")]
         if described.operators == "built-in" and described.type_one_side:
             merged["unsaid"].append("descriptor/exclude_types")
+    if script.get("fitting_net", {}).get("layer_name"):
+        del options["fitting_net"]["neuron"]  # shared layers have other names
     for part in ("descriptor", "fitting_net"):
         known = {name: value for name, value in options[part].items() if value is not None}
         merged[part] = {**script.get(part, {}), **known}

@@ -11,8 +11,12 @@ import helpers
 import jobs
 import numpy as np
 import pytest
+from deepmd.tf.utils.argcheck import normalize
+from deepmd.tf.utils.compat import update_deepmd_input
 
 from deepmd_mask.evaluator import Evaluator
+from deepmd_mask.plugin import check
+from deepmd_mask.start import Start
 
 SEL = (4, 3)
 TYPE_MAP = helpers.TYPE_MAP[:2]
@@ -81,17 +85,9 @@ class Grid:
 
     def input(self, choice, steps):
         common = {"steps": steps, "sel": SEL, "model": {"type_map": TYPE_MAP}}
-        if choice in GRID:
-            return helpers.make_input(
-                [self.system], **common, training={"disp_freq": 100}, **GRID[choice]
-            )
-        jdata = helpers.make_input([self.system], **common, loss={"start_pref_f": 1.0})
-        jdata["model"]["descriptor"] = {
-            "type": "se_e2_a", "sel": [10, 10], "rcut": 4.0, "rcut_smth": 1.0, "neuron": [5, 10],
-            "axis_neuron": 3, "seed": 1,
-        }  # fmt: skip
-        jdata["model"]["fitting_net"] = {"neuron": [9, 9], "seed": 1}
-        return jdata
+        return helpers.make_input(
+            [self.system], **common, training={"disp_freq": 100}, **GRID[choice]
+        )
 
     def frozen(self, choice, run):
         return self.root / choice / run / FROZEN
@@ -224,6 +220,22 @@ def test_init_frz_model_from_a_frozen_model_of_the_builtin(grid):
     assert_parameters_agree(grid.parameters_after("init-frz-model", *start), wanted)
 
 
+@pytest.mark.parametrize("option", ["--init-frz-model", "--init-model", "--restart"])
+def test_start_from_another_model_of_the_builtin_is_refused(grid, option):
+    """Each choice from the model of each other one; test_start.py has one difference at a time."""
+    of = grid.frozen if option == "--init-frz-model" else grid.checkpoint
+    for choice, other in zip(GRID, [*list(GRID)[1:], next(iter(GRID))], strict=True):
+        jdata = normalize(update_deepmd_input(grid.input(choice, STEPS), warning=False))
+        check(jdata, Start(option, of(choice, "builtin")))
+        with pytest.raises(ValueError, match="would mean something else"):
+            check(jdata, Start(option, of(other, "builtin")))
+    jdata["model"] |= {"type_map": TYPE_MAP[::-1]}
+    jdata["model"]["descriptor"]["sel"] = [4, 4]
+    wanted = r'(?s)type_map: \["C", "O"\] there, \["O", "C"\] in.*sum of sel: 7 there, 8 in'
+    with pytest.raises(ValueError, match=wanted):
+        check(jdata, Start(option, of(choice, "builtin")))
+
+
 def test_evaluator_pads_for_a_frozen_model_of_the_builtin(grid):
     """Its slots are fixed; what virtual atoms add to the energy is left out."""
     frames, frame = grid.frames, 1
@@ -247,19 +259,3 @@ def test_frozen_model_of_the_builtin_runs_beside_the_plugin(grid, choice):
     found = grid.evaluate(grid.frozen(choice, "builtin"), batch=1)
     for name, array in wanted.items():
         np.testing.assert_array_equal(found[name], array, err_msg=name)
-
-
-def test_input_without_mask_trains_as_without_plugin(grid):
-    """Not for an emulated GPU, which DeePMD-kit's own kernels would take for a real one."""
-    plugin, builtin = (
-        train_and_freeze(grid.directory("unmasked", run)) for run in ("plugin", "builtin")
-    )
-    with ThreadPoolExecutor() as pool:
-        running = pool.submit(helpers.run_jobs, builtin, grid.root, builtin=True)
-        jobs.run(plugin)
-        running.result()
-    found, wanted = (grid.root / "unmasked" / run / "lcurve.out" for run in ("plugin", "builtin"))
-    assert len(wanted.read_text().splitlines()) > STEPS
-    assert found.read_text() == wanted.read_text()
-    found, wanted = (grid.parameters("unmasked", run) for run in ("plugin", "builtin"))
-    assert_parameters_agree(found, wanted)

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Models without a mask, through all dp commands: with the plugin as with DP_MASK=builtin.
+
+Not for an emulated GPU, which DeePMD-kit's own kernels would take for a real one.
+"""
+
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+
+import helpers
+import jobs
+import numpy as np
+import pytest
+from deepmd.tf.descriptor.descriptor import Descriptor
+from deepmd.tf.descriptor.se_a import DescrptSeA
+from deepmd.tf.fit.ener import EnerFitting
+from deepmd.tf.fit.fitting import Fitting
+from deepmd.tf.model.dos import DOSModel
+from deepmd.tf.model.ener import EnerModel
+from deepmd.tf.model.model import Model, StandardModel
+from deepmd.tf.model.tensor import DipoleModel
+
+NFRAMES, TYPES = 3, np.repeat([0, 1], [2, 4])
+SE_A = {
+    "type": "se_e2_a", "sel": [6, 12], "rcut": 3.0, "rcut_smth": 1.0, "neuron": [3, 6],
+    "axis_neuron": 2, "seed": 1,
+}  # fmt: skip
+SE_R = {
+    "type": "se_e2_r",
+    "sel": [6, 12],
+    "rcut": 3.0,
+    "rcut_smth": 1.0,
+    "neuron": [3, 6],
+    "seed": 1,
+}
+ENERGY = {"type": "ener", "neuron": [4, 4], "seed": 1}
+STANDARD = {"descriptor": SE_A, "fitting_net": ENERGY}
+MODELS = {
+    "energy": STANDARD,
+    "hybrid": {"descriptor": {"type": "hybrid", "list": [SE_A, SE_R]}, "fitting_net": ENERGY},
+    "attention": {
+        "descriptor": {
+            "type": "se_atten", "sel": 18, "rcut": 3.0, "rcut_smth": 1.0, "neuron": [3, 6],
+            "axis_neuron": 2, "attn_layer": 0, "seed": 1, "set_davg_zero": True,
+        },
+        "fitting_net": ENERGY,
+    },
+    "linear": {
+        "type": "linear_ener",
+        "models": [
+            {"type_map": ["O", "H"], **STANDARD},
+            {"type": "frozen", "model_file": "../energy/frozen.pb"},
+        ],
+        "weights": "mean",
+    },
+    "dipole": {
+        "descriptor": SE_A,
+        "fitting_net": {"type": "dipole", "neuron": [4, 4], "sel_type": [0], "seed": 1},
+    },
+    "states": {
+        "descriptor": SE_A,
+        "fitting_net": {"type": "dos", "neuron": [4, 4], "numb_dos": 5, "seed": 1},
+    },
+}  # fmt: skip
+LOSS = {
+    "dipole": {"type": "tensor", "pref": 1.0, "pref_atomic": 0.0},
+    "states": {"type": "dos", "start_pref_dos": 1.0, "limit_pref_dos": 1.0},
+}
+# DeePMD-kit cannot write the statistics of neighbours to .yaml; the others go through .dp.
+PORTABLE = {"attention": ".yaml"}
+
+
+def write_system(path):
+    """Write a periodic system with labels for all models."""
+    rng = np.random.default_rng(0)
+    lattice = 2.0 * np.stack(np.unravel_index(np.arange(8), (2, 2, 2)), axis=1)[: len(TYPES)]
+    arrays = {
+        "coord": lattice + rng.uniform(-0.3, 0.3, size=(NFRAMES, len(TYPES), 3)),
+        "box": np.tile(4.0 * np.eye(3), (NFRAMES, 1, 1)),
+        "energy": rng.normal(size=NFRAMES),
+        "force": rng.normal(size=(NFRAMES, len(TYPES), 3)),
+        "virial": rng.normal(size=(NFRAMES, 9)),
+        "dipole": rng.normal(size=(NFRAMES, 3)),
+        "dos": rng.normal(size=(NFRAMES, 5)),
+    }
+    (path / "set.000").mkdir(parents=True)
+    np.savetxt(path / "type.raw", TYPES, fmt="%d")
+    (path / "type_map.raw").write_text("O\nH\n")
+    for name, array in arrays.items():
+        np.save(path / "set.000" / f"{name}.npy", array.reshape(NFRAMES, -1))
+    return path
+
+
+class Side:
+    """The directories of the plugin, or of the built-in, each with a model of one kind."""
+
+    def __init__(self, root, system):
+        self.root, self.system = root, system
+
+    def directory(self, kind, run="", steps=2):
+        """Return a directory with an input for a kind of model."""
+        jdata = {
+            "model": {"type_map": ["O", "H"], **MODELS[kind]},
+            "learning_rate": {"type": "exp", "decay_steps": 5, "start_lr": 1e-2, "stop_lr": 1e-3},
+            "loss": LOSS.get(kind, {"type": "ener", "start_pref_v": 1.0}),
+            "training": {
+                "training_data": {"systems": [str(self.system)], "batch_size": 1},
+                "validation_data": {"systems": [str(self.system)], "batch_size": 1},
+                "numb_steps": steps, "seed": 1, "disp_freq": 1,
+            },
+        }  # fmt: skip
+        return helpers.write_input(self.root / (kind + run), jdata)
+
+    def jobs(self):
+        """Yield all jobs."""
+        for kind in MODELS:
+            directory = self.directory(kind)
+            without_statistics = ["--skip-neighbor-stat"] if kind in PORTABLE else []
+            yield [directory, "train", "input.json", *without_statistics]
+            yield [directory, "freeze", "-o", "frozen.pb"]
+            yield from self.evaluations(kind, directory)
+        yield from self.conversions()
+        yield from self.starts()
+        yield from self.biases()
+
+    def evaluations(self, kind, directory):
+        yield [directory, "test", "-m", "frozen.pb", "-s", self.system, "-d", "test"]
+        if kind in ("energy", "hybrid", "attention"):
+            yield [directory, "eval-desc", "-m", "frozen.pb", "-s", self.system, "-o", "desc"]
+        if kind in ("energy", "hybrid"):
+            yield [directory, "compress", "-i", "frozen.pb", "-o", "compressed.pb"]
+            yield [directory, "test", "-m", "compressed.pb", "-s", self.system, "-d", "small"]
+
+    def conversions(self):
+        for kind in ("energy", "attention", "dipole", "states"):
+            directory, portable = self.root / kind, "portable" + PORTABLE.get(kind, ".dp")
+            yield [directory, "convert-backend", "frozen.pb", portable]
+            yield [directory, "convert-backend", portable, "back.pb"]
+            yield [directory, "test", "-m", "back.pb", "-s", self.system, "-d", "back"]
+
+    def starts(self):
+        for kind, option, start in (
+            ("energy", "--init-model", "../energy/model.ckpt"),
+            ("energy", "--restart", "../energy/model.ckpt"),
+            ("energy", "--init-frz-model", "../energy/frozen.pb"),
+            ("attention", "--finetune", "../attention/frozen.pb"),
+        ):
+            directory = self.directory(kind, option, steps=4)
+            yield [directory, "train", "input.json", option, start]
+            yield [directory, "freeze", "-o", "frozen.pb"]
+        models = ["frozen.pb", "../energy/frozen.pb"]
+        yield [
+            self.root / "energy--restart", "model-devi", "-m", *models, "-s", self.system,
+            "-o", "devi.out",
+        ]  # fmt: skip
+
+    def biases(self):
+        """Yield those for dp change-bias, elsewhere since it empties lcurve.out."""
+        directory = self.root / "bias"
+        # Its default for systems, which it takes if the bias is given.
+        shutil.copytree(self.system, directory / "system")
+        model = "../energy/model.ckpt"
+        for how in (["-b", "0.5", "1.5"], ["-s", self.system], ["-m", "set", "-s", self.system]):
+            output = f"changed{len(how)}.pb"
+            yield [directory, "change-bias", model, *how, "-o", output]
+
+
+def test_registered_classes_are_those_of_deepmd_kit():
+    assert Fitting.get_class_by_type("ener") is EnerFitting
+    assert Model.get_class_by_type("standard") is StandardModel
+    assert Descriptor.get_class_by_type("se_e2_a") is DescrptSeA
+
+
+def test_models_are_those_of_deepmd_kit():
+    for kind, wanted in (("energy", EnerModel), ("states", DOSModel), ("dipole", DipoleModel)):
+        for maker in (Model, StandardModel):
+            model = maker(**deepcopy(MODELS[kind]), type_map=["O", "H"])
+            assert type(model) is wanted
+    assert type(Model(**deepcopy(STANDARD), type_map=["O", "H"]).get_fitting()) is EnerFitting
+
+
+@pytest.fixture(scope="module")
+def sides(tmp_path_factory):
+    """Run everything on both sides, one beside the other."""
+    root = tmp_path_factory.mktemp("maskless")
+    system = write_system(root / "system")
+    plugin, builtin = (Side(root / side, system) for side in ("plugin", "builtin"))
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(helpers.run_jobs, builtin.jobs(), root, builtin=True)
+        jobs.run([[str(part) for part in job] for job in plugin.jobs()])
+        running.result()
+    return plugin, builtin
+
+
+def files(side):
+    """Return the files that dp wrote, but for checkpoints, which frozen models show."""
+    written = (path.relative_to(side.root) for path in side.root.rglob("*") if path.is_file())
+    return sorted(path for path in written if "ckpt" not in path.name and path.name != "checkpoint")
+
+
+def content(path):
+    """Return what a file says, without the time when it was written."""
+    if path.suffix == ".pb":
+        from deepmd.tf.env import tf
+
+        graph = tf.GraphDef()
+        graph.ParseFromString(path.read_bytes())
+        return [str(node) for node in graph.node]
+    if path.suffix in (".dp", ".yaml"):
+        from deepmd.dpmodel.utils.serialization import load_dp_model
+
+        model = load_dp_model(str(path))
+        model.pop("time", None)
+        return json.dumps(model, default=lambda array: np.asarray(array).tolist()).splitlines()
+    if path.suffix == ".npy":
+        return [str(row) for row in np.load(path).tolist()]
+    return path.read_text().splitlines()
+
+
+def test_files_are_the_same(sides):
+    plugin, builtin = sides
+    names = files(builtin)
+    assert files(plugin) == names
+    assert len([name for name in names if name.suffix == ".pb"]) > 20
+    for name in names:
+        found, wanted = (content(side.root / name) for side in sides)
+        assert len(found) == len(wanted), name
+        different = [k for k, line in enumerate(wanted) if found[k] != line]
+        assert not different, f"{name}, {different[0]}: {wanted[different[0]][:200]}"
