@@ -44,6 +44,36 @@ thermo          20
 run             100
 """
 
+# As on the page: all atoms are real, and so are those that come later; or each has a mask.
+MASKS = {
+    "uniform": "pair_style deepmd {models} aparam 1",
+    "carried": """
+fix             real all property/atom d_real
+set             group all d_real 1
+compute         real all property/atom d_real
+pair_style      deepmd {models} aparam_from_compute real
+""",
+}
+GROWING = """
+units           metal
+boundary        m m m
+atom_style      atomic
+read_data       atoms.data
+mass            * 16
+{guard}
+{mask}
+pair_coeff      {coefficients}
+region          above block INF INF INF INF {lower} INF units box
+fix             add all deposit 1 {added} 1 1 region above near 1.5
+compute         energy all pe/atom
+thermo_style    custom step atoms pe
+thermo_modify   format float %.15g
+thermo          1
+timestep        1e-5
+run             2
+write_dump      all custom all.dump id fx fy fz c_energy x y z type modify sort id format float %.15g
+"""
+
 REACH = "comm_modify cutoff 100"
 PAGE = Path(__file__).parent.parent / "docs" / "lammps.md"
 HALT = re.search(r"^group +site .*?(?=```)", PAGE.read_text(), re.DOTALL | re.MULTILINE)[0]
