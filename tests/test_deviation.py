@@ -302,10 +302,18 @@ def test_bad_frames_of_a_file(models, frames, tmp_path, monkeypatch):
 def test_models_that_cannot_be_compared(models, home, tmp_path):
     with pytest.raises(ValueError, match="1 model given"):
         model_deviation(models[:1], home / "wide")
-    other = frozen_models.edited(models[0], tmp_path / "other.pb", model_attr__tmap=b"O C ZN")
-    message = r"frozen\.pb and .*other\.pb have different type maps, C O ZN and O C ZN"
+
+    def named(names):
+        path = tmp_path / f"{names[:1]}.pb"
+        return frozen_models.edited(models[0], path, model_attr__tmap=names.encode())
+
+    other = named("O C ZN")
+    message = r"frozen\.pb and .*O\.pb have different type maps, C O ZN and O C ZN"
     with pytest.raises(ValueError, match=message):
         model_deviation([models[0], other], home / "wide")
+    ase.io.write(tmp_path / "a.xyz", ase.Atoms("C"))
+    with pytest.raises(ValueError, match="types Zn and ZN differ in case only"):
+        model_deviation([named("Zn C ZN")] * 2, tmp_path / "a.xyz")
 
 
 def test_command_writes_tables_and_figures(models, home, wanted, tmp_path):

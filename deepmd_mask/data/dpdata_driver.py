@@ -6,6 +6,8 @@ from os import PathLike
 import numpy as np
 from dpdata.driver import Driver
 
+from ..elements import types_of_elements
+
 
 @Driver.register("deepmd-mask")
 class MaskDriver(Driver):
@@ -60,11 +62,11 @@ class MaskDriver(Driver):
 
     def _types(self, names: list[str]) -> np.ndarray:
         """Return the model's type of each name; capital letters do not matter."""
-        known = [name.capitalize() for name in self.evaluator.type_map]
+        known = types_of_elements(self.evaluator.type_map)
         for name in names:
             if name.capitalize() not in known:
                 raise ValueError(f"the model does not know {name}, only {self.evaluator.type_map}")
-        return np.array([known.index(name.capitalize()) for name in names], int)
+        return np.array([known[name.capitalize()] for name in names], int)
 
     def _evaluate(self, types: np.ndarray, frame: int, positions: np.ndarray):
         try:
