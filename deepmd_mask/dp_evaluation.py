@@ -37,6 +37,7 @@ from .process import claim_process
 
 log = logging.getLogger("deepmd.mask")
 
+PER_ATOM = {"type", "coord", "force", "aparam", "atom_pref", "atom_ener"}  # of what dp test reads
 DEVIATIONS = 8  # columns of calc_model_devi: frame, three each of virial and forces, energy
 NO_MASK = (
     "this model has se_a_mask, and its mask is missing: aparam must be 1 for each real atom and 0 "
@@ -111,21 +112,17 @@ def _testing_real_atoms(evaluate_chunk: Any) -> Any:
     def wrapper(
         self: EnerTester, data: DeepmdData, test_data: dict, context: ChunkContext
     ) -> dict[str, tuple[float, float]]:
-        if not _takes_real_atoms([self.dp], "dp test", "dp-mask test"):
+        masked = _takes_real_atoms([self.dp], "dp test", "dp-mask test")
+        if not masked or not _is_mask(test_data["aparam"]):  # the operators say what is wrong
             return evaluate_chunk(self, data, test_data, context)
-        mask = test_data["aparam"]
-        if not _is_mask(mask):
-            return evaluate_chunk(
-                self, data, test_data, context
-            )  # whose operators say what is wrong
         errors, append = [], context.append_detail
-        for frames, real in _runs(mask, test_data["type"]):
+        for frames, real in _runs(test_data["aparam"], test_data["type"]):
             if not len(real):
                 continue  # no atom to divide by
             place = replace(
                 context, append_detail=append, frame_offset=context.frame_offset + frames.start
             )
-            part = _of_real_atoms(data, test_data, frames, real)
+            part = _of_real_atoms(test_data, frames, real)
             found = evaluate_chunk(self, data, part, place)
             # A weight of 0 says nothing, and an average over nothing is none.
             errors.append({key: pair for key, pair in found.items() if pair[1] > 0})
@@ -135,14 +132,14 @@ def _testing_real_atoms(evaluate_chunk: Any) -> Any:
     return wrapper
 
 
-def _of_real_atoms(data: DeepmdData, test_data: dict, frames: slice, real: np.ndarray) -> dict:
+def _of_real_atoms(test_data: dict, frames: slice, real: np.ndarray) -> dict:
     """Return the data of some frames, of what belongs to atoms that of the real ones."""
     nframes, nslots = test_data["type"].shape
     part = {}
     for key, value in test_data.items():
         if not isinstance(value, np.ndarray) or len(value) != nframes:
             part[key] = value
-        elif key == "type" or data.data_dict.get(key, {}).get("atomic"):
+        elif key in PER_ATOM:
             of_atoms = value[frames].reshape(-1, nslots, value[0].size // nslots)[:, real]
             part[key] = of_atoms.reshape(len(of_atoms), -1)
         else:

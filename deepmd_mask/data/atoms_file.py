@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._kernels import RealAtoms, reason_against_box
+from ..elements import types_of_elements
 from ..reason import reason_of
 from .systems import Chunk
 
@@ -68,7 +69,7 @@ class AtomsFile:
         if reason:
             raise ValueError(reason)
         mask = np.asarray(atoms.arrays.get("mask", np.ones(len(atoms))), float)
-        types = np.array([self._type_of(*atom, mask) for atom in enumerate(atoms.symbols)], int)
+        types = self._types(list(atoms.symbols), mask)
         coord = np.asarray(atoms.positions, float)
         try:
             RealAtoms(coord[None], types[None].astype(np.int32), mask[None], len(self.names))
@@ -84,14 +85,15 @@ class AtomsFile:
             preference=None if preference is None else np.asarray(preference, float)[None],
         )
 
-    def _type_of(self, atom: int, symbol: str, mask: np.ndarray) -> int:
-        """Return the type of an element; 0 for a virtual atom of another one."""
-        spelled = [name.capitalize() for name in self.names]
-        if symbol in spelled:
-            return spelled.index(symbol)
-        if mask[atom] == 0:
-            return 0
-        raise ValueError(f"atom {atom}: the models do not know {symbol}, only {list(self.names)}")
+    def _types(self, symbols: list[str], mask: np.ndarray) -> np.ndarray:
+        """Return the types of elements; 0 for a virtual atom of another one."""
+        known = types_of_elements(self.names)
+        for atom, symbol in enumerate(symbols):
+            if symbol not in known and mask[atom] != 0:
+                raise ValueError(
+                    f"atom {atom}: the models do not know {symbol}, only {list(self.names)}"
+                )
+        return np.array([known.get(symbol, 0) for symbol in symbols], int)
 
 
 def is_atoms_file(path: str) -> bool:

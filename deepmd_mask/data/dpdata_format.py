@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The format deepmd/mask of dpdata, which loads it through the entry-point group "dpdata.plugins".
 
+The driver in dpdata_driver.py comes with it.
+
 A masked system holds frames of any composition; a system of dpdata holds one. So it is
 ``dpdata.MultiSystems`` that is written and loaded as a whole.
 """
@@ -11,6 +13,8 @@ from typing import Any
 import numpy as np
 from dpdata.data_type import Axis, DataType, register_data_type
 from dpdata.format import Format
+
+from . import dpdata_driver  # noqa: F401  which registers itself
 
 # Weights of forces, as an array of a dpdata system that may be there.
 register_data_type(

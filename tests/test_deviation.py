@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Model deviations and errors of real atoms: dp-mask devi, dp model-devi and dp test.
+
+The same frames in more slots give the same numbers.
+"""
+
+import csv
+import json
+import re
+import shutil
+
+import ase.io
+import frozen_models
+import helpers
+import jobs
+import numpy as np
+import pytest
+from ase.calculators.singlepoint import SinglePointCalculator
+from click.testing import CliRunner
+from deepmd.calculator import DP
+from deepmd.infer import DeepPot, model_devi
+from helpers import TYPE_MAP
+
+from deepmd_mask.cli import main
+from deepmd_mask.data import evaluate, model_deviation
+from deepmd_mask.frozen.convert import convert
+
+NREAL = [[3, 2, 1], [3, 2, 1], [4, 2, 1], [0, 0, 0], [5, 1, 2], [0, 1, 0], [1, 1, 1]]
+
+
+def widened(frames, slots):
+    """Return the frames in more slots of each type."""
+    types = np.repeat(np.arange(len(slots)), slots)
+    where = np.concatenate(
+        [np.flatnonzero(types == t)[-np.sum(frames.types == t) :] for t in range(len(slots))]
+    )
+
+    def put(array, fill=0.0):
+        wide = np.full((len(array), len(types), *array.shape[2:]), fill)
+        wide[:, where] = array
+        return wide
+
+    return helpers.Frames(
+        types, put(frames.coord, 1e3), put(frames.mask), frames.energy, put(frames.force),
+        put(frames.preference),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def frames():
+    """Preferences that differ; two frames with the same atoms follow each other."""
+    frames = helpers.random_frames(seed=5, nreal=NREAL)
+    rng = np.random.default_rng(6)
+    frames.mask[1] = frames.mask[0]
+    frames = frames._replace(
+        force=frames.force * frames.mask[..., None],
+        preference=frames.mask * rng.integers(0, 3, size=frames.mask.shape),
+    )
+    frames.preference[4] = 0
+    return frames
+
+
+@pytest.fixture(scope="module")
+def home(frames, tmp_path_factory):
+    home = tmp_path_factory.mktemp("devi ü")
+    helpers.write_system(home / "narrow", frames, nsets=2)
+    helpers.write_system(home / "wide", widened(frames, (20, 16, 8)))
+    return home
+
+
+@pytest.fixture(scope="module")
+def models(trained, home):
+    """Return paths of three models that differ in their last layers."""
+    rng = np.random.default_rng(1)
+    first = {k: v for k, v in helpers.parameters(trained.model).items() if "final_layer" in k}
+    assert first
+    found = [trained.model]
+    for k in range(2):
+        other = {name: x * (1 + 0.1 * rng.normal(size=x.shape)) for name, x in first.items()}
+        found.append(frozen_models.edited(trained.model, home / f"{k}.pb", **other))
+    return found
+
+
+@pytest.fixture(scope="module")
+def wanted(models, frames):
+    """Return the deviations straight from their definition, frame by frame, as dictionaries."""
+    found = [frozen_models.evaluate(model, frames) for model in models]
+    rows = []
+    for f, mask in enumerate(frames.mask):
+        force = np.stack([of_model["force"][f, mask == 1] for of_model in found])
+        energy = np.array([of_model["energy"][f, 0] for of_model in found])
+        square = ((force - force.mean(axis=0)) ** 2).sum(axis=2).mean(axis=0)
+        weights = frames.preference[f, mask == 1]
+        row = {"real_atoms": mask.sum(), "preference": weights.sum()}
+        if mask.any():
+            row["devi_e"] = np.sqrt(((energy - energy.mean()) ** 2).mean()) / mask.sum()
+        for kind, w in (("", np.ones(len(weights))), ("preferred_", weights)):
+            if w.any():
+                devi = np.sqrt(square)
+                row[f"{kind}max_devi_f"] = devi[w > 0].max()
+                row[f"{kind}min_devi_f"] = devi[w > 0].min()
+                row[f"{kind}avg_devi_f"] = np.average(devi, weights=w)
+        rows.append(row)
+    return rows
+
+
+def assert_rows(found, wanted, tolerance=1e-9):
+    assert len(found) == len(wanted)
+    for index, row in enumerate(wanted):
+        for column in {*wanted[0], *row}:
+            value = row.get(column, np.nan)
+            np.testing.assert_allclose(
+                found[column][index], value, tolerance, 1e-13, err_msg=f"{column}, {index}"
+            )
+    assert found["max_devi_f"][0] > 1e-4
+
+
+@pytest.mark.parametrize("system", ["narrow", "wide"])
+def test_deviations_are_those_of_the_definition(home, models, wanted, system):
+    found = model_deviation(models, home / system)
+    assert_rows(found, wanted)
+    place = found.place(5)
+    assert place.system == str(home / system)
+    of_set = {"narrow": ("set.001", 1), "wide": ("set.000", 5)}
+    assert (place.set_name, place.frame) == of_set[system]
+
+
+@pytest.mark.parametrize("system", ["narrow", "wide"])
+def test_dp_model_devi_is_of_real_atoms(home, models, wanted, frames, system):
+    output = home / f"{system}.out"
+    options = ["-m", *map(str, models), "-s", system, "-o", str(output), "--atomic", "-f", "10"]
+    jobs.run([[home, "model-devi", *options]])
+    table = np.loadtxt(output)
+    np.testing.assert_array_equal(table[:, 0], 10 * np.arange(len(wanted)))
+    for column, name in ((4, "max_devi_f"), (5, "min_devi_f"), (6, "avg_devi_f"), (7, "devi_e")):
+        values = [row.get(name, 0) for row in wanted]
+        np.testing.assert_allclose(table[:, column], values, rtol=0, atol=1e-6)
+    mask = frames.mask if system == "narrow" else widened(frames, (20, 16, 8)).mask
+    assert table.shape[1] == 8 + mask.shape[1]
+    # A lone atom feels no force.
+    np.testing.assert_array_equal(table[:, 8:] > 0, mask * (mask.sum(axis=1) > 1)[:, None])
+
+
+def test_where_all_slots_are_real_numbers_are_those_of_deepmd_kit(models, trained):
+    """Also errors in the place of deviations, and relative ones."""
+    original = model_devi.calc_model_devi.__wrapped__
+    frames = helpers.random_frames(seed=9, nreal=[[5, 4, 2]] * 3)
+    potentials = [DeepPot(str(model)) for model in models]
+    rng = np.random.default_rng(3)
+    labels = {
+        "energy": rng.normal(size=(3, 1)),
+        "force": rng.normal(size=frames.coord.shape),
+        "virial": rng.normal(size=(3, 9)),
+    }
+    arguments = (frames.coord.reshape(3, -1), None, frames.types, potentials)
+    for options in ({}, {"real_data": labels, "atomic": True}, {"relative": 0.5, "frequency": 7}):
+        whole = original(*arguments, aparam=frames.mask, **options)
+        found = model_devi.calc_model_devi(*arguments, aparam=frames.mask, **options)
+        np.testing.assert_allclose(found, whole, rtol=1e-9, atol=1e-12)
+        one = model_devi.calc_model_devi(*arguments, aparam=[1.0], **options)
+        np.testing.assert_array_equal(one, found)
+
+
+def test_real_errors_do_not_depend_on_slots(home, models, frames):
+    arguments = ["-m", *map(str, models), "--real_error", "-s"]
+    for system in ("narrow", "wide"):
+        options = [*arguments, system, "-o", f"error_{system}"]
+        jobs.run([[home, "model-devi", *options]])
+    narrow, wide = (np.loadtxt(home / f"error_{system}") for system in ("narrow", "wide"))
+    np.testing.assert_allclose(wide, narrow, rtol=1e-6)
+    found = np.stack([frozen_models.evaluate(model, frames)["force"][0] for model in models])
+    square = ((found - frames.force[0]) ** 2).sum(axis=2).mean(axis=0)[frames.mask[0] == 1]
+    np.testing.assert_allclose(narrow[0, 4], np.sqrt(square.max()), rtol=1e-6)
+
+
+@pytest.mark.parametrize("system", ["narrow", "wide"])
+def test_dp_test_is_of_real_atoms(home, trained, frames, system, capfd):
+    jobs.run([[home, "test", "-m", str(trained.model), "-s", system, "-d", system]])
+    shown = dict(re.findall(r"INFO +((?:Energy|Force) .*?) *: (\S+) eV", capfd.readouterr().err))
+    shown = {" ".join(name.split()): float(value) for name, value in shown.items()}
+    errors = evaluate(trained.model, home / system).overall
+    for name, part in (
+        ("Energy {}/Natoms", errors.energy),
+        ("Force {}", errors.force),
+        ("Force weighted {}", errors.preferred),
+    ):
+        for kind in ("MAE", "RMSE"):
+            value = getattr(part, kind.lower())
+            np.testing.assert_allclose(shown[name.format(kind)], value, rtol=2e-6)
+    rows = np.loadtxt(home / f"{system}.f.out")
+    force = frozen_models.evaluate(trained.model, frames)["force"]
+    real = frames.mask == 1
+    np.testing.assert_allclose(rows, np.hstack([frames.force[real], force[real]]), atol=1e-12)
+    energies = np.loadtxt(home / f"{system}.e.out")
+    np.testing.assert_allclose(energies[:, 0], frames.energy[real.any(axis=1)])
+
+
+def test_models_of_the_builtin_are_warned_of(home, trained, frames, capfd):
+    """They need all their slots, so that DeePMD-kit's numbers stay what they are."""
+    plain = home / "plain.pb"
+    convert(trained.model, plain, operators="built-in")
+    one = helpers.write_system(home / "one", frames.take([0]))
+    for command in (["test", "-m", str(plain)], ["model-devi", "-m", str(plain), str(plain)]):
+        output = ["-o", str(home / "plain.out")] if command[0] == "model-devi" else []
+        jobs.run([[home, *command, "-s", str(one), *output]])
+        assert "depend on the padding" in capfd.readouterr().err
+
+
+def test_mask_that_is_none_is_still_refused(trained):
+    frames = trained.frames.take([0])
+    mask = frames.mask.copy()
+    mask[0, 3] = 0.9
+    potentials = [trained.potential] * 2
+    with pytest.raises(Exception, match=r"frame 0, atom 3: mask value 0\.9"):
+        model_devi.calc_model_devi(
+            frames.coord.reshape(1, -1), None, frames.types, potentials, aparam=mask
+        )
+
+
+def test_missing_mask_is_named(trained):
+    frames = trained.frames.take([0])
+    message = "its mask is missing.*deepmd_mask.ase.MaskedDP"
+    with pytest.raises(ValueError, match=message):
+        trained.potential.eval(frames.coord.reshape(1, -1), None, frames.types)
+    names = {name.capitalize(): t for t, name in enumerate(TYPE_MAP)}
+    atoms = ase.Atoms("CO", [[0, 0, 0], [1.2, 0, 0]], calculator=DP(trained.model, type_dict=names))
+    with pytest.raises(ValueError, match=message):
+        atoms.get_potential_energy()
+
+
+# ---- Frames without labels -----------------------------------------------------------------------
+
+
+def test_systems_without_labels(home, models, wanted, tmp_path):
+    system = shutil.copytree(home / "wide", tmp_path / "system")
+    for name in ("energy", "force"):
+        (system / "set.000" / f"{name}.npy").unlink()
+    assert_rows(model_deviation(models, system), wanted)
+    (system / "set.000" / "atom_pref.npy").unlink()
+    found = model_deviation(models, system)
+    assert np.isnan(found["preferred_max_devi_f"]).all()
+    np.testing.assert_allclose(found["max_devi_f"][0], wanted[0]["max_devi_f"])
+
+
+def as_atoms(frames, frame):
+    """Return the real atoms of a frame for ASE, with preferences and an energy, which is no use."""
+    real = frames.mask[frame] == 1
+    symbols = [TYPE_MAP[t].capitalize() for t in frames.types[real]]
+    atoms = ase.Atoms(symbols, frames.coord[frame, real])
+    atoms.set_array("atom_pref", frames.preference[frame, real])
+    atoms.calc = SinglePointCalculator(atoms, energy=1.0)
+    return atoms
+
+
+def test_files_that_ase_reads(models, frames, wanted, tmp_path):
+    some = [0, 2, 4, 5]
+    ase.io.write(tmp_path / "a.xyz", [as_atoms(frames, frame) for frame in some])
+    found = model_deviation(models, tmp_path / "a.xyz")
+    assert_rows(found, [wanted[frame] for frame in some], tolerance=1e-5)  # of 8 digits
+    assert str(found.place(2)) == f"{tmp_path / 'a.xyz'}, frame 2"
+
+
+def test_virtual_atoms_of_a_file(models, frames, wanted, tmp_path):
+    atoms = as_atoms(frames, 0)
+    atoms.set_array("mask", np.ones(len(atoms)))
+    virtual = ase.Atoms("H", [[0, 0, 50]])
+    virtual.set_array("mask", np.zeros(1))
+    ase.io.write(tmp_path / "a.xyz", atoms + virtual)
+    assert_rows(model_deviation(models, tmp_path / "a.xyz"), wanted[:1], tolerance=1e-5)
+
+
+def test_bad_frames_of_a_file(models, frames, tmp_path, monkeypatch):
+    good = as_atoms(frames, 0)
+    bad = {
+        "atom 0: the models do not know Fe": good.copy(),
+        "atom 1: coordinate y of a real atom is nan": good.copy(),
+        "atom 0: at the same point as atom 2": good.copy(),
+        "the input is periodic": good.copy(),
+    }
+    iron, nowhere, same, periodic = bad.values()
+    iron.symbols[0] = "Fe"
+    nowhere.positions[1, 1] = np.nan
+    same.positions[2] = same.positions[0]
+    periodic.set_cell([50, 50, 50])
+    periodic.pbc = True
+    file = tmp_path / "a.traj"
+    for message, atoms in bad.items():
+        ase.io.write(file, [good, atoms])
+        with pytest.raises(ValueError, match=rf"a\.traj, frame 1: {message}"):
+            model_deviation(models, file)
+    monkeypatch.setenv("DP_MASK_IGNORE_BOX", "1")
+    ase.io.write(file, [good, periodic])
+    assert np.ptp(model_deviation(models, file)["max_devi_f"]) < 1e-12
+    file.write_text("nothing")
+    with pytest.raises(ValueError, match=r"a\.traj, frame 0: ASE cannot read it"):
+        model_deviation(models, file)
+
+
+# ---- Refusals and output -------------------------------------------------------------------------
+
+
+def test_models_that_cannot_be_compared(models, home, tmp_path):
+    with pytest.raises(ValueError, match="1 model given"):
+        model_deviation(models[:1], home / "wide")
+
+    def named(names):
+        path = tmp_path / f"{names[:1]}.pb"
+        return frozen_models.edited(models[0], path, model_attr__tmap=names.encode())
+
+    other = named("O C ZN")
+    message = r"frozen\.pb and .*O\.pb have different type maps, C O ZN and O C ZN"
+    with pytest.raises(ValueError, match=message):
+        model_deviation([models[0], other], home / "wide")
+    ase.io.write(tmp_path / "a.xyz", ase.Atoms("C"))
+    with pytest.raises(ValueError, match="types Zn and ZN differ in case only"):
+        model_deviation([named("Zn C ZN")] * 2, tmp_path / "a.xyz")
+
+
+def test_command_writes_tables_and_figures(models, home, wanted, tmp_path):
+    start = ["devi", "-m", *map(str, models), "-s", str(home / "narrow"), str(home / "wide")]
+
+    def run(*options, succeeds=True):
+        done = CliRunner().invoke(main, [*start, *map(str, options)])
+        assert (done.exit_code == 0) == succeeds, done.output
+        return done.output
+
+    text = run("-o", tmp_path / "devi.csv", "--plot", tmp_path / "devi.png")
+    assert "3 models, 14 frames" in text
+    assert "largest force deviation, preferred atoms: system" in text
+    assert (tmp_path / "devi.png").read_bytes().startswith(b"\x89PNG")
+    with open(tmp_path / "devi.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["system"] for row in rows] == 7 * [start[-2]] + 7 * [start[-1]]
+    for row, values in zip(rows, wanted * 2, strict=True):
+        for name, value in values.items():
+            np.testing.assert_allclose(float(row[name]), value, 1e-9, 1e-13)
+        assert {name for name in wanted[0] if row[name] == ""} == {*wanted[0]} - {*values}
+    run("-o", tmp_path / "devi.out")
+    header, names, *_ = (tmp_path / "devi.out").read_text().splitlines()
+    assert header == f"# {home / 'narrow'}"
+    table = np.loadtxt(tmp_path / "devi.out")
+    assert names.split()[1:4] == ["step", "real_atoms", "max_devi_f"]
+    np.testing.assert_array_equal(table[:, 0], [*range(7)] * 2)
+    np.testing.assert_allclose(table[0, 2], wanted[0]["max_devi_f"], rtol=1e-6)
+    summary = json.loads(run("--json"))
+    assert [frame["real_atoms"] for frame in summary["frames"]] == [sum(n) for n in NREAL] * 2
+    assert "--overwrite" in run("-o", tmp_path / "devi.out", succeeds=False)
+    assert not list(tmp_path.glob(".*"))

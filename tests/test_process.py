@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Models after a fork: an error in place of threads that never come."""
+
+import os
+import select
+import signal
+
+import ase
+import numpy as np
+import pytest
+from helpers import TYPE_MAP
+
+from deepmd_mask.ase import MaskedDP
+from deepmd_mask.data import evaluate
+from deepmd_mask.evaluator import Evaluator
+
+
+def in_forked_child(function):
+    """Return the error that a function raises in a child, or "none"; fail if it hangs."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:  # whatever happens, nothing of pytest may go on here
+        try:
+            text = "none"
+            function()
+        except BaseException as error:
+            text = f"{type(error).__name__}: {error}"
+        os.write(writer, text.encode())
+        os._exit(0)
+    os.close(writer)
+    try:
+        assert select.select([reader], [], [], 60)[0], "the child hangs"
+        return os.read(reader, 10_000).decode()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(reader)
+
+
+@pytest.fixture(scope="module")
+def evaluations(trained):
+    """Return ways to evaluate, loaded and used before the fork or loaded after it."""
+    evaluator, calculator = Evaluator(trained.model), MaskedDP(trained.model)
+    types, positions = np.array([0, 1]), np.eye(3)[:2]
+    atoms = ase.Atoms([TYPE_MAP[t].capitalize() for t in types], positions)
+    found = {
+        "evaluator": lambda: evaluator.evaluate(types, positions),
+        "calculator": lambda: calculator.calculate(atoms),
+        "new evaluator": lambda: Evaluator(trained.model),
+        "dp-mask test": lambda: evaluate(trained.model, trained.directory / "system"),
+        "DeepPot": trained.evaluate,
+    }
+    for evaluation in found.values():
+        evaluation()  # well, before the fork
+    return found
+
+
+@pytest.mark.parametrize(
+    "name", ["evaluator", "calculator", "new evaluator", "dp-mask test", "DeepPot"]
+)
+def test_forked_child_is_refused(evaluations, name):
+    message = in_forked_child(evaluations[name])
+    assert message.startswith("RuntimeError: this process, ")
+    assert f"was forked from process {os.getpid()}" in message
+    assert 'multiprocessing.get_context("spawn")' in message
