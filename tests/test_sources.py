@@ -14,9 +14,16 @@ from outputs import (
     FORCES,
     GRADIENT,
     HARTREE,
+    INPUT,
+    MOVED,
+    OPTIMISATION,
     ORCA_NEXT,
+    STANDARD,
     SYMBOLS,
+    TURN,
+    TURNED,
     WATER,
+    extxyz,
     gaussian,
     orca,
     orca_step,
@@ -24,17 +31,11 @@ from outputs import (
     qchem,
     table,
 )
-from scipy.spatial.transform import Rotation
 
 from deepmd_mask.cli import main
 from deepmd_mask.data import pack
 from deepmd_mask.data.balance import NetForceWarning
 from deepmd_mask.data.readers import naming
-
-TURN = Rotation.from_euler("xyz", [20, 50, 70], degrees=True).as_matrix()
-TURNED = (WATER - WATER.mean(axis=0)) @ TURN.T
-MOVED = WATER + np.array([[0, 0, 0], [0, 0, 0.05], [0, 0, 0]])
-INPUT, STANDARD = table("Input", WATER), table("Standard", TURNED)
 
 pytestmark = pytest.mark.filterwarnings("error::deepmd_mask.data.balance.NetForceWarning")
 
@@ -223,14 +224,6 @@ def test_noise_is_no_net_force(tmp_path, natoms):
 # ---- Units that a file states --------------------------------------------------------------------
 
 
-def extxyz(header, positions=WATER, energy=-76.3, forces=-GRADIENT, column="forces"):
-    rows = "".join(
-        f"{s} {' '.join(map(repr, [*r.tolist(), *f.tolist()]))}\n"
-        for s, r, f in zip(SYMBOLS, np.asarray(positions), forces, strict=True)
-    )
-    return f"3\nProperties=species:S:1:pos:R:3:{column}:R:3 energy={energy} {header}\n{rows}"
-
-
 AU = "hartree/bohr"
 CONVERTED = {
     "energy-unit=hartree force-unit=hartree/bohr": {},
@@ -319,8 +312,6 @@ def test_units_are_not_converted_twice(tmp_path, text, form):
 
 
 # ---- Incomplete frames ---------------------------------------------------------------------------
-
-OPTIMISATION = orca(orca_step(), orca_step(MOVED, -76.2), orca_step(gradient=None, energy=-76.4))
 
 
 def test_last_frame_of_an_orca_optimisation(tmp_path):

@@ -79,6 +79,8 @@ class GaussianLog:
                 self.finish()
             return
         try:
+            if len(fields) < 5:
+                raise ValueError("no row")
             if int(fields[1]) >= 0:  # -2 are vectors of a cell
                 self._rows.append([float(field) for field in fields[-3:]])
         except (ValueError, IndexError):
