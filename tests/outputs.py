@@ -200,6 +200,38 @@ $end
 """
 
 
+def molpro(energy=-76.3, positions=WATER, gradient=GRADIENT):
+    """Return an output of Molpro."""
+    geometry = "\n".join(
+        f"{k:4d}  {s:4s} {NUMBERS[s]:8.2f} {x:14.9f} {y:14.9f} {z:14.9f}"
+        for k, (s, (x, y, z)) in enumerate(zip(SYMBOLS, positions / BOHR, strict=True), 1)
+    )
+    rows = "\n".join(
+        f"{k:4d} {x:20.9f} {y:20.9f} {z:20.9f}" for k, (x, y, z) in enumerate(gradient, 1)
+    )
+    return f"""
+                                         ***  PROGRAM SYSTEM MOLPRO  ***
+
+ Point group  C1
+
+ ATOMIC COORDINATES
+
+ NR  ATOM    CHARGE       X              Y              Z
+
+{geometry}
+
+ !RKS STATE 1.1 Energy              {energy:.12f}
+
+ RKS GRADIENT FOR STATE 1.1
+
+ Atom          dE/dx               dE/dy               dE/dz
+
+{rows}
+
+ Variable memory released
+"""
+
+
 def extxyz(header, positions=WATER, energy=-76.3, forces=-GRADIENT, column="forces"):
     rows = "".join(
         f"{s} {' '.join(map(repr, [*r.tolist(), *f.tolist()]))}\n"

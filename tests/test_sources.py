@@ -9,6 +9,7 @@ import outputs
 import pytest
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io.formats import ioformats
 from click.testing import CliRunner
 from outputs import (
     FORCES,
@@ -25,6 +26,7 @@ from outputs import (
     WATER,
     extxyz,
     gaussian,
+    molpro,
     orca,
     orca_step,
     psi4,
@@ -463,6 +465,70 @@ def test_frames_without_labels_are_left_out(tmp_path):
         pack([bare, no_forces], tmp_path / "none", skip_incomplete=True)
 
 
+# ---- All formats ---------------------------------------------------------------------------------
+
+
+def require_right_or_refused(tmp_path, source):
+    """Pack what a library has written, if its format has labels."""
+    try:
+        pack(source, tmp_path / "system", drop_cell=True)
+    except ValueError:
+        return False
+    for r, f, E in load(tmp_path / "system"):
+        np.testing.assert_allclose(np.diff(r, axis=0), np.diff(WATER[[1, 2, 0]], axis=0), atol=1e-6)
+        np.testing.assert_allclose(f, FORCES[[1, 2, 0]], atol=1e-6)
+        assert pytest.approx(-10.0, abs=1e-4) == E
+    return True
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_formats_that_ase_writes(tmp_path):
+    right = set()
+    for name, each in ioformats.items():
+        if not (each.can_read and each.can_write) or name in ("mysql", "postgresql"):
+            continue
+        (tmp_path / name).mkdir()
+        path = tmp_path / name / ("a.db" if name == "db" else "a")
+        try:
+            ase.io.write(path, water(), format=name)
+        except Exception:  # wants a cell, parameters, or another package
+            continue
+        if require_right_or_refused(tmp_path / name, f"ase:{name}:{path}"):
+            right.add(name)
+    assert right - {"netcdftrajectory"} == {
+        "bundletrajectory", "db", "extxyz", "json", "runnerdata", "traj"
+    }  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_formats_that_dpdata_writes(tmp_path):
+    import dpdata
+
+    data = {
+        "atom_names": ["O", "H"], "atom_numbs": [1, 2], "atom_types": np.array([0, 1, 1]),
+        "orig": np.zeros(3), "cells": 30 * np.eye(3)[None], "nopbc": True,
+        "coords": WATER[None], "energies": np.array([-10.0]), "forces": FORCES[None],
+    }  # fmt: skip
+    right = set()
+    for name in naming.formats_of("dpdata"):
+        folder = tmp_path / name.replace("/", " ")
+        folder.mkdir()
+        path = folder / ("a.traj" if "traj" in name else "a")
+        system = dpdata.LabeledSystem(data=dict(data))
+        try:
+            many = "mixed" in name or "hdf5" in name
+            (dpdata.MultiSystems(system) if many else system).to(name, str(path))
+        except Exception:  # has no writer, or wants parameters
+            continue
+        if require_right_or_refused(folder, f"dpdata:{name}:{path}"):
+            right.add(name)
+    assert right >= {
+        "ase/traj", "deepmd", "deepmd/comp", "deepmd/hdf5", "deepmd/mask", "deepmd/npy",
+        "deepmd/npy/mixed", "deepmd/raw", "extxyz", "gpumd/xyz", "mace/xyz", "n2p2", "nequip/xyz",
+        "quip/gap/xyz",
+    }  # fmt: skip
+
+
 # ---- Which reader --------------------------------------------------------------------------------
 
 
@@ -476,21 +542,28 @@ def test_suffix_that_leads_astray(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.out", "a.log", "a.dat", "a.qcout"])
-@pytest.mark.parametrize("program", [qchem, psi4])
+@pytest.mark.parametrize("program", [qchem, psi4, molpro])
 @pytest.mark.parametrize("form", ["{}", "cclib:{}"])
 def test_outputs_by_cclib(tmp_path, name, program, form):
     pytest.importorskip("cclib")
     (frame,), _ = packed(tmp_path, program(), form, name)
-    require_water(frame, positions=WATER if program is qchem else WATER - WATER.mean(axis=0))
+    require_water(frame, positions=WATER - WATER.mean(axis=0) if program is psi4 else WATER)
 
 
 def test_cclib_refuses_what_does_not_fit_together(tmp_path):
     pytest.importorskip("cclib")
-    with_correction = qchem(
-        correction=" Adding empirical dispersion correction of Grimme D3\n"
-        " Total empirical dispersion energy   =   -0.001 hartree"
+    text = qchem(
+        correction=" Adding empirical dispersion correction\n"
+        " Dispersion energy =    -0.0010000000 hartrees\n"
     )
-    text = with_correction.replace("Adding empirical", "Adding empirical")
+    found = refusal(tmp_path, text, "cclib:{}")
+    assert "cclib finds scfenergies, dispersionenergies; say to which" in found
+    for energy, right in {
+        "scfenergies": -76.3, "scfenergies+dispersionenergies": -76.301
+    }.items():  # fmt: skip
+        (frame,), _ = packed(tmp_path, text, f"cclib:{{}}?energy={energy}")
+        require_water(frame, right)
+    (tmp_path / "system").rename(tmp_path / "other")
     assert "cclib finds no mpenergies in it" in refusal(
         tmp_path, qchem(), "cclib:{}?energy=mpenergies"
     )

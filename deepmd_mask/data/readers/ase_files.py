@@ -102,15 +102,14 @@ def of_atoms(
     """Return the frame that an image of ASE is."""
     # Not get_forces(): that sets the forces of constrained atoms to zero.
     results = dict(atoms.calc.results) if atoms.calc is not None else {}
-    info = {**atoms.info.get("key_value_pairs", {}), **atoms.info}  # the first of ASE's databases
     if "free_energy" in results:
         results.setdefault("energy", results["free_energy"])
-    energy = results.get(keys.energy, info.get(keys.energy))
+    energy = results.get(keys.energy, atoms.info.get(keys.energy))
     if energy is None and keys.energy != "energy":
         energy = _sum(atoms.arrays.get(keys.energy))
     forces = results.get(keys.forces, atoms.arrays.get(keys.forces))
     if energy is None or np.ndim(energy) > 0 or isinstance(energy, str):
-        message = _missing("energy", keys.energy, {**info, **results})
+        message = _missing("energy", keys.energy, {**atoms.info, **results})
         return Incomplete(place, "no energy", message, sliced)
     if forces is None or np.shape(forces) != (len(atoms), 3):
         message = _missing("forces", keys.forces, {**atoms.arrays, **results})
@@ -121,7 +120,7 @@ def of_atoms(
             f"{place}, atom {atom}: X, with atomic number 0, is no element; take this atom out of "
             "the source, or name its element"
         )
-    in_ev, in_ev_per_angstrom, in_angstrom = factors_of(place, info, keys, units)
+    in_ev, in_ev_per_angstrom, in_angstrom = factors_of(place, atoms.info, keys, units)
     return Frame(
         place,
         np.array(atoms.get_chemical_symbols(), dtype=str),

@@ -60,6 +60,7 @@ _PROGRAMS = {
     "orca/spout": _ORCA,
     "nwchem-out": _NWCHEM,
     "vasp-out": _VASP,
+    "aims-output": Program(r"SELF-CONSISTENCY CYCLE DID NOT CONVERGE"),
     "gamess-us-out": Program(r"SCF IS UNCONVERGED"),
     "espresso-out": Program(
         r"convergence NOT achieved after", rf"total energy\s*=\s*{_NUMBER} Ry", 13.605693012183622
