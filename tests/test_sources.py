@@ -575,6 +575,11 @@ def test_cclib_refuses_what_does_not_fit_together(tmp_path):
     assert "no gradient" in refusal(tmp_path, qchem().partition(" Gradient of SCF")[0], "cclib:{}")
 
 
+def test_names_in_outputs_are_elements(tmp_path):
+    text = psi4().replace("         O   ", "         Qq  ")
+    assert "atom 0: Qq is no element" in refusal(tmp_path, text, "psi4/out:{}")
+
+
 def test_cclib_is_optional(tmp_path, monkeypatch):
     import sys
 
@@ -603,6 +608,41 @@ def test_several_files_and_options(tmp_path):
             pack(source, tmp_path / "none")
     with pytest.raises(ValueError, match=r'there is no file ".*nowhere"'):
         pack(f"{source},{tmp_path}/nowhere", tmp_path / "none")
+
+
+def test_amber_from_files_that_options_name(tmp_path):
+    """Five files without a common name; AMBER's unit is kcal/mol."""
+    from scipy.io import netcdf_file
+
+    (tmp_path / "a.parm7").write_text(
+        "%FLAG ATOMIC_NUMBER\n%FORMAT(10I8)\n" + f"{8:8d}{1:8d}{1:8d}\n"
+        "%FLAG AMBER_ATOM_TYPE\n%FORMAT(20a4)\nOW  HW  HW  \n"
+    )
+    for name, arrays in {
+        "b.nc": {
+            "coordinates": WATER[None], "cell_lengths": [[30.0] * 3], "cell_angles": [[90.0] * 3]
+        },
+        "c.frc": {"forces": FORCES[None] / 0.04336411},
+    }.items():  # fmt: skip
+        with netcdf_file(tmp_path / name, "w") as file:
+            for key, array in arrays.items():
+                sizes = np.shape(array)
+                names = [f"{key}{k}" for k in range(len(sizes))]
+                for dimension, size in zip(names, sizes, strict=True):
+                    file.createDimension(dimension, size)
+                file.createVariable(key, "f8", names)[:] = array
+    (tmp_path / "d.mden").write_text("L6 x E_pot\nL6 0 -150.0\n")
+    files = zip(
+        ("parm7_file", "nc_file", "mdfrc_file", "mden_file"),
+        ("a.parm7", "b.nc", "c.frc", "d.mden"),
+        strict=True,
+    )
+    options = "&".join(f"{option}={tmp_path}/{name}" for option, name in files)
+    pack(
+        f"dpdata:amber/md:?{options}&use_element_symbols=0,1,2", tmp_path / "system",
+        drop_cell=True,
+    )  # fmt: skip
+    require_water(load(tmp_path / "system")[0], -150.0 * 0.0433641 / HARTREE, atol=1e-4)
 
 
 def test_lammps_dump_with_options(tmp_path):
