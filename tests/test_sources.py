@@ -37,7 +37,9 @@ from outputs import (
 from deepmd_mask.cli import main
 from deepmd_mask.data import pack
 from deepmd_mask.data.balance import NetForceWarning
+from deepmd_mask.data.frame import Frame
 from deepmd_mask.data.readers import naming
+from deepmd_mask.data.readers.outputs import Output
 
 pytestmark = pytest.mark.filterwarnings("error::deepmd_mask.data.balance.NetForceWarning")
 
@@ -412,6 +414,56 @@ def test_unconverged_scf(tmp_path, kind):
     )
     assert result.left_out == {"SCF not converged": 1}
     assert len(load(tmp_path / "system")) == 1
+
+
+# Where programs say so, and the energies, in eV, of the frame before, of that one and the next.
+IN_OTHER_OUTPUTS = {
+    "nwchem-out": (
+        "         Total DFT energy =      -76.100000000000\n"
+        "         Calculation failed to converge\n"
+        "         Total DFT energy =      -76.200000000000\n"
+        "         Total DFT energy =      -76.300000000000\n",
+        [-76.1 * HARTREE, -76.2 * HARTREE, -76.3 * HARTREE],
+    ),
+    "vasp-out": (
+        "  energy without entropy =      -14.1  energy(sigma->0) =      -14.10000000\n"
+        "---- aborting loop EDIFF was not reached (unconverged) ----\n"
+        "  free  energy   TOTEN  =       -14.25 eV\n"
+        "  energy  without entropy=      -14.2  energy(sigma->0) =      -14.20000000\n"
+        "  energy  without entropy=      -14.3  energy(sigma->0) =      -14.30000000\n",
+        [-14.1, -14.2, -14.3],
+    ),
+    "espresso-out": (
+        "!    total energy              =     -34.10000000 Ry\n"
+        "     convergence NOT achieved after 100 iterations: stopping\n"
+        "!    total energy              =     -34.20000000 Ry\n"
+        "!    total energy              =     -34.30000000 Ry\n",
+        [-34.1 * HARTREE / 2, -34.2 * HARTREE / 2, -34.3 * HARTREE / 2],
+    ),
+}
+WHOLE_OUTPUTS = {
+    "aims-output": "* WARNING! SELF-CONSISTENCY CYCLE DID NOT CONVERGE",
+    "cp2k/output": "*** WARNING in qs_scf.F:598 :: SCF run NOT converged ***",
+    "sqm/out": "Unable to achieve self consistency to the tolerances specified",
+    "cclib": " gen_scfman_exception:  SCF failed to converge",
+}
+
+
+def test_unconverged_scf_in_other_outputs(tmp_path):
+    """By the text alone; the readers want whole outputs."""
+    names = np.array(SYMBOLS)
+
+    def reasons(file_format, text, energies):
+        (tmp_path / "job.out").write_text(text)
+        output = Output.of(str(tmp_path / "job.out"), file_format)
+        frames = [Frame("frame", names, WATER, energy, FORCES, False, {}) for energy in energies]
+        return [getattr(output.judge(frame), "reason", "") for frame in frames]
+
+    for file_format, (text, energies) in IN_OTHER_OUTPUTS.items():
+        assert reasons(file_format, text, energies) == ["", "SCF not converged", ""], file_format
+    for file_format, text in WHOLE_OUTPUTS.items():
+        assert reasons(file_format, text, [-1.0]) == ["SCF not converged"], file_format
+        assert reasons(file_format, "all is well\n", [-1.0]) == [""]
 
 
 def test_only_the_unconverged_step_is_left_out(tmp_path):

@@ -47,7 +47,7 @@ _ORCA = Program(
 _NWCHEM = Program(r"Calculation failed to converge", rf"Total (?:DFT|SCF) energy\s*=\s*{_NUMBER}")
 _VASP = Program(
     r"EDIFF was not reached|self-consistency was not achieved",
-    rf"free  energy   TOTEN\s*=\s*{_NUMBER}",
+    rf"energy\(sigma->0\)\s*=\s*{_NUMBER}",  # ASE's energy
     1.0,
 )
 _PSI4 = Program(r"did not converge, but proceeding anyway|Could not converge SCF")
