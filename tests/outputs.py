@@ -2,6 +2,7 @@
 """Outputs of quantum-chemistry programs as they look, short, with numbers that tests choose."""
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 NUMBERS = {"H": 1, "O": 8}
 SYMBOLS = ["O", "H", "H"]
@@ -197,3 +198,51 @@ $end
         *  Thank you very much for using Q-Chem.  Have a nice day.  *
         *************************************************************
 """
+
+
+def molpro(energy=-76.3, positions=WATER, gradient=GRADIENT):
+    """Return an output of Molpro."""
+    geometry = "\n".join(
+        f"{k:4d}  {s:4s} {NUMBERS[s]:8.2f} {x:14.9f} {y:14.9f} {z:14.9f}"
+        for k, (s, (x, y, z)) in enumerate(zip(SYMBOLS, positions / BOHR, strict=True), 1)
+    )
+    rows = "\n".join(
+        f"{k:4d} {x:20.9f} {y:20.9f} {z:20.9f}" for k, (x, y, z) in enumerate(gradient, 1)
+    )
+    return f"""
+                                         ***  PROGRAM SYSTEM MOLPRO  ***
+
+ Point group  C1
+
+ ATOMIC COORDINATES
+
+ NR  ATOM    CHARGE       X              Y              Z
+
+{geometry}
+
+ !RKS STATE 1.1 Energy              {energy:.12f}
+
+ RKS GRADIENT FOR STATE 1.1
+
+ Atom          dE/dx               dE/dy               dE/dz
+
+{rows}
+
+ Variable memory released
+"""
+
+
+def extxyz(header, positions=WATER, energy=-76.3, forces=-GRADIENT, column="forces"):
+    rows = "".join(
+        f"{s} {' '.join(map(repr, [*r.tolist(), *f.tolist()]))}\n"
+        for s, r, f in zip(SYMBOLS, np.asarray(positions), forces, strict=True)
+    )
+    return f"3\nProperties=species:S:1:pos:R:3:{column}:R:3 energy={energy} {header}\n{rows}"
+
+
+# The same water turned, and with an atom moved.
+TURN = Rotation.from_euler("xyz", [20, 50, 70], degrees=True).as_matrix()
+TURNED = (WATER - WATER.mean(axis=0)) @ TURN.T
+MOVED = WATER + np.array([[0, 0, 0], [0, 0, 0.05], [0, 0, 0]])
+INPUT, STANDARD = table("Input", WATER), table("Standard", TURNED)
+OPTIMISATION = orca(orca_step(), orca_step(MOVED, -76.2), orca_step(gradient=None, energy=-76.4))

@@ -9,32 +9,37 @@ import outputs
 import pytest
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io.formats import ioformats
 from click.testing import CliRunner
 from outputs import (
     FORCES,
     GRADIENT,
     HARTREE,
+    INPUT,
+    MOVED,
+    OPTIMISATION,
     ORCA_NEXT,
+    STANDARD,
     SYMBOLS,
+    TURN,
+    TURNED,
     WATER,
+    extxyz,
     gaussian,
+    molpro,
     orca,
     orca_step,
     psi4,
     qchem,
     table,
 )
-from scipy.spatial.transform import Rotation
 
 from deepmd_mask.cli import main
 from deepmd_mask.data import pack
 from deepmd_mask.data.balance import NetForceWarning
+from deepmd_mask.data.frame import Frame
 from deepmd_mask.data.readers import naming
-
-TURN = Rotation.from_euler("xyz", [20, 50, 70], degrees=True).as_matrix()
-TURNED = (WATER - WATER.mean(axis=0)) @ TURN.T
-MOVED = WATER + np.array([[0, 0, 0], [0, 0, 0.05], [0, 0, 0]])
-INPUT, STANDARD = table("Input", WATER), table("Standard", TURNED)
+from deepmd_mask.data.readers.outputs import Output
 
 pytestmark = pytest.mark.filterwarnings("error::deepmd_mask.data.balance.NetForceWarning")
 
@@ -223,14 +228,6 @@ def test_noise_is_no_net_force(tmp_path, natoms):
 # ---- Units that a file states --------------------------------------------------------------------
 
 
-def extxyz(header, positions=WATER, energy=-76.3, forces=-GRADIENT, column="forces"):
-    rows = "".join(
-        f"{s} {' '.join(map(repr, [*r.tolist(), *f.tolist()]))}\n"
-        for s, r, f in zip(SYMBOLS, np.asarray(positions), forces, strict=True)
-    )
-    return f"3\nProperties=species:S:1:pos:R:3:{column}:R:3 energy={energy} {header}\n{rows}"
-
-
 AU = "hartree/bohr"
 CONVERTED = {
     "energy-unit=hartree force-unit=hartree/bohr": {},
@@ -319,8 +316,6 @@ def test_units_are_not_converted_twice(tmp_path, text, form):
 
 
 # ---- Incomplete frames ---------------------------------------------------------------------------
-
-OPTIMISATION = orca(orca_step(), orca_step(MOVED, -76.2), orca_step(gradient=None, energy=-76.4))
 
 
 def test_last_frame_of_an_orca_optimisation(tmp_path):
@@ -421,6 +416,56 @@ def test_unconverged_scf(tmp_path, kind):
     assert len(load(tmp_path / "system")) == 1
 
 
+# Where programs say so, and the energies, in eV, of the frame before, of that one and the next.
+IN_OTHER_OUTPUTS = {
+    "nwchem-out": (
+        "         Total DFT energy =      -76.100000000000\n"
+        "         Calculation failed to converge\n"
+        "         Total DFT energy =      -76.200000000000\n"
+        "         Total DFT energy =      -76.300000000000\n",
+        [-76.1 * HARTREE, -76.2 * HARTREE, -76.3 * HARTREE],
+    ),
+    "vasp-out": (
+        "  energy without entropy =      -14.1  energy(sigma->0) =      -14.10000000\n"
+        "---- aborting loop EDIFF was not reached (unconverged) ----\n"
+        "  free  energy   TOTEN  =       -14.25 eV\n"
+        "  energy  without entropy=      -14.2  energy(sigma->0) =      -14.20000000\n"
+        "  energy  without entropy=      -14.3  energy(sigma->0) =      -14.30000000\n",
+        [-14.1, -14.2, -14.3],
+    ),
+    "espresso-out": (
+        "!    total energy              =     -34.10000000 Ry\n"
+        "     convergence NOT achieved after 100 iterations: stopping\n"
+        "!    total energy              =     -34.20000000 Ry\n"
+        "!    total energy              =     -34.30000000 Ry\n",
+        [-34.1 * HARTREE / 2, -34.2 * HARTREE / 2, -34.3 * HARTREE / 2],
+    ),
+}
+WHOLE_OUTPUTS = {
+    "aims-output": "* WARNING! SELF-CONSISTENCY CYCLE DID NOT CONVERGE",
+    "cp2k/output": "*** WARNING in qs_scf.F:598 :: SCF run NOT converged ***",
+    "sqm/out": "Unable to achieve self consistency to the tolerances specified",
+    "cclib": " gen_scfman_exception:  SCF failed to converge",
+}
+
+
+def test_unconverged_scf_in_other_outputs(tmp_path):
+    """By the text alone; the readers want whole outputs."""
+    names = np.array(SYMBOLS)
+
+    def reasons(file_format, text, energies):
+        (tmp_path / "job.out").write_text(text)
+        output = Output.of(str(tmp_path / "job.out"), file_format)
+        frames = [Frame("frame", names, WATER, energy, FORCES, False, {}) for energy in energies]
+        return [getattr(output.judge(frame), "reason", "") for frame in frames]
+
+    for file_format, (text, energies) in IN_OTHER_OUTPUTS.items():
+        assert reasons(file_format, text, energies) == ["", "SCF not converged", ""], file_format
+    for file_format, text in WHOLE_OUTPUTS.items():
+        assert reasons(file_format, text, [-1.0]) == ["SCF not converged"], file_format
+        assert reasons(file_format, "all is well\n", [-1.0]) == [""]
+
+
 def test_only_the_unconverged_step_is_left_out(tmp_path):
     text = orca(
         orca_step(), orca_step(MOVED, -75.0, notes="SCF NOT CONVERGED AFTER 125 CYCLES"),
@@ -472,6 +517,70 @@ def test_frames_without_labels_are_left_out(tmp_path):
         pack([bare, no_forces], tmp_path / "none", skip_incomplete=True)
 
 
+# ---- All formats ---------------------------------------------------------------------------------
+
+
+def require_right_or_refused(tmp_path, source):
+    """Pack what a library has written, if its format has labels."""
+    try:
+        pack(source, tmp_path / "system", drop_cell=True)
+    except ValueError:
+        return False
+    for r, f, E in load(tmp_path / "system"):
+        np.testing.assert_allclose(np.diff(r, axis=0), np.diff(WATER[[1, 2, 0]], axis=0), atol=1e-6)
+        np.testing.assert_allclose(f, FORCES[[1, 2, 0]], atol=1e-6)
+        assert pytest.approx(-10.0, abs=1e-4) == E
+    return True
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_formats_that_ase_writes(tmp_path):
+    right = set()
+    for name, each in ioformats.items():
+        if not (each.can_read and each.can_write) or name in ("mysql", "postgresql"):
+            continue
+        (tmp_path / name).mkdir()
+        path = tmp_path / name / ("a.db" if name == "db" else "a")
+        try:
+            ase.io.write(path, water(), format=name)
+        except Exception:  # wants a cell, parameters, or another package
+            continue
+        if require_right_or_refused(tmp_path / name, f"ase:{name}:{path}"):
+            right.add(name)
+    assert right - {"netcdftrajectory"} == {
+        "bundletrajectory", "db", "extxyz", "json", "runnerdata", "traj"
+    }  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_formats_that_dpdata_writes(tmp_path):
+    import dpdata
+
+    data = {
+        "atom_names": ["O", "H"], "atom_numbs": [1, 2], "atom_types": np.array([0, 1, 1]),
+        "orig": np.zeros(3), "cells": 30 * np.eye(3)[None], "nopbc": True,
+        "coords": WATER[None], "energies": np.array([-10.0]), "forces": FORCES[None],
+    }  # fmt: skip
+    right = set()
+    for name in naming.formats_of("dpdata"):
+        folder = tmp_path / name.replace("/", " ")
+        folder.mkdir()
+        path = folder / ("a.traj" if "traj" in name else "a")
+        system = dpdata.LabeledSystem(data=dict(data))
+        try:
+            many = "mixed" in name or "hdf5" in name
+            (dpdata.MultiSystems(system) if many else system).to(name, str(path))
+        except Exception:  # has no writer, or wants parameters
+            continue
+        if require_right_or_refused(folder, f"dpdata:{name}:{path}"):
+            right.add(name)
+    assert right >= {
+        "ase/traj", "deepmd", "deepmd/comp", "deepmd/hdf5", "deepmd/mask", "deepmd/npy",
+        "deepmd/npy/mixed", "deepmd/raw", "extxyz", "gpumd/xyz", "mace/xyz", "n2p2", "nequip/xyz",
+        "quip/gap/xyz",
+    }  # fmt: skip
+
+
 # ---- Which reader --------------------------------------------------------------------------------
 
 
@@ -485,21 +594,28 @@ def test_suffix_that_leads_astray(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.out", "a.log", "a.dat", "a.qcout"])
-@pytest.mark.parametrize("program", [qchem, psi4])
+@pytest.mark.parametrize("program", [qchem, psi4, molpro])
 @pytest.mark.parametrize("form", ["{}", "cclib:{}"])
 def test_outputs_by_cclib(tmp_path, name, program, form):
     pytest.importorskip("cclib")
     (frame,), _ = packed(tmp_path, program(), form, name)
-    require_water(frame, positions=WATER if program is qchem else WATER - WATER.mean(axis=0))
+    require_water(frame, positions=WATER - WATER.mean(axis=0) if program is psi4 else WATER)
 
 
 def test_cclib_refuses_what_does_not_fit_together(tmp_path):
     pytest.importorskip("cclib")
-    with_correction = qchem(
-        correction=" Adding empirical dispersion correction of Grimme D3\n"
-        " Total empirical dispersion energy   =   -0.001 hartree"
+    text = qchem(
+        correction=" Adding empirical dispersion correction\n"
+        " Dispersion energy =    -0.0010000000 hartrees\n"
     )
-    text = with_correction.replace("Adding empirical", "Adding empirical")
+    found = refusal(tmp_path, text, "cclib:{}")
+    assert "cclib finds scfenergies, dispersionenergies; say to which" in found
+    for energy, right in {
+        "scfenergies": -76.3, "scfenergies+dispersionenergies": -76.301
+    }.items():  # fmt: skip
+        (frame,), _ = packed(tmp_path, text, f"cclib:{{}}?energy={energy}")
+        require_water(frame, right)
+    (tmp_path / "system").rename(tmp_path / "other")
     assert "cclib finds no mpenergies in it" in refusal(
         tmp_path, qchem(), "cclib:{}?energy=mpenergies"
     )
@@ -509,6 +625,11 @@ def test_cclib_refuses_what_does_not_fit_together(tmp_path):
     assert "2 geometries, 2 energies and 1 gradients" in refusal(tmp_path, text, "cclib:{}")
     assert "through cclib only those of Q-Chem" in refusal(tmp_path, gaussian(INPUT), "cclib:{}")
     assert "no gradient" in refusal(tmp_path, qchem().partition(" Gradient of SCF")[0], "cclib:{}")
+
+
+def test_names_in_outputs_are_elements(tmp_path):
+    text = psi4().replace("         O   ", "         Qq  ")
+    assert "atom 0: Qq is no element" in refusal(tmp_path, text, "psi4/out:{}")
 
 
 def test_cclib_is_optional(tmp_path, monkeypatch):
@@ -539,6 +660,41 @@ def test_several_files_and_options(tmp_path):
             pack(source, tmp_path / "none")
     with pytest.raises(ValueError, match=r'there is no file ".*nowhere"'):
         pack(f"{source},{tmp_path}/nowhere", tmp_path / "none")
+
+
+def test_amber_from_files_that_options_name(tmp_path):
+    """Five files without a common name; AMBER's unit is kcal/mol."""
+    from scipy.io import netcdf_file
+
+    (tmp_path / "a.parm7").write_text(
+        "%FLAG ATOMIC_NUMBER\n%FORMAT(10I8)\n" + f"{8:8d}{1:8d}{1:8d}\n"
+        "%FLAG AMBER_ATOM_TYPE\n%FORMAT(20a4)\nOW  HW  HW  \n"
+    )
+    for name, arrays in {
+        "b.nc": {
+            "coordinates": WATER[None], "cell_lengths": [[30.0] * 3], "cell_angles": [[90.0] * 3]
+        },
+        "c.frc": {"forces": FORCES[None] / 0.04336411},
+    }.items():  # fmt: skip
+        with netcdf_file(tmp_path / name, "w") as file:
+            for key, array in arrays.items():
+                sizes = np.shape(array)
+                names = [f"{key}{k}" for k in range(len(sizes))]
+                for dimension, size in zip(names, sizes, strict=True):
+                    file.createDimension(dimension, size)
+                file.createVariable(key, "f8", names)[:] = array
+    (tmp_path / "d.mden").write_text("L6 x E_pot\nL6 0 -150.0\n")
+    files = zip(
+        ("parm7_file", "nc_file", "mdfrc_file", "mden_file"),
+        ("a.parm7", "b.nc", "c.frc", "d.mden"),
+        strict=True,
+    )
+    options = "&".join(f"{option}={tmp_path}/{name}" for option, name in files)
+    pack(
+        f"dpdata:amber/md:?{options}&use_element_symbols=0,1,2", tmp_path / "system",
+        drop_cell=True,
+    )  # fmt: skip
+    require_water(load(tmp_path / "system")[0], -150.0 * 0.0433641 / HARTREE, atol=1e-4)
 
 
 def test_lammps_dump_with_options(tmp_path):

@@ -78,7 +78,7 @@ def require_array(
         return bad("unreadable", "is a folder, not an array; write it anew, or remove it")
     try:
         array = _open_array(folder / f"{key}.npy")
-    except (ValueError, OSError, EOFError) as error:
+    except Exception as error:  # a damaged header makes NumPy raise whatever it meets
         return bad("unreadable", f"cannot be read ({_reason(error)}); write it anew")
     if array.dtype.kind not in "fiub":
         return bad("dtype", f"has the dtype {array.dtype}; save it as float64 or float32")

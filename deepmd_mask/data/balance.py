@@ -79,15 +79,18 @@ def _nets(
     real: np.ndarray, positions: np.ndarray, forces: np.ndarray
 ) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Return net forces and torques, [nframes, 3], and their limits, [nframes]."""
+    natoms = real.sum(axis=1)  # [nframes, 1]
     F, r = np.where(real, forces, 0), np.where(real, positions, 0)
-    natoms = real.sum(axis=1)
-    r = np.where(real, r - (r.sum(axis=1) / np.maximum(natoms, 1))[:, None], 0)
+    centre = r.sum(axis=1, keepdims=True) / np.maximum(natoms, 1)[:, None]
+    r = np.where(real, r - centre, 0)
     size, distance = np.square(F).sum(axis=2), np.square(r).sum(axis=2)
     limits = (
         NOISE * np.sqrt(3 * natoms[:, 0]) + PART * np.sqrt(size.sum(axis=1)),
         NOISE * np.sqrt(2 * distance.sum(axis=1)) + PART * np.sqrt((size * distance).sum(axis=1)),
     )
-    return (F.sum(axis=1), np.cross(r, F).sum(axis=1)), limits
+    product = r.transpose(0, 2, 1) @ F  # much faster than a cross product of each atom
+    torque = (product - product.transpose(0, 2, 1))[:, [1, 2, 0], [2, 0, 1]]
+    return (F.sum(axis=1), torque), limits
 
 
 def _message(code: str, unit: str, net: np.ndarray, limit: float) -> str:

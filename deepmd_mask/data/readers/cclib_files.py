@@ -102,7 +102,7 @@ def _parse(path: str, where: str) -> tuple[Any, str]:
             '"deepmd-mask[cclib]"'
         ) from None
     try:
-        parser = cclib.io.ccopen(path, loglevel=logging.ERROR)
+        parser = cclib.io.ccopen(path, loglevel=logging.CRITICAL)
     except Exception as error:  # parsers raise whatever they meet
         raise ValueError(f"{where}: cclib cannot read it ({reason_of(error)})") from error
     program = type(parser).__name__

@@ -9,7 +9,7 @@ from ..frame import Frame
 
 _HARTREE_PER_BOHR = 51.42206  # eV/Å
 _TABLE = re.compile(r"^\s*(Input|Z-Matrix|Standard) orientation:\s*$")
-_FORCES = re.compile(r"^\s*Center\s+Atomic\s+Forces\s+\(Hartrees/Bohr\)")
+_FORCES = re.compile(r"^\s*Center\s+Atomic\s+Forces \(Hartrees/Bohr\)")
 _NO_SYMMETRY = re.compile(
     r"\bnosymm?(?:etry)?\b|\bsymm(?:etry)?\s*=?\s*\(?\s*(?:[a-z]+\s*,\s*)*none\b", re.IGNORECASE
 )
@@ -30,6 +30,12 @@ class GaussianLog:
         Whether dpdata reads the file, not ASE.
     """
 
+    # Lines that have none of these matter only within a table or a route.
+    WORDS = (
+        r"orientation:|Forces \(Hartrees/Bohr\)|^ ?#|E\((?:TD-|CIS|C[Oo])|ONIOM: |EUMP|E2\(|"
+        r"CCSD\(T\)="
+    )
+
     def __init__(self, of_dpdata: bool):
         self.of_dpdata = of_dpdata
         self.blocks: list[tuple[np.ndarray, np.ndarray | None, bool]] = []
@@ -38,6 +44,11 @@ class GaussianLog:
         self._standard: np.ndarray | None = None
         self._table, self._rows, self._rules = "", [], 0
         self._route: list[str] | None = None
+
+    @property
+    def is_within(self) -> bool:
+        """Return whether a table or a route has begun and not ended."""
+        return bool(self._table) or self._route is not None
 
     def add(self, line: str) -> None:
         """Look at the next line."""
@@ -79,6 +90,8 @@ class GaussianLog:
                 self.finish()
             return
         try:
+            if len(fields) < 5:
+                raise ValueError("no row")
             if int(fields[1]) >= 0:  # -2 are vectors of a cell
                 self._rows.append([float(field) for field in fields[-3:]])
         except (ValueError, IndexError):

@@ -6,7 +6,6 @@ output is read besides, for what makes them wrong together.
 """
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,7 +47,7 @@ _ORCA = Program(
 _NWCHEM = Program(r"Calculation failed to converge", rf"Total (?:DFT|SCF) energy\s*=\s*{_NUMBER}")
 _VASP = Program(
     r"EDIFF was not reached|self-consistency was not achieved",
-    rf"free  energy   TOTEN\s*=\s*{_NUMBER}",
+    rf"energy\(sigma->0\)\s*=\s*{_NUMBER}",  # ASE's energy
     1.0,
 )
 _PSI4 = Program(r"did not converge, but proceeding anyway|Could not converge SCF")
@@ -60,6 +59,7 @@ _PROGRAMS = {
     "orca/spout": _ORCA,
     "nwchem-out": _NWCHEM,
     "vasp-out": _VASP,
+    "aims-output": Program(r"SELF-CONSISTENCY CYCLE DID NOT CONVERGE"),
     "gamess-us-out": Program(r"SCF IS UNCONVERGED"),
     "espresso-out": Program(
         r"convergence NOT achieved after", rf"total energy\s*=\s*{_NUMBER} Ry", 13.605693012183622
@@ -133,32 +133,39 @@ class Output:
     def _read(self, path: str) -> None:
         from ase.io.formats import open_with_compression  # noqa: PLC0415  ASE takes its time
 
-        unconverged = re.compile(self.program.unconverged).search
-        energy = re.compile(self.program.energy).search if self.program.energy else None
-        wrong = [(re.compile(what).search, why) for what, why in _WRONG.get(self.file_format, ())]
-        geometry, gradient = _LAST.get(self.file_format, ("", ""))
-        with open_with_compression(path, "rb") as file:
-            for raw in file:
-                line = raw.decode("utf-8", "replace")
-                self._note_convergence(line, unconverged, energy)
-                if self.gaussian is not None:
-                    self.gaussian.add(line)
-                if geometry and line.startswith((geometry, gradient)):
-                    self.stale = line.startswith(geometry)
-                for found, why in wrong:
-                    if self.wrong is None and found(line):
-                        self.wrong = why
+        wrong = _WRONG.get(self.file_format, ())
+        last = [re.escape(begin) for begin in _LAST.get(self.file_format, ())]
+        words = [self.program.unconverged, self.program.energy, *(what for what, _ in wrong), *last]
         if self.gaussian is not None:
-            self.gaussian.finish()
+            words.append(GaussianLog.WORDS)
+        watch = re.compile("|".join(filter(None, words)).encode()).search
+        gaussian = self.gaussian
+        with open_with_compression(path, "rb") as file:
+            for raw in file:  # most lines say nothing
+                if gaussian is not None and gaussian.is_within:
+                    gaussian.add(raw.decode("utf-8", "replace"))
+                elif watch(raw):
+                    self._add(raw.decode("utf-8", "replace"), wrong)
+        if gaussian is not None:
+            gaussian.finish()
 
-    def _note_convergence(self, line: str, unconverged: Callable, energy: Callable | None) -> None:
-        match = energy(line) if energy else None
-        if unconverged(line):
+    def _add(self, line: str, wrong: tuple[tuple[str, str], ...]) -> None:
+        """Look at a line of interest."""
+        if re.search(self.program.unconverged, line):
             self.bad = True
+        match = re.search(self.program.energy, line) if self.program.energy else None
         if self.bad and match is not None:
             value = float(match[1].upper().replace("D", "E"))
             self.bad_energies.append(value * self.program.in_ev)
             self.bad = False
+        if self.gaussian is not None:
+            self.gaussian.add(line)
+        for begin in _LAST.get(self.file_format, ()):
+            if line.startswith(begin):
+                self.stale = begin == _LAST[self.file_format][0]
+        for what, why in wrong:
+            if self.wrong is None and re.search(what, line):
+                self.wrong = why
 
     def judge(self, frame: Frame | Incomplete) -> Frame | Incomplete:
         """Return the frame, or why it cannot be used.
@@ -173,6 +180,7 @@ class Output:
             return frame
         if self.wrong is not None:
             raise ValueError(f"{frame.place}: {self.wrong}")
+        _require_elements(frame)
         if self._is_unconverged(frame.energy):
             message = "its SCF did not converge, as the output says"
             return Incomplete(frame.place, UNCONVERGED, message, sliced)
@@ -194,3 +202,15 @@ class Output:
             return self.bad
         near = np.abs(np.array(self.bad_energies) - energy) <= _SAME * abs(energy)
         return bool(near.any())
+
+
+def _require_elements(frame: Frame) -> None:
+    """Refuse other names, which readers make of damaged tables."""
+    from ase.data import atomic_numbers  # noqa: PLC0415  ASE takes its time
+
+    for atom, name in enumerate(frame.names.tolist()):
+        if atomic_numbers.get(name.capitalize(), 0) == 0:
+            raise ValueError(
+                f"{frame.place}, atom {atom}: {name} is no element; look at the geometry in the "
+                "file, or take this atom out"
+            )
