@@ -255,9 +255,16 @@ def _link_lengths(region: DPRegion, elements: list[str]) -> np.ndarray | None:
         return None
     own = {} if region.link_atoms is True else dict(region.link_atoms)
     for element, value in own.items():
-        if element not in app.Element._elements_by_symbol:
+        if not _is_element(element):
             msg = f'{region.name}: link_atoms has {element!r}, which is no element, as "C" is'
             raise ValueError(msg)
         own[element] = length(value, f"{region.name}: link_atoms of {element}")
     lengths = {**LENGTHS, **own}
     return np.array([lengths.get(element, np.nan) for element in elements])
+
+
+def _is_element(symbol: Any) -> bool:
+    try:
+        return app.Element.getBySymbol(symbol).symbol == symbol
+    except (AttributeError, KeyError):
+        return False
