@@ -11,6 +11,7 @@ from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.fd import calculate_numerical_forces
 from ase.calculators.lj import LennardJones
 from ase.calculators.mixing import SumCalculator
+from ase.io import read as ase_read
 from ase.md.langevin import Langevin
 from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS
@@ -92,6 +93,68 @@ def test_change_of_the_mask_is_noticed(molecule):
     changed = molecule.get_potential_energy()
     assert changed != before
     assert changed == without_first.get_potential_energy()
+
+
+# ---- Types ---------------------------------------------------------------------------------------
+
+
+def swap(atoms):
+    return [{"C": "O", "O": "C"}.get(symbol, symbol) for symbol in atoms.symbols]
+
+
+@pytest.mark.parametrize("types", [swap, {"one": "O", "two": "c"}, "name"])
+def test_types_by_name_or_by_the_users_word(trained, molecule, types):
+    """Carbon and oxygen change places."""
+    swapped = molecule.copy()
+    swapped.symbols[:] = swap(molecule)
+    swapped.calc = molecule.calc
+    wanted = swapped.get_potential_energy()
+    assert wanted != molecule.get_potential_energy()
+    names = {"C": "one", "O": "two"} if isinstance(types, dict) else {"C": "O", "O": "C"}
+    molecule.set_array("atomtypes", np.array([names.get(s, "Zn") for s in molecule.symbols]))
+    molecule.calc = MaskedDP(trained.model, types=types)
+    assert molecule.get_potential_energy() == wanted
+    copied = pickle.loads(pickle.dumps(molecule))
+    assert copied.get_potential_energy() == wanted
+
+
+def test_change_of_a_name_is_noticed(trained, molecule):
+    molecule.set_array("atomtypes", np.array(molecule.get_chemical_symbols(), "U4"))
+    molecule.calc = MaskedDP(trained.model, types="name")
+    before = molecule.get_potential_energy()
+    atom = int(np.flatnonzero(molecule.symbols == "C")[0])
+    molecule.arrays["atomtypes"][atom] = "O"
+    assert molecule.get_potential_energy() != before
+    molecule.arrays["atomtypes"][atom] = "CA"
+    with pytest.raises(ValueError, match=rf"atom {atom}: the model does not know CA, only"):
+        molecule.get_potential_energy()
+
+
+def test_names_of_a_pdb_file(trained, molecule, tmp_path):
+    """Those that ASE's reader finds."""
+    molecule.set_array("atomtypes", np.array([f"{s}1" for s in molecule.symbols]))
+    molecule.write(tmp_path / "molecule.pdb")
+    read = ase_read(tmp_path / "molecule.pdb")
+    read.pbc = False
+    assert read.arrays["atomtypes"].tolist() == molecule.arrays["atomtypes"].tolist()
+    read.calc = MaskedDP(trained.model, types={"C1": "C", "O1": "O", "Zn1": "ZN"})
+    assert read.get_potential_energy() == pytest.approx(molecule.get_potential_energy(), abs=0.1)
+
+
+@pytest.mark.parametrize("types", ["names", None, 3, ["C"], {"CA": 1}, {1: "C"}])
+def test_types_that_cannot_be(trained, types):
+    with pytest.raises(ValueError, match=r"^types is .*; give \"element\", \"name\", a dict"):
+        MaskedDP(trained.model, types=types)
+
+
+def test_names_that_are_missing(trained, molecule):
+    molecule.calc = MaskedDP(trained.model, types="name")
+    with pytest.raises(ValueError, match=r'atoms.arrays\["atomtypes"\] must have the name of each'):
+        molecule.get_potential_energy()
+    for wrong in ("C", ["C"], [1] * len(molecule), None):
+        molecule.calc = MaskedDP(trained.model, types=lambda _, wrong=wrong: wrong)
+        with pytest.raises(ValueError, match=r"types gave .* one for each of the"):
+            molecule.get_potential_energy()
 
 
 def test_no_atom_and_no_real_atom(molecule):
@@ -239,11 +302,18 @@ def test_atoms_at_the_same_point(unsorted):
     assert np.isfinite(unsorted.get_potential_energy())
 
 
-@pytest.mark.parametrize("unit", ["kcal/mol", None, 0, -1.0, np.nan, np.inf])
+@pytest.mark.parametrize("unit", ["kcal/mol", None, True, 0, -1.0, np.nan, np.inf])
 @pytest.mark.parametrize("name", ["energy_unit", "length_unit"])
 def test_unit_that_is_no_positive_number(trained, name, unit):
     with pytest.raises(ValueError, match=f"^{name} is .*; give a positive number"):
         MaskedDP(trained.model, **{name: unit})
+
+
+def test_arguments_that_cannot_be_meant(trained):
+    with pytest.raises(ValueError, match=r"^ignore_pbc is 'no'; give True or False"):
+        MaskedDP(trained.model, ignore_pbc="no")
+    with pytest.raises(ValueError, match=r"^the model is None; give the path"):
+        MaskedDP(None)
 
 
 def test_file_that_is_no_frozen_model(trained, tmp_path):
