@@ -17,6 +17,8 @@ from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS
 from ase.vibrations import Vibrations
 from helpers import TYPE_MAP
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from deepmd_mask.ase import MaskedDP
 
@@ -235,6 +237,54 @@ def test_langevin_heats(molecule):
     temperatures = [molecule.get_temperature() for _ in dynamics.irun(400)]
     assert temperatures[0] == 0
     assert 150 < np.mean(temperatures[100:]) < 600
+
+
+# ---- Whatever comes ------------------------------------------------------------------------------
+
+
+def random_atoms(rng):
+    """Return atoms that are good, or spoilt in one way or several, and whether they are good."""
+    n = rng.integers(0, 9)
+    atoms = Atoms(rng.choice(SYMBOLS, size=n), rng.permutation(2.0 * np.eye(9, 3) + 0.3)[:n])
+    atoms.positions += np.arange(n)[:, None] * rng.uniform(1, 2, size=(n, 3))
+    mask = np.ones(n)
+    if rng.uniform() < 0.5:
+        mask = rng.integers(2, size=n).astype(rng.choice(["i4", "f8", "?"]))
+        atoms.set_array("mask", mask)
+    spoilt = rng.uniform(size=6) < 0.1
+    atom = rng.integers(n) if n else 0
+    real = n > 0 and mask[atom] == 1
+    good = not ((real and spoilt[:2].any()) or (n > 0 and spoilt[2]) or spoilt[3])
+    if spoilt[0] and n:
+        atoms.symbols[atom] = rng.choice(["X", "Fe", "H"])
+    if spoilt[1] and n:
+        atoms.positions[atom, rng.integers(3)] = rng.choice([np.nan, np.inf, -np.inf])
+    if spoilt[2] and n:
+        atoms.set_array("mask", np.where(np.arange(n) == atom, rng.choice([0.5, -1, np.nan]), mask))
+    if spoilt[3]:
+        atoms.pbc = rng.permutation([True, False, False])
+    return atoms, good
+
+
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(st.integers(0, 2**32 - 1))
+def test_any_atoms_give_finite_numbers_or_an_error(calculator, seed):
+    """Those of the real atoms alone, in any order."""
+    rng = np.random.default_rng(seed)
+    atoms, good = random_atoms(rng)
+    atoms.calc = calculator
+    if not good:
+        with pytest.raises(ValueError, match=r"^(atom \d+: |the atoms are periodic)"):
+            atoms.get_potential_energy()
+        return
+    energy, forces = atoms.get_potential_energy(), atoms.get_forces()
+    real = np.flatnonzero(atoms.arrays.get("mask", np.ones(len(atoms))))
+    alone = Atoms(atoms.symbols[real], atoms.positions[real])[::-1]
+    alone.calc = atoms.calc
+    assert alone.get_potential_energy() == pytest.approx(energy, rel=1e-12, abs=1e-12)
+    np.testing.assert_allclose(forces[real], alone.get_forces()[::-1], rtol=0, atol=1e-11)
+    assert np.isfinite(forces).all()
+    assert not np.delete(forces, real, axis=0).any()
 
 
 # ---- What is refused -----------------------------------------------------------------------------

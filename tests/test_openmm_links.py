@@ -255,6 +255,7 @@ def test_bonds_that_no_hydrogen_can_end(model, trained):
         ({"link_atoms": {"C": -0.1}}, r"link_atoms of C is -0.1; it must be above 0"),
         ({"link_atoms": {"C": 1 * unit.kelvin}}, r"link_atoms of C is .*; it must be above 0"),
         ({"whole_residues": 1}, r"whole_residues is 1; give True or False"),
+        ({"hydrogens": None}, r"hydrogens is None; give True or False"),
     ],
 )
 def test_options_that_cannot_be(options, message):
