@@ -70,7 +70,7 @@ def ways(model: Path, modeller: app.Modeller) -> dict[str, mm.Context]:
     topology, positions = modeller.topology, modeller.positions
     region = DPRegion([0], RADIUS)
     second = int(region.cut(topology, positions).atoms[-1])
-    droplet = DPRegion([0], 2 * RADIUS).cut(topology, positions).atoms
+    droplet = DPRegion([0], 1.5 * RADIUS).cut(topology, positions).atoms
     forces = {
         NONE: None,
         "adaptive": dp_force(model, topology, region),

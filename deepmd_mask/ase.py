@@ -5,6 +5,7 @@ DeePMD-kit's own, ``deepmd.calculator.DP``, hands over no mask.
 """
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from os import PathLike
 from typing import Any, ClassVar
@@ -12,10 +13,14 @@ from typing import Any, ClassVar
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
+from ase.data import chemical_symbols
 
 from .evaluator import Evaluator
 
 MASK = "mask"  # the name of the array in Atoms that tells real atoms (1) from virtual ones (0)
+NAMES = "atomtypes"  # of the array where ASE keeps the names of atoms of PDB and GRO files
+
+Types = str | Mapping[str, str] | Callable[[Atoms], Sequence[str]]
 
 
 class MaskedDP(Calculator):
@@ -33,6 +38,11 @@ class MaskedDP(Calculator):
     ----------
     model
         The frozen model, a file that ``dp freeze`` or ``dp compress`` wrote.
+    types
+        What the model's type map calls an atom: "element"; "name", as in the atoms' array
+        "atomtypes", where ASE keeps the names of PDB files; a dict from these names to types,
+        where atoms of other names go by their element; or a function of the Atoms that returns the
+        type of each.
     energy_unit, length_unit
         The model's units in those of ASE, eV and Å: ``ase.units.kcal / ase.units.mol`` for
         kcal/mol.
@@ -48,7 +58,7 @@ class MaskedDP(Calculator):
         If there is no such model.
     ValueError
         If it is not a frozen model, has no mask, or two of its types differ in case only; if a unit
-        is not a positive number.
+        is not a positive number, or another argument none that can be meant.
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces"]
@@ -57,6 +67,7 @@ class MaskedDP(Calculator):
         self,
         model: str | PathLike,
         *,
+        types: Types = "element",
         energy_unit: float = 1.0,
         length_unit: float = 1.0,
         ignore_pbc: bool = False,
@@ -64,24 +75,35 @@ class MaskedDP(Calculator):
     ) -> None:
         super().__init__(**kwargs)
         for name, value in (("energy_unit", energy_unit), ("length_unit", length_unit)):
-            if not (isinstance(value, Real) and 0 < value < math.inf):
+            if isinstance(value, bool) or not (isinstance(value, Real) and 0 < value < math.inf):
                 msg = (
                     f"{name} is {value!r}; give a positive number, the model's unit in those of "
                     "ASE, such as ase.units.kcal / ase.units.mol or ase.units.nm"
                 )
                 raise ValueError(msg)
+        if not (types in ("element", "name") if isinstance(types, str) else _is_rule(types)):
+            msg = (
+                f'types is {types!r}; give "element", "name", a dict from names of atoms to types, '
+                "or a function of Atoms that returns the type of each"
+            )
+            raise ValueError(msg)
+        if not isinstance(ignore_pbc, bool | np.bool_):
+            raise ValueError(f"ignore_pbc is {ignore_pbc!r}; give True or False")
+        if not isinstance(model, str | PathLike):
+            raise ValueError(f"the model is {model!r}; give the path of a frozen model")
         self.evaluator = Evaluator(model)
+        self.types = types
         self.energy_unit = energy_unit
         self.length_unit = length_unit
         self.ignore_pbc = ignore_pbc
-        names = [name.capitalize() for name in self.evaluator.type_map]
+        names = [name.upper() for name in self.evaluator.type_map]
         if len(set(names)) < len(names):
             raise ValueError(f"{model}: types {self.evaluator.type_map} differ in case only")
         self._type_of = {name: t for t, name in enumerate(names)}
-        self._numbers = self._types = np.empty(0, int)
+        self._names, self._types = np.empty(0, int), np.empty(0, int)
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-        """Return what has changed since the last evaluation; the mask counts, too.
+        """Return what has changed since the last evaluation; mask and types count, too.
 
         Parameters
         ----------
@@ -93,6 +115,9 @@ class MaskedDP(Calculator):
         changes = super().check_state(atoms, tol)
         if self.atoms is not None and not np.array_equal(_mask(self.atoms), _mask(atoms)):
             changes.append(MASK)
+        by_name = self.types != "element" and self.atoms is not None and not changes
+        if by_name and not np.array_equal(self._names_of(self.atoms), self._names_of(atoms)):
+            changes.append("types")
         return changes
 
     def calculate(
@@ -140,20 +165,55 @@ class MaskedDP(Calculator):
         }
 
     def _types_of(self, atoms: Atoms, real: np.ndarray) -> np.ndarray:
-        """Return the types of the real atoms; only new elements are looked up by name."""
-        numbers = atoms.numbers[real]
-        if not np.array_equal(numbers, self._numbers):
-            symbols = [(atom, atoms[int(atom)].symbol) for atom in real]
-            for atom, symbol in symbols:
-                if symbol not in self._type_of:
+        """Return the types of the real atoms; only names that have changed are looked up."""
+        names = self._names_of(atoms)[real]
+        if not np.array_equal(names, self._names):
+            symbols = names.tolist()
+            if names.dtype.kind == "i":
+                symbols = [chemical_symbols[number] for number in symbols]
+            for atom, symbol in zip(real, symbols, strict=True):
+                if symbol.upper() not in self._type_of:
                     msg = (
                         f"atom {atom}: the model does not know {symbol}, only "
                         f"{self.evaluator.type_map}"
                     )
                     raise ValueError(msg)
-            self._types = np.array([self._type_of[symbol] for _, symbol in symbols], int)
-            self._numbers = numbers
+            self._types = np.array([self._type_of[symbol.upper()] for symbol in symbols], int)
+            self._names = names
         return self._types
+
+    def _names_of(self, atoms: Atoms) -> np.ndarray:
+        """Return what the type map calls each atom, [natoms]; atomic numbers for elements."""
+        if self.types == "element":
+            return atoms.numbers
+        if callable(self.types):
+            names = np.asarray(self.types(atoms))
+            if names.shape != (len(atoms),) or (len(atoms) > 0 and names.dtype.kind != "U"):
+                msg = (
+                    f"types gave {names!r}; a function of Atoms returns a list of names, one for "
+                    f"each of the {len(atoms)} atoms"
+                )
+                raise ValueError(msg)
+            return names
+        names = atoms.arrays.get(NAMES)
+        if names is None or names.shape != (len(atoms),) or names.dtype.kind not in "UO":
+            msg = (
+                f'atoms.arrays["{NAMES}"] must have the name of each atom, since the calculator '
+                "was given types by name; set it with atoms.set_array, or give a function"
+            )
+            raise ValueError(msg)
+        names = [str(name).strip() for name in names]
+        if self.types == "name":
+            return np.array(names)
+        symbols = zip(names, atoms.symbols, strict=True)
+        return np.array([self.types.get(name, symbol) for name, symbol in symbols])
+
+
+def _is_rule(types: Types) -> bool:
+    """Tell whether types are a dict of names, or a function."""
+    if isinstance(types, Mapping):
+        return all(isinstance(name, str) for pair in types.items() for name in pair)
+    return callable(types)
 
 
 def _mask(atoms: Atoms) -> np.ndarray:

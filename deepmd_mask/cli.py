@@ -118,7 +118,8 @@ def _read_sel(context: click.Context, option: click.Parameter, text: str) -> str
     "--preference",
     default="all",
     show_default=True,
-    help="all, element:ZN,S, within:2.8:ZN (Å), or array:NAME, which all sources must have.",
+    help="all, element:ZN,S, within:2.8:ZN (Å), names:SG,NE2 (of atoms, from the array atomtypes), "
+    "names:ARRAY:SG, or array:NAME; all sources must have the array.",
 )
 @click.option(
     "--validation",

@@ -11,11 +11,14 @@ from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.fd import calculate_numerical_forces
 from ase.calculators.lj import LennardJones
 from ase.calculators.mixing import SumCalculator
+from ase.io import read as ase_read
 from ase.md.langevin import Langevin
 from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS
 from ase.vibrations import Vibrations
 from helpers import TYPE_MAP
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from deepmd_mask.ase import MaskedDP
 
@@ -92,6 +95,68 @@ def test_change_of_the_mask_is_noticed(molecule):
     changed = molecule.get_potential_energy()
     assert changed != before
     assert changed == without_first.get_potential_energy()
+
+
+# ---- Types ---------------------------------------------------------------------------------------
+
+
+def swap(atoms):
+    return [{"C": "O", "O": "C"}.get(symbol, symbol) for symbol in atoms.symbols]
+
+
+@pytest.mark.parametrize("types", [swap, {"one": "O", "two": "c"}, "name"])
+def test_types_by_name_or_by_the_users_word(trained, molecule, types):
+    """Carbon and oxygen change places."""
+    swapped = molecule.copy()
+    swapped.symbols[:] = swap(molecule)
+    swapped.calc = molecule.calc
+    wanted = swapped.get_potential_energy()
+    assert wanted != molecule.get_potential_energy()
+    names = {"C": "one", "O": "two"} if isinstance(types, dict) else {"C": "O", "O": "C"}
+    molecule.set_array("atomtypes", np.array([names.get(s, "Zn") for s in molecule.symbols]))
+    molecule.calc = MaskedDP(trained.model, types=types)
+    assert molecule.get_potential_energy() == wanted
+    copied = pickle.loads(pickle.dumps(molecule))
+    assert copied.get_potential_energy() == wanted
+
+
+def test_change_of_a_name_is_noticed(trained, molecule):
+    molecule.set_array("atomtypes", np.array(molecule.get_chemical_symbols(), "U4"))
+    molecule.calc = MaskedDP(trained.model, types="name")
+    before = molecule.get_potential_energy()
+    atom = int(np.flatnonzero(molecule.symbols == "C")[0])
+    molecule.arrays["atomtypes"][atom] = "O"
+    assert molecule.get_potential_energy() != before
+    molecule.arrays["atomtypes"][atom] = "CA"
+    with pytest.raises(ValueError, match=rf"atom {atom}: the model does not know CA, only"):
+        molecule.get_potential_energy()
+
+
+def test_names_of_a_pdb_file(trained, molecule, tmp_path):
+    """Those that ASE's reader finds."""
+    molecule.set_array("atomtypes", np.array([f"{s}1" for s in molecule.symbols]))
+    molecule.write(tmp_path / "molecule.pdb")
+    read = ase_read(tmp_path / "molecule.pdb")
+    read.pbc = False
+    assert read.arrays["atomtypes"].tolist() == molecule.arrays["atomtypes"].tolist()
+    read.calc = MaskedDP(trained.model, types={"C1": "C", "O1": "O", "Zn1": "ZN"})
+    assert read.get_potential_energy() == pytest.approx(molecule.get_potential_energy(), abs=0.1)
+
+
+@pytest.mark.parametrize("types", ["names", None, 3, ["C"], {"CA": 1}, {1: "C"}])
+def test_types_that_cannot_be(trained, types):
+    with pytest.raises(ValueError, match=r"^types is .*; give \"element\", \"name\", a dict"):
+        MaskedDP(trained.model, types=types)
+
+
+def test_names_that_are_missing(trained, molecule):
+    molecule.calc = MaskedDP(trained.model, types="name")
+    with pytest.raises(ValueError, match=r'atoms.arrays\["atomtypes"\] must have the name of each'):
+        molecule.get_potential_energy()
+    for wrong in ("C", ["C"], [1] * len(molecule), None):
+        molecule.calc = MaskedDP(trained.model, types=lambda _, wrong=wrong: wrong)
+        with pytest.raises(ValueError, match=r"types gave .* one for each of the"):
+            molecule.get_potential_energy()
 
 
 def test_no_atom_and_no_real_atom(molecule):
@@ -174,6 +239,54 @@ def test_langevin_heats(molecule):
     assert 150 < np.mean(temperatures[100:]) < 600
 
 
+# ---- Whatever comes ------------------------------------------------------------------------------
+
+
+def random_atoms(rng):
+    """Return atoms that are good, or spoilt in one way or several, and whether they are good."""
+    n = rng.integers(0, 9)
+    atoms = Atoms(rng.choice(SYMBOLS, size=n), rng.permutation(2.0 * np.eye(9, 3) + 0.3)[:n])
+    atoms.positions += np.arange(n)[:, None] * rng.uniform(1, 2, size=(n, 3))
+    mask = np.ones(n)
+    if rng.uniform() < 0.5:
+        mask = rng.integers(2, size=n).astype(rng.choice(["i4", "f8", "?"]))
+        atoms.set_array("mask", mask)
+    spoilt = rng.uniform(size=6) < 0.1
+    atom = rng.integers(n) if n else 0
+    real = n > 0 and mask[atom] == 1
+    good = not ((real and spoilt[:2].any()) or (n > 0 and spoilt[2]) or spoilt[3])
+    if spoilt[0] and n:
+        atoms.symbols[atom] = rng.choice(["X", "Fe", "H"])
+    if spoilt[1] and n:
+        atoms.positions[atom, rng.integers(3)] = rng.choice([np.nan, np.inf, -np.inf])
+    if spoilt[2] and n:
+        atoms.set_array("mask", np.where(np.arange(n) == atom, rng.choice([0.5, -1, np.nan]), mask))
+    if spoilt[3]:
+        atoms.pbc = rng.permutation([True, False, False])
+    return atoms, good
+
+
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(st.integers(0, 2**32 - 1))
+def test_any_atoms_give_finite_numbers_or_an_error(calculator, seed):
+    """Those of the real atoms alone, in any order."""
+    rng = np.random.default_rng(seed)
+    atoms, good = random_atoms(rng)
+    atoms.calc = calculator
+    if not good:
+        with pytest.raises(ValueError, match=r"^(atom \d+: |the atoms are periodic)"):
+            atoms.get_potential_energy()
+        return
+    energy, forces = atoms.get_potential_energy(), atoms.get_forces()
+    real = np.flatnonzero(atoms.arrays.get("mask", np.ones(len(atoms))))
+    alone = Atoms(atoms.symbols[real], atoms.positions[real])[::-1]
+    alone.calc = atoms.calc
+    assert alone.get_potential_energy() == pytest.approx(energy, rel=1e-12, abs=1e-12)
+    np.testing.assert_allclose(forces[real], alone.get_forces()[::-1], rtol=0, atol=1e-11)
+    assert np.isfinite(forces).all()
+    assert not np.delete(forces, real, axis=0).any()
+
+
 # ---- What is refused -----------------------------------------------------------------------------
 
 
@@ -239,11 +352,18 @@ def test_atoms_at_the_same_point(unsorted):
     assert np.isfinite(unsorted.get_potential_energy())
 
 
-@pytest.mark.parametrize("unit", ["kcal/mol", None, 0, -1.0, np.nan, np.inf])
+@pytest.mark.parametrize("unit", ["kcal/mol", None, True, 0, -1.0, np.nan, np.inf])
 @pytest.mark.parametrize("name", ["energy_unit", "length_unit"])
 def test_unit_that_is_no_positive_number(trained, name, unit):
     with pytest.raises(ValueError, match=f"^{name} is .*; give a positive number"):
         MaskedDP(trained.model, **{name: unit})
+
+
+def test_arguments_that_cannot_be_meant(trained):
+    with pytest.raises(ValueError, match=r"^ignore_pbc is 'no'; give True or False"):
+        MaskedDP(trained.model, ignore_pbc="no")
+    with pytest.raises(ValueError, match=r"^the model is None; give the path"):
+        MaskedDP(None)
 
 
 def test_file_that_is_no_frozen_model(trained, tmp_path):

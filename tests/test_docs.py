@@ -73,3 +73,9 @@ def test_openmm(tmp_path, zinc_model):
     assert "20,DP region," in output
     assert "kJ/mol" in output
     assert (tmp_path / "system.xml").is_file()
+
+
+def test_from_the_other_openmm_plugin(tmp_path, zinc_model):
+    shutil.copy(zinc_model, tmp_path)
+    assert "kJ/" in run_page("from_openmm_deepmd_plugin", tmp_path)
+    assert len((tmp_path / "regions.csv").read_text().splitlines()) == 3

@@ -211,7 +211,7 @@ def water(model):
     """Return topology, positions and system of a water model's box."""
     modeller = app.Modeller(app.Topology(), [])
     field = app.ForceField(f"{model}.xml")
-    kind = {"tip5p": "tip5p"}.get(model, "tip4pew")
+    kind = model if model in ("tip3p", "tip5p") else "tip4pew"
     modeller.addSolvent(field, boxSize=mm.Vec3(1.9, 1.9, 1.9) * unit.nanometer, model=kind)
     return modeller.topology, modeller.positions, field.createSystem(modeller.topology)
 
@@ -228,6 +228,23 @@ def test_sites_of_water_models(model):
     assert len(plain.atoms) > 3
     known = region.cut(topology, positions, system=system)
     np.testing.assert_array_equal(known.atoms, plain.atoms)
+
+
+def test_hydrogen_atoms_that_tell_and_that_do_not():
+    topology, positions, _ = water("tip3p")
+    r = np.array(positions.value_in_unit(unit.nanometer))
+    elements = np.array([atom.element.symbol for atom in topology.atoms()])
+    d = r - r[0]
+    d -= np.rint(d / 1.9) * 1.9
+    near = np.linalg.norm(d, axis=1) < 0.4
+    residue = np.arange(len(r)) // 3
+    for hydrogens in (True, False):
+        telling = near if hydrogens else near & (elements == "O")
+        wanted = np.flatnonzero(np.isin(residue, residue[telling]))
+        found = DPRegion([0], 0.4, hydrogens=hydrogens).cut(topology, r)
+        assert found.atoms.tolist() == wanted.tolist()
+    of_hydrogen = DPRegion([1], 0.05, hydrogens=False).cut(topology, r)
+    assert of_hydrogen.atoms.tolist() == [0, 1, 2]
 
 
 def test_element_that_its_mass_contradicts(trained):

@@ -158,6 +158,8 @@ def test_type_map_and_sel(tmp_path):
         "element:zn,S": [[0, 0, 0, 1], [1, 1, 0], [0] * 5],
         "within:2.8:ZN": None,
         "array:weight": [[0.5, 0, 0, 2], [3, 0, 0], [0, 0, 0, 0, 7]],
+        "names:A0,A3": [[1, 0, 0, 1], [1, 0, 0], [1, 0, 0, 1, 0]],
+        "names:label:B1": [[0, 1, 0, 0], [0, 1, 0], [0, 1, 0, 0, 0]],
     }.items(),
 )
 def test_preference(tmp_path, rule, weights):
@@ -167,6 +169,8 @@ def test_preference(tmp_path, rule, weights):
     ):
         atoms.calc = old.calc
         atoms.set_array("weight", np.array(weight, dtype=float))
+        for array, letter in (("atomtypes", "A"), ("label", "B")):
+            atoms.set_array(array, np.array([f"{letter}{k}" for k in range(len(atoms))]))
     if weights is None:
         distances = [a.get_all_distances()[:, a.symbols == "Zn"] for a in frames]
         weights = [(d <= 2.8).any(axis=1).astype(float) for d in distances]
@@ -374,6 +378,12 @@ REFUSED = {
     '`preference` "element" is none of': {"preference": "element"},
     '`preference` "within:x:ZN" is none of': {"preference": "within:x:ZN"},
     "there is no per-atom array w": {"preference": "array:w"},
+    "there is no per-atom array atomtypes": {"preference": "names:SG"},
+    '`preference` "names" is none of': {"preference": "names"},
+    "array atomtypes has the shape (3,) and the dtype":
+        {"sources": molecule(["H"] * 3, atomtypes=[1, 2, 3]), "preference": "names:SG"},
+    "`preference` names SG, which no frame has":
+        {"sources": molecule(["H"] * 3, atomtypes=["HA", "HB", "HC"]), "preference": "names:HA,SG"},
     "atom 2: preference -1 in array w":
         {"sources": molecule(["H"] * 3, w=[0, 1, -1]), "preference": "array:w"},
     "array w has the shape (3, 3)":

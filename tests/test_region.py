@@ -33,11 +33,13 @@ def random_system(seed, nresidues=40, ncentres=2):
     natoms = len(residue)
     middle = rng.uniform(size=(nresidues, 3)) @ box
     positions = middle[residue] + rng.uniform(-0.2, 0.2, size=(natoms, 3))
+    eligible = rng.uniform(size=natoms) < 0.9
     region = Region(
         name="site",
         residue=residue,
         bonds=np.zeros((0, 2), int),
-        eligible=rng.uniform(size=natoms) < 0.9,
+        eligible=eligible,
+        telling=eligible,
         forces_on=np.full(natoms, True),
         always=np.full(nresidues, False),
         centres=rng.choice(natoms, size=ncentres, replace=False),
@@ -212,6 +214,7 @@ class Cluster:
             residue=self.rng.integers(3, size=natoms),
             bonds=self.bonds,
             eligible=everything >= 0,
+            telling=everything >= 0,
             forces_on=everything >= 0,
             always=np.full(3, False),
             centres=self.rng.choice(natoms, size=self.rng.integers(1, 3)),
@@ -273,6 +276,7 @@ def chain(box, bonded=True):
         residue=np.r_[np.zeros(12, int), 1],
         bonds=np.array([(k, k + 1) for k in range(12 if bonded else 11)]),
         eligible=everything >= 0,
+        telling=everything >= 0,
         forces_on=everything >= 0,
         always=np.full(2, False),
         centres=np.array([0]),

@@ -89,8 +89,9 @@ def pack(
         "auto:f", which has the meaning that it has in an input, of the frames packed here.
     preference
         Which atoms have weight 1 in atom_pref.npy: "all", "element:ZN,S", "within:2.8:ZN" (Å; the
-        element itself, too). Or "array:NAME", for weights from a per-atom array, which all
-        sources must have.
+        element itself, too), "names:SG,NE2", for names of atoms in the per-atom array
+        "atomtypes", or "names:ARRAY:SG,NE2", in another one. Or "array:NAME", for weights from a
+        per-atom array. All sources must have the array.
     validation
         Frames for validation: a fraction below 1 or a number, so that 1 is one frame; 0 for no
         split.

@@ -2,13 +2,17 @@
 """Which atoms' forces count: the weights in atom_pref.npy."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from .sources import Frame
 
-_FORMS = "all, element:ZN,S (elements), within:2.8:ZN (Å, elements), array:NAME"
+ATOM_NAMES = "atomtypes"  # where ASE keeps the names of atoms that it reads from PDB and GRO files
+_FORMS = (
+    "all, element:ZN,S (elements), within:2.8:ZN (Å, elements), names:SG,NE2 (names of atoms, in "
+    f"the per-atom array {ATOM_NAMES}), names:ARRAY:SG,NE2, array:NAME"
+)
 
 
 @dataclass(frozen=True)
@@ -18,23 +22,24 @@ class Preference:
     Attributes
     ----------
     kind
-        "all", "element", "within" or "array".
+        "all", "element", "within", "names" or "array".
     elements
-        In capital letters, of "element" and "within".
+        In capital letters, of "element" and "within"; names of atoms, of "names".
     distance
         In Å, of "within".
     array
-        Name of the per-atom array of the sources.
+        Name of the per-atom array of the sources, of "names" and "array".
     """
 
     kind: str
     elements: tuple[str, ...] = ()
     distance: float = 0.0
     array: str | None = None
+    _met: set[str] = field(default_factory=set, repr=False, compare=False)  # names of atoms
 
     @classmethod
     def parse(cls, text: str) -> "Preference":
-        """Read "all", "element:ZN,S", "within:2.8:ZN" or "array:NAME".
+        """Read "all", "element:ZN,S", "within:2.8:ZN", "names:SG,NE2" or "array:NAME".
 
         Raises
         ------
@@ -47,7 +52,10 @@ class Preference:
         if kind == "array" and rest:
             return cls("array", array=rest)
         distance, _, elements = rest.rpartition(":")
-        names = tuple(name.strip().upper() for name in elements.split(",") if name.strip())
+        names = tuple(name.strip() for name in elements.split(",") if name.strip())
+        if kind == "names" and names:
+            return cls("names", names, array=distance.strip() or ATOM_NAMES)
+        names = tuple(name.upper() for name in names)
         if kind == "element" and names and not distance:
             return cls("element", names)
         try:
@@ -63,20 +71,28 @@ class Preference:
         Raises
         ------
         ValueError
-            If the frame's array is missing, or holds other than numbers that are not negative.
+            If the frame's array is missing, or holds other than numbers that are not negative, or
+            than names.
         """
         if self.kind == "all":
             return np.ones(len(frame.names))
         if self.kind == "array":
             return _of_array(frame, self.array)
+        if self.kind == "names":
+            names = _names(frame, self.array)
+            self._met.update(np.unique(names).tolist())
+            return np.isin(names, self.elements).astype(np.float64)
         chosen = np.isin(np.char.upper(frame.names.astype(str)), self.elements)
         if self.kind == "within":
             chosen = _near(frame.positions, chosen, self.distance)
         return chosen.astype(np.float64)
 
     def missing(self, names: Sequence[str]) -> list[str]:
-        """Return the elements of the rule that are not among the names."""
-        there = {name.upper() for name in names}
+        """Return the elements of the rule that are not among the names of types.
+
+        Of names of atoms, those that no frame had.
+        """
+        there = self._met if self.kind == "names" else {name.upper() for name in names}
         return [element for element in self.elements if element not in there]
 
 
@@ -88,7 +104,8 @@ def _near(positions: np.ndarray, centres: np.ndarray, distance: float) -> np.nda
     return near
 
 
-def _of_array(frame: Frame, name: str) -> np.ndarray:
+def _array(frame: Frame, name: str, kinds: str, what: str) -> np.ndarray:
+    """Return an array of a frame, one entry of one of these kinds for each atom."""
     values = frame.arrays.get(name)
     if values is None:
         raise ValueError(
@@ -96,11 +113,20 @@ def _of_array(frame: Frame, name: str) -> np.ndarray:
             "sources; give it to this one, or pack it with another rule"
         )
     values = np.asarray(values)
-    if values.shape != (len(frame.names),) or values.dtype.kind not in "fiub":
+    if values.shape != (len(frame.names),) or values.dtype.kind not in kinds:
         raise ValueError(
             f"{frame.place}: array {name} has the shape {values.shape} and the dtype "
-            f"{values.dtype}; a preference is one number for each of the {len(frame.names)} atoms"
+            f"{values.dtype}; a preference is one {what} for each of the {len(frame.names)} atoms"
         )
+    return values
+
+
+def _names(frame: Frame, name: str) -> np.ndarray:
+    return np.char.strip(_array(frame, name, "USO", "name").astype(str))
+
+
+def _of_array(frame: Frame, name: str) -> np.ndarray:
+    values = _array(frame, name, "fiub", "number")
     values = values.astype(np.float64)
     for atom in np.flatnonzero(~((values >= 0) & np.isfinite(values)))[:1].tolist():
         raise ValueError(

@@ -65,7 +65,10 @@ def indices(atoms: Any, natoms: int, what: str) -> np.ndarray:
     ValueError
         If it is no list of whole numbers, or an atom does not exist.
     """
-    found = np.array(list(atoms) if np.iterable(atoms) else atoms)
+    try:
+        found = np.array(list(atoms) if np.iterable(atoms) else atoms)
+    except ValueError:  # lists of several lengths
+        found = np.array(None)
     if found.ndim != 1 or (len(found) > 0 and found.dtype.kind not in "iu"):
         msg = (
             f"{what} takes a list of indices of atoms, as in [0, 5]; of a mask, np.flatnonzero, "

@@ -256,6 +256,8 @@ def dp_force(
     regions = _regions(regions)
     if candidates is not None:
         candidates = indices(candidates, topology.getNumAtoms(), "candidates")
+        if len(candidates) == 0:
+            raise ValueError("dp_force: candidates has no atom; None is for all")
     laid_out = [lay_out(region, labels, candidates) for region in regions]
     path = str(_path(model).resolve())
     if periodic is None:

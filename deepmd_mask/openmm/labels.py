@@ -34,7 +34,7 @@ class Labels:
     residues, residue_names
         Of each residue, chain:name:number, and its name.
     bonds
-        [nbonds, 2] int, atoms.
+        [nbonds, 2] int, atoms; among them those of link atoms, which a system has as virtual sites.
     sites
         [natoms] bool, the atoms that were found to be virtual sites.
     unknown
@@ -85,6 +85,9 @@ class Labels:
                 symbols[k] = ""
                 if reason is not None:
                     unknown[k] = reason
+        bonds = [(a.index, b.index) for a, b in topology.bonds()]
+        if system is not None:
+            bonds += _bonds_of_sites(system, symbols)
         return cls(
             np.array([atom.residue.index for atom in atoms]),
             symbols,
@@ -92,7 +95,7 @@ class Labels:
             [atom.element.symbol if atom.element else "" for atom in atoms],
             [f"{residue.chain.id}:{residue.name}:{residue.id}" for residue in residues],
             [residue.name for residue in residues],
-            np.array([(a.index, b.index) for a, b in topology.bonds()], int).reshape(-1, 2),
+            np.array(bonds, int).reshape(-1, 2),
             sites,
             unknown,
         )
@@ -172,6 +175,16 @@ def _why_real(atom: app.topology.Atom, system: openmm.System | None) -> str | No
         return None
     mass = system.getParticleMass(atom.index).value_in_unit(unit.dalton)
     return f"has no element, but a mass of {mass:g}" if mass else "has no element, and is frozen"
+
+
+def _bonds_of_sites(system: openmm.System, symbols: list[str]) -> list[tuple[int, int]]:
+    """Return bonds of virtual sites that are real to the model, such as OpenMM-ML's link atoms."""
+    found = []
+    for atom in (k for k, symbol in enumerate(symbols) if symbol and system.isVirtualSite(k)):
+        site = system.getVirtualSite(atom)
+        if site.getNumParticles() > 0:
+            found.append((atom, site.getParticle(0)))
+    return found
 
 
 def _require_mass(atom: app.topology.Atom, mass: unit.Quantity) -> None:

@@ -61,6 +61,9 @@ class DPRegion:
         For messages and reports.
     whole_residues
         Whether residues are members as a whole; otherwise each atom is one by itself.
+    hydrogens
+        Whether hydrogen atoms, too, make their residue a member when they are near; otherwise only
+        other atoms do.
     link_atoms
         Whether bonds that leave the region end in hydrogen atoms, of the model's type H, on the
         bond, at the distance of OpenMM-ML. Or that distance by the member's element,
@@ -75,6 +78,7 @@ class DPRegion:
     atoms: Sequence[int] | None = None
     name: str = "DP region"
     whole_residues: bool = True
+    hydrogens: bool = True
     link_atoms: bool | Mapping[str, unit.Quantity | float] = False
 
     def __post_init__(self) -> None:
@@ -177,11 +181,15 @@ def lay_out(region: DPRegion, labels: Labels, candidates: Sequence[int] | None =
     members = np.flatnonzero(marks["atoms"] & eligible) if fixed else None
     if fixed and len(members) == 0:
         raise ValueError(f"{region.name}: no atom of `atoms` can be a member")
+    telling = eligible
+    if not region.hydrogens:
+        telling = eligible & ((np.array(labels.elements) != "H") | marks["centres"])
     return Region(
         region.name,
         group,
         labels.bonds[real[labels.bonds].all(axis=1)],
         eligible,
+        telling,
         marks["forces_on"] | (region.forces_on is None),
         _mask(group[marks["always"]], group.max() + 1),
         indices(region.centres, natoms, "centres"),
@@ -238,9 +246,9 @@ def _require_known(
 def _require_flags(region: DPRegion) -> None:
     if not isinstance(region.name, str):
         raise ValueError(f"name is {region.name!r}; a region's name is a string")
-    if not isinstance(region.whole_residues, bool):
-        msg = f"{region.name}: whole_residues is {region.whole_residues!r}; give True or False"
-        raise ValueError(msg)
+    for flag in ("whole_residues", "hydrogens"):
+        if not isinstance(value := getattr(region, flag), bool):
+            raise ValueError(f"{region.name}: {flag} is {value!r}; give True or False")
     if not isinstance(region.link_atoms, bool | Mapping):
         msg = (
             f"{region.name}: link_atoms is {region.link_atoms!r}; give True, False or lengths by "
@@ -255,9 +263,16 @@ def _link_lengths(region: DPRegion, elements: list[str]) -> np.ndarray | None:
         return None
     own = {} if region.link_atoms is True else dict(region.link_atoms)
     for element, value in own.items():
-        if element not in app.Element._elements_by_symbol:
+        if not _is_element(element):
             msg = f'{region.name}: link_atoms has {element!r}, which is no element, as "C" is'
             raise ValueError(msg)
         own[element] = length(value, f"{region.name}: link_atoms of {element}")
     lengths = {**LENGTHS, **own}
     return np.array([lengths.get(element, np.nan) for element in elements])
+
+
+def _is_element(symbol: Any) -> bool:
+    try:
+        return app.Element.getBySymbol(symbol).symbol == symbol
+    except (AttributeError, KeyError):
+        return False

@@ -5,11 +5,13 @@ from collections.abc import Iterable
 from os import PathLike
 from typing import Any
 
+import numpy as np
 import openmm
 from openmm import app
 from openmmml.mlpotential import MLPotentialImpl, MLPotentialImplFactory
 
 from .force import dp_force
+from .labels import Labels
 from .layout import DPRegion
 
 
@@ -21,7 +23,7 @@ class MaskPotential(MLPotentialImpl):
     model
         The frozen model.
     options
-        Of `dp_force`: units, and the name of the scale.
+        Of `dp_force`: units, types, and the name of the scale.
     """
 
     def __init__(self, model: str | PathLike, **options: Any) -> None:
@@ -56,6 +58,7 @@ class MaskPotential(MLPotentialImpl):
             If the region is a whole periodic system, whose images the model would not see, or the
             model has no type for an atom.
         """
+        known = system if system.getNumParticles() > 0 else None  # empty where it interpolates
         if atoms is None:
             if topology.getPeriodicBoxVectors() is not None:
                 msg = (
@@ -64,10 +67,14 @@ class MaskPotential(MLPotentialImpl):
                     "setPeriodicBoxVectors(None)"
                 )
                 raise ValueError(msg)
-            atoms = range(topology.getNumAtoms())
+            known = None  # its virtual sites are not set up
+            sites = Labels.of(topology, self.options.get("types", "element")).sites
+            atoms = np.flatnonzero(~sites).tolist()
         atoms = list(atoms)
+        if not atoms:
+            raise ValueError("ML region: it has no atoms; give createMixedSystem some")
         region = DPRegion(centres=atoms[:1], atoms=atoms, name="ML region")
-        force = dp_force(self.model, topology, region, **self.options)
+        force = dp_force(self.model, topology, region, **{"system": known, **self.options})
         force.setForceGroup(forceGroup)
         system.addForce(force)
 
@@ -79,7 +86,9 @@ class MaskPotential(MLPotentialImpl):
 class MaskPotentialFactory(MLPotentialImplFactory):
     """Makes what ``MLPotential("deepmd-mask", modelPath=...)`` stands for."""
 
-    def createImpl(self, name: str, modelPath: str | PathLike, **args: Any) -> MaskPotential:
+    def createImpl(
+        self, name: str, modelPath: str | PathLike | None = None, **args: Any
+    ) -> MaskPotential:
         """Make the potential.
 
         Parameters
@@ -89,6 +98,14 @@ class MaskPotentialFactory(MLPotentialImplFactory):
         modelPath
             The frozen model.
         args
-            Of `dp_force`: units, and the name of the scale.
+            Of `dp_force`: units, types, and the name of the scale.
+
+        Raises
+        ------
+        ValueError
+            If there is no model.
         """
+        if modelPath is None:
+            msg = f'give a frozen model, as in MLPotential("{name}", modelPath="model.pb")'
+            raise ValueError(msg)
         return MaskPotential(modelPath, **args)

@@ -30,8 +30,8 @@ class Cut(NamedTuple):
 class Region:
     """A region of one system: whole residues near centres, or single atoms, or fixed atoms.
 
-    A residue is a member if the minimum image of any of its atoms is nearer than the radius to any
-    centre.
+    A residue is a member if the minimum image of any of its atoms that tell is nearer than the
+    radius to any centre.
 
     Attributes
     ----------
@@ -42,7 +42,9 @@ class Region:
     bonds
         [nbonds, 2] int, atoms, virtual sites not among them.
     eligible
-        [natoms] bool, the atoms that can be members or make their residue one.
+        [natoms] bool, the atoms that can be members.
+    telling
+        [natoms] bool, those of them that make their residue a member.
     forces_on
         [natoms] bool, the atoms that feel the region's forces.
     always
@@ -62,6 +64,7 @@ class Region:
     residue: np.ndarray
     bonds: np.ndarray
     eligible: np.ndarray
+    telling: np.ndarray
     forces_on: np.ndarray
     always: np.ndarray
     centres: np.ndarray
@@ -160,7 +163,7 @@ class Region:
         """Return the atoms [n], ascending, whose residues are near; arguments are those of cut."""
         near = self._near(positions, box)
         inside = self.always.copy()
-        inside[self.residue[near[self.eligible[near]]]] = True
+        inside[self.residue[near[self.telling[near]]]] = True
         return np.flatnonzero(inside[self.residue] & self.eligible)
 
     def certain(self) -> np.ndarray:
