@@ -105,22 +105,24 @@ void run(const Contraction<T>& shape, cudaStream_t stream, Arrays... arrays) {
 }
 
 }  // namespace
+}  // namespace dpmask::cuda
+
+namespace dpmask {
 
 template <typename T>
-void contract(const Contraction<T>& shape, const T* X, const T* Y, T* B, cudaStream_t stream) {
-  run<Contract>(shape, stream, X, Y, B);
+void contract(const Contraction<T>& shape, const T* X, const T* Y, T* B, Gpu& gpu) {
+  cuda::run<cuda::Contract>(shape, gpu.stream(), X, Y, B);
 }
 
 template <typename T>
-void contract_reverse(const Contraction<T>& shape, const T* Y, const T* gB, T* gX,
-                      cudaStream_t stream) {
-  run<ContractReverse>(shape, stream, Y, gB, gX);
+void contract_reverse(const Contraction<T>& shape, const T* Y, const T* gB, T* gX, Gpu& gpu) {
+  cuda::run<cuda::ContractReverse>(shape, gpu.stream(), Y, gB, gX);
 }
 
-#define DPMASK_INSTANTIATE(T)                                                             \
-  template void contract<T>(const Contraction<T>&, const T*, const T*, T*, cudaStream_t); \
-  template void contract_reverse<T>(const Contraction<T>&, const T*, const T*, T*, cudaStream_t)
+#define DPMASK_INSTANTIATE(T)                                                     \
+  template void contract<T>(const Contraction<T>&, const T*, const T*, T*, Gpu&); \
+  template void contract_reverse<T>(const Contraction<T>&, const T*, const T*, T*, Gpu&)
 DPMASK_INSTANTIATE(float);
 DPMASK_INSTANTIATE(double);
 
-}  // namespace dpmask::cuda
+}  // namespace dpmask

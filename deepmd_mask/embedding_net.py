@@ -83,8 +83,8 @@ def net_variables(
     Returns
     -------
     list of tf.Variable
-        Those that the net uses, in the order of op/kernels/embedding.h. As with the built-in, a timestep
-        exists for each layer if resnet_dt, but is used only beside a skip connection.
+        Those that the net uses, in the order of op/kernels/embedding.h. As with the built-in, a
+        timestep exists for each layer if resnet_dt, but is used only beside a skip connection.
     """
     scope = tf.get_variable_scope().name
 
