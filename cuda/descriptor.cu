@@ -98,7 +98,7 @@ struct ContractReverse {
 };
 
 template <template <typename> class Kernel, typename T, typename... Arrays>
-void run(const Contraction<T>& shape, cudaStream_t stream, Arrays... arrays) {
+void for_all_atoms(const Contraction<T>& shape, cudaStream_t stream, Arrays... arrays) {
   if (shape.M1 * shape.M2 > kMost) throw std::invalid_argument("M1 M2 is too large");
   const Kernel<T> kernel = {static_cast<int>(shape.M1), static_cast<int>(shape.M2), arrays...};
   launch(shape.size, kernel.shared(), stream, kernel);
@@ -111,12 +111,12 @@ namespace dpmask {
 
 template <typename T>
 void contract(const Contraction<T>& shape, const T* X, const T* Y, T* B, Gpu& gpu) {
-  cuda::run<cuda::Contract>(shape, gpu.stream(), X, Y, B);
+  cuda::for_all_atoms<cuda::Contract>(shape, gpu.stream(), X, Y, B);
 }
 
 template <typename T>
 void contract_reverse(const Contraction<T>& shape, const T* Y, const T* gB, T* gX, Gpu& gpu) {
-  cuda::run<cuda::ContractReverse>(shape, gpu.stream(), Y, gB, gX);
+  cuda::for_all_atoms<cuda::ContractReverse>(shape, gpu.stream(), Y, gB, gX);
 }
 
 #define DPMASK_INSTANTIATE(T)                                                     \
