@@ -6,10 +6,6 @@
 #include <new>
 #include <string>
 
-#ifndef DPMASK_EMULATED
-#include "cuda/common/launch.h"
-#endif
-
 namespace dpmask {
 
 GpuSettings& gpu_settings() {
