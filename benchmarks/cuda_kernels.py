@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Times the CUDA kernels, beside what a copy and a matrix product reach on the same card.
 
-Needs a GPU, CuPy and the kernels' bindings (docs/gpu.md). For each call: time by CUDA events, the
-median of several; the least arithmetic and traffic that it needs, as rates; and the time that the
-slower of the two would take at the rates of the product and the copy, by the time of the call.
-"inference" is what an evaluation of a compressed model runs, launched one after the other and, in
-"as graph", as one CUDA graph. With the CPU's kernels there, their time on two threads, too.
+Needs a GPU, CuPy and the kernels' bindings (docs/gpu.md). Each call is what an operator runs: it
+numbers the pairs, takes memory from the driver's pool, and a gradient of the embedding goes through
+the series, too. For each call: time by CUDA events, the median of several; the least arithmetic and
+traffic that it needs, as rates; and the time that the slower of the two would take at the rates of
+the product and the copy, by the time of the call. "inference" is what an evaluation of a compressed
+model runs, launched one after the other and, in "as graph", as one CUDA graph. With the CPU's
+kernels there, their time on two threads, too.
 """
 
 import csv
@@ -26,7 +28,7 @@ import implementations
 
 NTYPES, NEURON, M2, FITTING = 4, (32, 32, 64, 128), 16, (240, 240, 240)
 REPEATS = 10
-TERMS = implementations.TERMS
+TERMS = 16  # kTerms of op/shared/series.h
 ROW, POLYNOMIALS = 30, 2 * TERMS  # operations of a row of the environment matrix, of T_k or U_k
 CPU_CASE = (100, 64)  # atoms, frames
 COLUMNS = [
@@ -47,8 +49,9 @@ class Call(NamedTuple):
 class Events:
     """Seconds of GPU time of a call."""
 
-    def __init__(self, cupy):
-        self.cupy = cupy
+    def __init__(self, kernels):
+        self.cupy, self.kernels = importlib.import_module("cupy"), kernels
+        kernels.use_pool(True)
 
     def seconds(self, run):
         """Return the median of several calls, after one that is not counted."""
@@ -66,10 +69,12 @@ class Events:
     def graph(self, run):
         """Return what runs the same kernels as one CUDA graph."""
         stream = self.cupy.cuda.Stream(non_blocking=True)
+        self.kernels.use_stream(stream.ptr)
         with stream:
             stream.begin_capture()
             run()
             graph = stream.end_capture()
+        self.kernels.use_stream(0)
         return graph.launch
 
     def rates(self, dtype):
@@ -112,7 +117,7 @@ class Model:
     """Nets, atoms and arrays of one case, and the calls on them."""
 
     def __init__(self, kernels, rng, natoms, nframes, dtype):
-        self.kernels, self.arrays, self.dtype = kernels, kernels.arrays, dtype
+        self.kernels, self.dtype = kernels, dtype
         self.bits = np.dtype(dtype).itemsize * 8
         self.atoms = random_atoms(kernels, rng, natoms, nframes)
         self.embedding_nets = {
@@ -150,67 +155,48 @@ class Model:
 
     def calls(self):
         """Return the calls of an inference, and those of a gradient."""
-        arrays, embedding, fitting = self.arrays, self.embedding, self.fitting
-        atoms, nets = embedding.device, embedding.device_embedding
-        M1, size = NEURON[-1], len(self.X)
-        shape = {"size": size, "M1": M1, "M2": M2}
-        X, gX = arrays.put(self.X), arrays.put(self.X)
-        D, e, A, dD = (
-            arrays.put(np.zeros(shape), self.dtype)
-            for shape in (fitting.D.shape, size, fitting.D.shape, fitting.D.shape)
-        )
-        z, forward, backward = (
-            arrays.empty(fitting.workspaces[name], self.dtype)
-            for name in ("z", "energies", "energies_grad")
-        )
-        direct, moments = (
-            arrays.empty(embedding.workspaces[name], self.dtype) for name in ("direct", "moments")
-        )
-        sums, of_series = (arrays.empty(embedding.workspaces[name]) for name in ("sums", "series"))
-        forces = self.kernels.empty_forces(embedding.nframes, embedding.nslots)
-        dr = arrays.empty((embedding.npairs_of_direct(), 3))
-        dC, gradient, of_fitting = (
-            arrays.empty(embedding.C.shape, self.dtype),
-            [arrays.empty(p.shape, self.dtype) for p in embedding.parameters],
-            [arrays.empty(p.shape, self.dtype) for p in fitting.parameters],
-        )
-        cuda = self.kernels.cuda
+        embedding, fitting = self.embedding, self.fitting
         contract, reverse = (
-            getattr(cuda, f"{name}{self.bits}") for name in ("contract", "contract_reverse")
+            getattr(self.kernels, f"{name}{self.bits}") for name in ("contract", "contract_reverse")
         )
-        npairs, npanels = embedding.npairs, len(embedding.panels)
+        M1, size = NEURON[-1], len(self.X)
+        X = embedding.embed()
+        e, A, z = fitting.energies()
+        gX = reverse(X, A, M2)
+        forces = embedding.force(gX)
+        npairs, npanels = natoms_squared(self.atoms), sum(embedding.npanels())
         by_panel = 2 * TERMS * 4 * M1 * size * npanels  # a product of kTerms, 4 and M1
         products = 2 * sum(p.size for p in self.fitting_nets["parameters"]) / NTYPES * size
-        of_X, of_D, of_forces = X.nbytes, D.nbytes, 24 * size * 13
+        of_X = self.X.nbytes
+        of_D, of_forces = of_X * M2 / 4, 24 * size * 13
         inference = [
-            Call("number_pairs", lambda: cuda.number_pairs(atoms, arrays.stream), 0, 48 * size),
             Call(
                 "embed",
-                lambda: nets.embed(X, moments, direct, arrays.stream),
+                embedding.embed,
                 npairs * (ROW + POLYNOMIALS + 2 * TERMS * 4) + by_panel,
                 of_X,
             ),
             Call(
                 "contract",
-                lambda: contract(X, X, D, **shape, stream=arrays.stream),
+                lambda: contract(X, X, M2),
                 8 * size * M1 * M2,
                 of_X + of_D,
             ),
             Call(
                 "energies",
-                lambda: fitting.device_fitting.energies(e, A, z, forward, arrays.stream),
+                fitting.energies,
                 2 * products,
                 2 * of_D,
             ),
             Call(
                 "contract_reverse",
-                lambda: reverse(X, A, gX, **shape, stream=arrays.stream),
+                lambda: reverse(X, A, M2),
                 16 * size * M1 * M2,
                 2 * of_X + of_D,
             ),
             Call(
                 "force",
-                lambda: nets.force(gX, *forces, moments, sums, dr, direct, arrays.stream),
+                lambda: embedding.force(gX),
                 npairs * (2 * ROW + 2 * POLYNOMIALS + 4 * TERMS * 4) + by_panel,
                 of_X + of_forces,
             ),
@@ -218,33 +204,23 @@ class Model:
         training = [
             Call(
                 "embed_grad",
-                lambda: nets.embed_grad(gX, dC, gradient, moments, direct, arrays.stream),
+                lambda: embedding.embed_grad(gX),
                 npairs * (ROW + POLYNOMIALS + 2 * TERMS * 4) + by_panel,
                 of_X,
             ),
             Call(
                 "force_grad",
-                lambda: nets.force_grad(
-                    gX, *forces, X, dC, gradient, moments, direct, arrays.stream
-                ),
+                lambda: embedding.force_grad(gX, *forces),
                 npairs * (2 * ROW + 2 * POLYNOMIALS + 4 * TERMS * 4) + 2 * by_panel,
                 2 * of_X + of_forces,
             ),
             Call(
                 "energies_grad",
-                lambda: fitting.device_fitting.energies_grad(
-                    z, e, A, dD, of_fitting, backward, arrays.stream
-                ),
+                lambda: fitting.energies_grad(z, e, A),
                 4 * products,
                 3 * of_D,
             ),
-            Call("find_panels", embedding.find_panels, 0, 0),
-            Call(
-                "fit_panels_grad",
-                lambda: nets.fit_panels_grad(dC, gradient, of_series, arrays.stream),
-                0,
-                0,
-            ),
+            Call("find_series", embedding.find_series, 0, 0),
         ]
         return inference, training
 
@@ -284,6 +260,12 @@ class Model:
         return np.repeat(np.arange(NTYPES, dtype=np.int32), counts)[None].repeat(nframes, 0)
 
 
+def natoms_squared(atoms):
+    """Return the number of ordered pairs, an atom with itself among them."""
+    nframes = len(atoms.coord)
+    return int(np.sum(np.diff(atoms.first).reshape(NTYPES, nframes).sum(axis=0) ** 2))
+
+
 def run_all(calls):
     """Run calls one after the other."""
     for call in calls:
@@ -318,7 +300,7 @@ def kernels_of(model):
         run_all(calls)
         with profile(activities=[ProfilerActivity.CUDA]) as recorded:
             run_all(calls)
-            model.arrays.cupy.cuda.Device().synchronize()
+            np.asarray(model.embedding.embed())  # waits
         for event in recorded.events():
             if "dpmask" not in event.name:
                 continue
@@ -346,8 +328,8 @@ def line(row):
 @click.option("--emulated", is_flag=True, help="Try this script without a GPU.")
 def main(atoms, frames, output, profile, emulated):
     """Time the CUDA kernels for real atoms of a frame and frames of a batch."""
-    kernels = implementations.load("emulated" if emulated else "cuda")
-    clock = WallClock() if emulated else Events(kernels.arrays.cupy)
+    kernels = implementations.load("emulated" if emulated else "cuda").cuda
+    clock = WallClock() if emulated else Events(kernels)
     if profile:
         print("precision,atoms,frames,calls,kernel,launches,us")
         for dtype, natoms, nframes in itertools.product((np.float32, np.float64), atoms, frames):
@@ -363,7 +345,7 @@ def main(atoms, frames, output, profile, emulated):
             for nframes in frames:
                 case = {"precision": np.dtype(dtype).name, "atoms": natoms, "frames": nframes}
                 model = Model(kernels, np.random.default_rng(0), natoms, nframes, dtype)
-                case["panels"] = len(model.embedding.panels)
+                case["panels"] = sum(model.embedding.npanels())
                 for row in rows_of_case(clock, model, rates, (natoms, nframes) == CPU_CASE):
                     rows.append(case | row)
                     print(line(rows[-1]), flush=True)

@@ -98,29 +98,31 @@ struct ContractReverse {
 };
 
 template <template <typename> class Kernel, typename T, typename... Arrays>
-void run(const Contraction<T>& shape, cudaStream_t stream, Arrays... arrays) {
+void for_all_atoms(const Contraction<T>& shape, cudaStream_t stream, Arrays... arrays) {
   if (shape.M1 * shape.M2 > kMost) throw std::invalid_argument("M1 M2 is too large");
   const Kernel<T> kernel = {static_cast<int>(shape.M1), static_cast<int>(shape.M2), arrays...};
   launch(shape.size, kernel.shared(), stream, kernel);
 }
 
 }  // namespace
+}  // namespace dpmask::cuda
+
+namespace dpmask {
 
 template <typename T>
-void contract(const Contraction<T>& shape, const T* X, const T* Y, T* B, cudaStream_t stream) {
-  run<Contract>(shape, stream, X, Y, B);
+void contract(const Contraction<T>& shape, const T* X, const T* Y, T* B, Gpu& gpu) {
+  cuda::for_all_atoms<cuda::Contract>(shape, gpu.stream(), X, Y, B);
 }
 
 template <typename T>
-void contract_reverse(const Contraction<T>& shape, const T* Y, const T* gB, T* gX,
-                      cudaStream_t stream) {
-  run<ContractReverse>(shape, stream, Y, gB, gX);
+void contract_reverse(const Contraction<T>& shape, const T* Y, const T* gB, T* gX, Gpu& gpu) {
+  cuda::for_all_atoms<cuda::ContractReverse>(shape, gpu.stream(), Y, gB, gX);
 }
 
-#define DPMASK_INSTANTIATE(T)                                                             \
-  template void contract<T>(const Contraction<T>&, const T*, const T*, T*, cudaStream_t); \
-  template void contract_reverse<T>(const Contraction<T>&, const T*, const T*, T*, cudaStream_t)
+#define DPMASK_INSTANTIATE(T)                                                     \
+  template void contract<T>(const Contraction<T>&, const T*, const T*, T*, Gpu&); \
+  template void contract_reverse<T>(const Contraction<T>&, const T*, const T*, T*, Gpu&)
 DPMASK_INSTANTIATE(float);
 DPMASK_INSTANTIATE(double);
 
-}  // namespace dpmask::cuda
+}  // namespace dpmask

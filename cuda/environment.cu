@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
 #include "cuda/environment.h"
 
+#include "cuda/common/pairs.h"
+
 namespace dpmask::cuda {
 namespace {
 
@@ -62,22 +64,29 @@ struct TangentOfRow {
 };
 
 }  // namespace
-
-void environment(const RealAtoms& atoms, const PairNumbers& pairs, const double* coord, double* R,
-                 cudaStream_t stream) {
-  launch(atoms.size, 0, stream, EnvironmentOfRow{atoms, pairs, coord, R});
-}
-
-void environment_force(const RealAtoms& atoms, const PairNumbers& pairs, const double* coord,
-                       const double* dR, double* dr, const Forces& out, cudaStream_t stream) {
-  launch(atoms.size, 0, stream, ReverseOfRow{atoms, pairs, coord, dR, dr});
-  gather_forces(atoms, pairs, coord, dr, out, stream);
-  add_up_virial(atoms, pairs, out, stream);
-}
-
-void environment_force_grad(const RealAtoms& atoms, const PairNumbers& pairs, const double* coord,
-                            const ForceCotangents& cotangents, double* ddR, cudaStream_t stream) {
-  launch(atoms.size, 0, stream, TangentOfRow{atoms, pairs, coord, cotangents, ddR});
-}
-
 }  // namespace dpmask::cuda
+
+namespace dpmask {
+
+void environment(const RealAtoms& given, const double* coord, double* R, Gpu& gpu) {
+  const auto [atoms, pairs] = cuda::number_pairs(given, coord, gpu);
+  cuda::launch(atoms.size, 0, gpu.stream(), cuda::EnvironmentOfRow{atoms, pairs, coord, R});
+}
+
+void environment_force(const RealAtoms& given, const double* coord, const double* dR,
+                       const Forces& out, Gpu& gpu) {
+  const auto [atoms, pairs] = cuda::number_pairs(given, coord, gpu);
+  double* dr = gpu.allocate<double>(3 * count_pairs(given));
+  cuda::launch(atoms.size, 0, gpu.stream(), cuda::ReverseOfRow{atoms, pairs, coord, dR, dr});
+  cuda::gather_forces(atoms, pairs, coord, dr, out, gpu.stream());
+  cuda::add_up_virial(atoms, pairs, out, gpu.stream());
+}
+
+void environment_force_grad(const RealAtoms& given, const double* coord,
+                            const ForceCotangents& cotangents, double* ddR, Gpu& gpu) {
+  const auto [atoms, pairs] = cuda::number_pairs(given, coord, gpu);
+  cuda::launch(atoms.size, 0, gpu.stream(),
+               cuda::TangentOfRow{atoms, pairs, coord, cotangents, ddR});
+}
+
+}  // namespace dpmask

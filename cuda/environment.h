@@ -1,22 +1,16 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
-// The environment matrix by itself.
+// op/kernels/environment.h on a GPU. Arrays are the device's, but for RealAtoms::first.
 #pragma once
 
-#include "cuda/common/pairs.h"
+#include "cuda/common/gpu.h"
+#include "op/kernels/environment.h"
 
-namespace dpmask::cuda {
+namespace dpmask {
 
-// R [pairs, 4].
-void environment(const RealAtoms& atoms, const PairNumbers& pairs, const double* coord, double* R,
-                 cudaStream_t stream);
+void environment(const RealAtoms& atoms, const double* coord, double* R, Gpu& gpu);
+void environment_force(const RealAtoms& atoms, const double* coord, const double* dR,
+                       const Forces& out, Gpu& gpu);
+void environment_force_grad(const RealAtoms& atoms, const double* coord,
+                            const ForceCotangents& cotangents, double* ddR, Gpu& gpu);
 
-// Forces and virials, which must be zero on entry, given dR = dE/dR [pairs, 4]. dr [pairs, 3] is
-// scratch.
-void environment_force(const RealAtoms& atoms, const PairNumbers& pairs, const double* coord,
-                       const double* dR, double* dr, const Forces& out, cudaStream_t stream);
-
-// ddR = dL/d(dR) [pairs, 4].
-void environment_force_grad(const RealAtoms& atoms, const PairNumbers& pairs, const double* coord,
-                            const ForceCotangents& cotangents, double* ddR, cudaStream_t stream);
-
-}  // namespace dpmask::cuda
+}  // namespace dpmask

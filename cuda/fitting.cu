@@ -89,59 +89,37 @@ struct SetOne {
   DPMASK_KERNEL void operator()(int64_t k) const { ones[k] = 1; }
 };
 
-// Deals out a workspace; with nullptr, only counts.
-template <typename T>
-class Arena {
- public:
-  explicit Arena(T* memory) : memory_(memory) {}
-  T* take(int64_t numbers) {
-    T* array = memory_ == nullptr ? nullptr : memory_ + taken_;
-    taken_ += numbers;
-    return array;
-  }
-  int64_t taken() const { return taken_; }
-
- private:
-  T* memory_;
-  int64_t taken_ = 0;
-};
-
 // Where the values of all layers lie. With the derivative along dD, also dh, dz, gdh, gdz, and what
 // is summed over rows.
 template <typename T>
-class Values {
- public:
-  Values(const Fitting<T>& fitting, bool derivative, T* memory) : arena_(memory) {
+struct Values {
+  Values(const Fitting<T>& fitting, bool derivative, Gpu& gpu) {
     const int64_t nhidden = fitting.nets.nhidden();
     for (auto* all : {&h, &gh, &gz, &dh, &dz, &gdh, &gdz}) all->assign(nhidden + 1, nullptr);
-    products = arena_.take(product_workspace<T>());
+    products = gpu.allocate<T>(product_workspace<T>());
     int64_t widest = 0;
     for (int64_t l = 0; l < nhidden; ++l) {
       const int64_t size = fitting.size() * fitting.nets.neuron[l];
-      for (T** array : {&h[l + 1], &gh[l + 1], &gz[l]}) *array = arena_.take(size);
+      for (T** array : {&h[l + 1], &gh[l + 1], &gz[l]}) *array = gpu.allocate<T>(size);
       if (!derivative) continue;
-      for (T** array : {&dh[l + 1], &dz[l], &gdh[l + 1], &gdz[l]}) *array = arena_.take(size);
+      for (T** array : {&dh[l + 1], &dz[l], &gdh[l + 1], &gdz[l]}) *array = gpu.allocate<T>(size);
       if (fitting.nets.has_timestep(l)) widest = std::max(widest, size);
     }
     if (!derivative) return;
-    gfactor = arena_.take(widest);
-    ones = arena_.take(fitting.size());
+    gfactor = gpu.allocate<T>(widest);
+    ones = gpu.allocate<T>(fitting.size());
   }
-  int64_t size() const { return arena_.taken(); }
   // Of layer l: its input h[l], the derivative gh[l] by it, gz[l] that by z.
   std::vector<T*> h, gh, gz, dh, dz, gdh, gdz;
   T* gfactor = nullptr;  // of one layer
   T* ones = nullptr;     // a row of as many as there are atoms
   T* products;           // their workspace
-
- private:
-  Arena<T> arena_;
 };
 
 template <typename T>
-class Work {
+class FittingOnGpu {
  public:
-  Work(const Fitting<T>& fitting, cudaStream_t stream)
+  FittingOnGpu(const Fitting<T>& fitting, cudaStream_t stream)
       : nets_(fitting.nets), fitting_(fitting), stream_(stream) {}
 
   int64_t rows(int64_t t) const { return fitting_.type_first[t + 1] - fitting_.type_first[t]; }
@@ -280,66 +258,58 @@ class Work {
 };
 
 }  // namespace
+}  // namespace dpmask::cuda
+
+namespace dpmask {
 
 template <typename T>
-int64_t energies_workspace(const Fitting<T>& fitting) {
-  return Values<T>(fitting, false, nullptr).size();
-}
-template <typename T>
-int64_t energies_grad_workspace(const Fitting<T>& fitting) {
-  return Values<T>(fitting, true, nullptr).size();
-}
-
-template <typename T>
-void energies(const Fitting<T>& fitting, T* e, T* A, T* z, T* workspace, cudaStream_t stream) {
-  const Work<T> work(fitting, stream);
+void energies(const Fitting<T>& fitting, T* e, T* A, T* z, Gpu& gpu) {
+  const cuda::FittingOnGpu<T> work(fitting, gpu.stream());
   const int64_t nhidden = fitting.nets.nhidden();
-  Values<T> v(fitting, false, workspace);
+  cuda::Values<T> v(fitting, false, gpu);
   v.h[0] = const_cast<T*>(fitting.D);  // only read
   v.gh[0] = A;
   for (int64_t l = 0; l < nhidden; ++l) {
     work.forward(v, l, z, false);
-    work.template for_elements<Output>(v, l, z);
+    work.template for_elements<cuda::Output>(v, l, z);
   }
   work.last(v, e);
   work.last_reverse(v, nullptr);
   for (int64_t l = nhidden - 1; l >= 0; --l) {
-    work.template for_elements<ReverseActivation>(v, l, z);
+    work.template for_elements<cuda::ReverseActivation>(v, l, z);
     work.reverse(v, l, z);
   }
 }
 
 template <typename T>
 void energies_grad(const Fitting<T>& fitting, const T* const_z, const T* de, const T* dA, T* dD,
-                   const std::vector<T*>& dparameters, T* workspace, cudaStream_t stream) {
-  const Work<T> work(fitting, stream);
+                   const std::vector<T*>& dparameters, Gpu& gpu) {
+  const cuda::FittingOnGpu<T> work(fitting, gpu.stream());
   const int64_t nhidden = fitting.nets.nhidden();
   T* z = const_cast<T*>(const_z);  // only read, as D and dA
-  Values<T> v(fitting, true, workspace);
+  cuda::Values<T> v(fitting, true, gpu);
   v.h[0] = const_cast<T*>(fitting.D);
   v.dh[0] = const_cast<T*>(dA);
   v.gh[0] = dD;
-  for_each(fitting.size(), stream, SetOne<T>{v.ones});
+  cuda::for_each(fitting.size(), gpu.stream(), cuda::SetOne<T>{v.ones});
   for (int64_t l = 0; l < nhidden; ++l) {
     work.forward(v, l, z, true);
-    work.template for_elements<Output>(v, l, z);
+    work.template for_elements<cuda::Output>(v, l, z);
   }
   work.last_grad(v, de, dparameters);
   work.last_reverse(v, de);
   for (int64_t l = nhidden - 1; l >= 0; --l) {
-    work.template for_elements<GradActivation>(v, l, z);
+    work.template for_elements<cuda::GradActivation>(v, l, z);
     work.grad_parameters(v, l, z, dparameters);
     work.reverse(v, l, z);
   }
 }
 
 #define DPMASK_INSTANTIATE(T)                                                         \
-  template int64_t energies_workspace<T>(const Fitting<T>&);                          \
-  template int64_t energies_grad_workspace<T>(const Fitting<T>&);                     \
-  template void energies<T>(const Fitting<T>&, T*, T*, T*, T*, cudaStream_t);         \
+  template void energies<T>(const Fitting<T>&, T*, T*, T*, Gpu&);                     \
   template void energies_grad<T>(const Fitting<T>&, const T*, const T*, const T*, T*, \
-                                 const std::vector<T*>&, T*, cudaStream_t)
+                                 const std::vector<T*>&, Gpu&)
 DPMASK_INSTANTIATE(float);
 DPMASK_INSTANTIATE(double);
 
-}  // namespace dpmask::cuda
+}  // namespace dpmask

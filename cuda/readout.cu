@@ -2,6 +2,8 @@
 #include "cuda/readout.h"
 
 #include "cuda/common/launch.h"
+#include "cuda/descriptor.h"
+#include "cuda/fitting.h"
 
 namespace dpmask::cuda {
 namespace {
@@ -49,23 +51,35 @@ struct SpreadEnergies {
 };
 
 }  // namespace
+}  // namespace dpmask::cuda
+
+namespace dpmask {
 
 template <typename T>
-void weigh(const RealAtoms& atoms, T factor, int64_t width, T* A, cudaStream_t stream) {
-  for_each(atoms.size * width, stream, Weigh<T>{atoms.weight, factor, width, A});
+void read_out(const Readout<T>& readout, const T* X, T* e, T* A, Gpu& gpu) {
+  Fitting<T> fitting = readout.fitting;
+  fitting.D = readout.D;
+  contract(readout.shape, X, X, readout.D, gpu);
+  energies(fitting, e, readout.A_D, readout.z, gpu);
+  contract_reverse(readout.shape, X, readout.A_D, A, gpu);
+  const int64_t width = 4 * readout.shape.M1;
+  cuda::for_each(readout.atoms.size * width, gpu.stream(),
+                 cuda::Weigh<T>{readout.atoms.weight, T(2), width, A});
 }
 
 template <typename T>
-void spread_energies(const RealAtoms& atoms, const double* bias, const T* e, const Energies& out,
-                     cudaStream_t stream) {
-  launch(atoms.nframes, SpreadEnergies<T>::kShared, stream, SpreadEnergies<T>{atoms, bias, e, out});
+void spread_energies(const RealAtoms& given, const double* bias, const T* e, const Energies& out,
+                     Gpu& gpu) {
+  RealAtoms atoms = given;
+  atoms.first = gpu.copy(given.first, given.ntypes * given.nframes + 1);
+  cuda::launch(atoms.nframes, cuda::SpreadEnergies<T>::kShared, gpu.stream(),
+               cuda::SpreadEnergies<T>{atoms, bias, e, out});
 }
 
-#define DPMASK_INSTANTIATE(T)                                                                  \
-  template void weigh<T>(const RealAtoms&, T, int64_t, T*, cudaStream_t);                      \
-  template void spread_energies<T>(const RealAtoms&, const double*, const T*, const Energies&, \
-                                   cudaStream_t)
+#define DPMASK_INSTANTIATE(T)                                           \
+  template void read_out<T>(const Readout<T>&, const T*, T*, T*, Gpu&); \
+  template void spread_energies<T>(const RealAtoms&, const double*, const T*, const Energies&, Gpu&)
 DPMASK_INSTANTIATE(float);
 DPMASK_INSTANTIATE(double);
 
-}  // namespace dpmask::cuda
+}  // namespace dpmask

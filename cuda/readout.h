@@ -1,21 +1,17 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
-// Energies of atoms and frames.
+// op/kernels/readout.h on a GPU. Arrays are the device's, but for RealAtoms::first and
+// Fitting::type_first.
 #pragma once
 
-#include <cstdint>
-
-#include "cuda/common/stream.h"
+#include "cuda/common/gpu.h"
 #include "op/kernels/readout.h"
 
-namespace dpmask::cuda {
+namespace dpmask {
 
-// Multiplies the rows of A [size, width] by factor w_i.
 template <typename T>
-void weigh(const RealAtoms& atoms, T factor, int64_t width, T* A, cudaStream_t stream);
-
-// Energies, whose atom_energy must be zero on entry, given e [size] and bias [ntypes].
+void read_out(const Readout<T>& readout, const T* X, T* e, T* A, Gpu& gpu);
 template <typename T>
 void spread_energies(const RealAtoms& atoms, const double* bias, const T* e, const Energies& out,
-                     cudaStream_t stream);
+                     Gpu& gpu);
 
-}  // namespace dpmask::cuda
+}  // namespace dpmask

@@ -61,7 +61,7 @@ def test_same_input_gives_same_bits(kernels, dtype, options, nets):
 
     def run():
         embedding = case.kernels(atoms)
-        assert (max(np.diff(embedding.first)) > 0) == (nets == "some")
+        assert (max(embedding.npanels()) > 0) == (nets == "some")
         dA, gradient = embedding.force_grad(A, **cotangents)
         forces = embedding.force(A)
         return [embedding.embed(), *embedding.embed_grad(A), *forces, dA, *gradient]
@@ -92,15 +92,24 @@ def check_product(kernels, bits, sizes, layout, terms):
     shapes |= {"bias": (columns,), "add": (rows, columns)}
     given = {name: rng.uniform(-1, 1, shape).astype(dtype) for name, shape in shapes.items()}
     given |= dict.fromkeys(shapes.keys() - {"left", "right", *terms})
+    in_memory = given | {
+        name: None if given[name] is None else given[name].ravel(order)
+        for name, order in zip(("left", "right", "left2", "right2"), layout * 2, strict=True)
+    }
     multiply = partial(
-        getattr(kernels, f"multiply{bits}"), **given, layout=layout, in_place="in_place" in terms
+        getattr(kernels, f"multiply{bits}"),
+        **in_memory,
+        **dict(zip(("rows", "columns", "depth"), sizes, strict=True)),
+        left_transposed=layout[0] == "F",
+        right_transposed=layout[1] == "F",
+        in_place="in_place" in terms,
     )
     exact = {name: np.zeros(1) if a is None else a.astype(float) for name, a in given.items()}
     wanted = exact["bias"] + exact["add"] + exact["left"] @ exact["right"]
     if "left2" in terms:
         wanted += exact["left2"] @ exact["right2"]
     tolerance = 4 * np.finfo(dtype).eps * (1 + depth)
-    np.testing.assert_allclose(multiply(), wanted, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(multiply().reshape(wanted.shape), wanted, rtol=0, atol=tolerance)
     assert_same_bits(kernels, lambda: [multiply()])
 
 
@@ -147,19 +156,15 @@ def test_series_is_that_of_the_cpu(kernels, dtype, activation, steepness):
 @pytest.mark.parametrize("size", [0, 1, 1000])
 def test_numbers_of_the_host_arrive(kernels, size):
     """More than the arguments of one kernel hold, too."""
-    numbers, arrays = list(range(size)), kernels.arrays
-    found = arrays.put(np.full(size, -1))
-    kernels.cuda.upload(numbers, found, arrays.stream)
-    assert arrays.get(found).tolist() == numbers
+    assert kernels.upload(list(range(size))).tolist() == list(range(size))
 
 
-def test_arrays_are_cleared_and_no_others(kernels):
+def test_arrays_are_cleared(kernels):
+    """More than one kernel takes; what is not in the list is not even in the module's memory."""
     sizes = [3, 0, 200]
-    arrays = [kernels.arrays.put(np.ones(size)) for size in sizes * 20]
-    last = arrays.pop()
-    kernels.cuda.clear(arrays, sizes, kernels.arrays.stream)
-    assert not any(kernels.arrays.get(array).any() for array in arrays)
-    assert kernels.arrays.get(last).all()
+    arrays = kernels.clear([np.ones(size) for size in sizes * 20], sizes)
+    assert [len(array) for array in arrays] == sizes * 20
+    assert not any(array.any() for array in arrays)
 
 
 def test_more_types_than_one_kernel_takes(kernels):
@@ -246,9 +251,17 @@ def test_a_table_that_does_not_fit_is_refused(kernels):
 def test_memory_of_forces_follows_the_pairs(kernels):
     """Also of frames of very different sizes, which share the kernels."""
     case = Case(nreal=(150, *(4,) * 30), nslots=150, steepness=0.2)
-    embedding = case.kernels(case.atoms)
-    assert min(np.diff(embedding.first)) > 0
-    assert embedding.workspaces["sums"] < 4 * embedding.npairs
+    embedding, A = case.kernels(case.atoms), case.random_X()
+    assert min(embedding.npanels()) > 0
+    npairs = np.sum(case.mask.sum(axis=1) ** 2)
+    embedding.force(A)
+    before = kernels.allocated()
+    embedding.force(A)
+    # Beside the sums there are the moments, products' 16 megabytes and arrays of atoms.
+    moments = 8 * 64 * case.mask.sum() * max(embedding.npanels()) * NTYPES
+    of_atoms = 8 * (20 * case.mask.sum() + 26 * case.mask.size)
+    allocated = kernels.allocated() - before
+    assert allocated < 8 * 4 * npairs + moments + of_atoms + (17 << 20)
 
 
 def test_too_many_layers_are_refused(kernels):

@@ -4,7 +4,9 @@
 
 #include <cstdint>
 
+#include "cuda/common/gpu.h"
 #include "cuda/common/pairs.h"
+#include "op/kernels/embedding.h"
 #include "op/shared/series.h"
 
 namespace dpmask::cuda {
@@ -28,5 +30,10 @@ struct Embedding {
   double n;  // the normalisation, sum(sel)
   HostCopies host;
 };
+
+// Arrays of the given one are the device's, but for atoms.first, nets.net and series.first. The
+// result has the host's, too, for as long as `given` lives.
+template <typename T>
+Embedding<T> on_device(const dpmask::Embedding<T>& given, Gpu& gpu);
 
 }  // namespace dpmask::cuda

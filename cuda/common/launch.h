@@ -15,7 +15,6 @@
 #pragma once
 
 #include <cstdint>
-#include <new>
 #include <stdexcept>
 #include <string>
 
@@ -130,19 +129,6 @@ void launch(int64_t blocks, int64_t shared, cudaStream_t stream, const Body& bod
   }
 }
 #else
-// Throws std::bad_alloc or std::runtime_error.
-inline void require_success(cudaError_t error) {
-  if (error == cudaSuccess) return;
-  if (error == cudaErrorMemoryAllocation) throw std::bad_alloc();
-  std::string message = std::string("CUDA: ") + cudaGetErrorString(error);
-  if (error == cudaErrorNoKernelImageForDevice) {
-    message +=
-        "; a GPU of compute capability 8.0 or later is needed. CUDA_VISIBLE_DEVICES= leaves all to "
-        "the CPU";
-  }
-  throw std::runtime_error(message);
-}
-
 // Large blocks may have all registers of a multiprocessor; otherwise (0) the compiler decides.
 template <int kOfBlock, typename Body>
 __global__ void __launch_bounds__(kOfBlock, kOfBlock > kThreads ? 1 : 0)

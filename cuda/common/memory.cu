@@ -27,6 +27,13 @@ struct Zeros {
   }
 };
 
+template <typename T>
+struct Add {
+  const T* share;
+  T* sum;
+  DPMASK_KERNEL void operator()(int64_t k) const { sum[k] += share[k]; }
+};
+
 }  // namespace
 
 template <typename T>
@@ -63,5 +70,12 @@ void clear(const std::vector<T*>& arrays, const std::vector<int64_t>& sizes, cud
 }
 template void clear<float>(const std::vector<float*>&, const std::vector<int64_t>&, cudaStream_t);
 template void clear<double>(const std::vector<double*>&, const std::vector<int64_t>&, cudaStream_t);
+
+template <typename T>
+void add(const T* share, int64_t size, T* sum, cudaStream_t stream) {
+  for_each(size, stream, Add<T>{share, sum});
+}
+template void add<float>(const float*, int64_t, float*, cudaStream_t);
+template void add<double>(const double*, int64_t, double*, cudaStream_t);
 
 }  // namespace dpmask::cuda

@@ -21,4 +21,8 @@ void download(const T* array, int64_t size, T* host, cudaStream_t stream);
 template <typename T>
 void clear(const std::vector<T*>& arrays, const std::vector<int64_t>& sizes, cudaStream_t stream);
 
+// sum += share, both [size].
+template <typename T>
+void add(const T* share, int64_t size, T* sum, cudaStream_t stream);
+
 }  // namespace dpmask::cuda

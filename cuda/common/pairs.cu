@@ -131,10 +131,17 @@ struct ClearRow {
 
 }  // namespace
 
-void number_pairs(const RealAtoms& atoms, const double* coord, const PairNumbers& pairs,
-                  cudaStream_t stream) {
-  for_each(1, stream, SumFrames{atoms, pairs});
-  for_each(atoms.size, stream, NumberRows{atoms, coord, pairs});
+NumberedAtoms number_pairs(const RealAtoms& given, const double* coord, Gpu& gpu) {
+  RealAtoms atoms = given;
+  atoms.first = gpu.copy(given.first, atoms.ntypes * atoms.nframes + 1);
+  const auto of_rows = [&] { return gpu.allocate<int64_t>(atoms.size); };
+  const auto of_frames = [&] { return gpu.allocate<int64_t>(atoms.nframes + 1); };
+  double* position = gpu.allocate<double>(4 * atoms.size);
+  const PairNumbers pairs = {of_rows(), of_rows(),   of_rows(),  of_rows(),
+                             position,  of_frames(), of_frames()};
+  for_each(1, gpu.stream(), SumFrames{atoms, pairs});
+  for_each(atoms.size, gpu.stream(), NumberRows{atoms, coord, pairs});
+  return {atoms, pairs};
 }
 
 void gather_forces(const RealAtoms& atoms, const PairNumbers& pairs, const double* coord,

@@ -2,6 +2,7 @@
 // The pairs of real atoms: their numbers and rows, and what atoms gather from them.
 #pragma once
 
+#include "cuda/common/gpu.h"
 #include "cuda/common/launch.h"
 #include "op/kernels/atoms.h"
 #include "op/kernels/forces.h"
@@ -21,9 +22,14 @@ struct PairNumbers {
   int64_t* pair_first;  // [nframes + 1]; first pair of each frame; the last is their number
 };
 
-// Fills pairs.
-void number_pairs(const RealAtoms& atoms, const double* coord, const PairNumbers& pairs,
-                  cudaStream_t stream);
+// Real atoms with all arrays on the device, and the numbers of their pairs.
+struct NumberedAtoms {
+  RealAtoms atoms;
+  PairNumbers pairs;
+};
+
+// RealAtoms::first is the host's.
+NumberedAtoms number_pairs(const RealAtoms& atoms, const double* coord, Gpu& gpu);
 
 DPMASK_KERNEL int64_t group_size(const RealAtoms& atoms, int64_t type, int64_t frame) {
   const int64_t group = type * atoms.nframes + frame;

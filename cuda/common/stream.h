@@ -12,6 +12,10 @@
 using cudaStream_t = struct CUstream_st*;
 #else
 #include <cuda_runtime.h>
+
+#include <new>
+#include <stdexcept>
+#include <string>
 #endif
 
 namespace dpmask::cuda {
@@ -19,6 +23,19 @@ namespace dpmask::cuda {
 #ifdef DPMASK_EMULATED
 inline bool backwards = false;                  // see launch.h
 inline cudaStream_t expected_stream = nullptr;  // kernels on another one are an error
+#else
+// Throws std::bad_alloc or std::runtime_error.
+inline void require_success(cudaError_t error) {
+  if (error == cudaSuccess) return;
+  if (error == cudaErrorMemoryAllocation) throw std::bad_alloc();
+  std::string message = std::string("CUDA: ") + cudaGetErrorString(error);
+  if (error == cudaErrorNoKernelImageForDevice) {
+    message +=
+        "; a GPU of compute capability 8.0 or later is needed. CUDA_VISIBLE_DEVICES= leaves all to "
+        "the CPU";
+  }
+  throw std::runtime_error(message);
+}
 #endif
 
 }  // namespace dpmask::cuda

@@ -5,23 +5,26 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 
+#include "cuda/common/embedding.h"
 #include "cuda/common/net_tile.h"
 #include "cuda/common/pairs.h"
-#include "op/shared/series.h"
+#include "op/kernels/most_panels.h"
+#include "op/shared/chebyshev.h"
 
 namespace dpmask::cuda {
 namespace {
 
-// cos(pi q / (2 kTerms)), and the matrix of which C = interpolation G at the nodes.
+// The cosines of chebyshev.h.
 struct Cosines {
-  double of[4 * kTerms];
+  double of[kPeriod];
   Cosines() {
-    for (int q = 0; q < 4 * kTerms; ++q) of[q] = std::cos(std::acos(-1.0) * q / (2 * kTerms));
+    for (int64_t step = 0; step < kPeriod; ++step) of[step] = cosine_of_step(step);
   }
-  DPMASK_KERNEL double node(int64_t node) const { return of[2 * node + 1]; }
+  DPMASK_KERNEL double node(int64_t node) const { return of[step_of_node(node)]; }
   DPMASK_KERNEL double interpolation(int64_t k, int64_t node) const {
-    return (k == 0 ? 1.0 : 2.0) / kTerms * of[k * (2 * node + 1) % (4 * kTerms)];
+    return interpolation_factor(k) * of[k * step_of_node(node) % kPeriod];
   }
 };
 
@@ -36,6 +39,14 @@ DPMASK_KERNEL void set_nodes(const Block& block, const NetOnTile<double, T>& on_
 }
 
 // ---- Which panels -------------------------------------------------------------------------------
+
+template <typename T>
+struct FoundPanels {
+  int64_t capacity;  // panels of each net that there is room for
+  int64_t* count;    // [nnets]; how many panels the net has
+  double* panels;    // [nnets, capacity, 2]
+  T* C;              // [nnets, capacity, kTerms, M1]
+};
 
 // The larger one; NaN, if there is one, which then is larger than all.
 DPMASK_KERNEL double larger_or_nan(double a, double b) { return a > b || a != a ? a : b; }
@@ -146,8 +157,8 @@ struct FindPanels {
         z[o] = 0;
         for (int64_t i = 0; i < in; ++i) z[o] += std::abs(double{arrays.W[l][i * out + o]}) * h[i];
         const T* timestep = arrays.timestep[l];
-        output[o] = z[o] * kSteepestActivation * (timestep == nullptr ? 1 : std::abs(timestep[o])) +
-                    (shape.has_skip[l] ? h[o % in] : 0);
+        output[o] = slope_bound(z[o], timestep == nullptr ? 1.0 : double{timestep[o]},
+                                shape.has_skip[l] ? h[o % in] : 0.0);
       });
       block.each(1, [=](int64_t) {
         for (int64_t o = 0; o < out; ++o) {
@@ -161,7 +172,7 @@ struct FindPanels {
   // Returns the number of panels, 0 if there are not to be any.
   DPMASK_KERNEL int64_t halve(const Block& block, Search* search, int64_t room) const {
     const double lower = 1 / sqrt(search->all.largest), shortest = 1 / sqrt(search->all.least);
-    const double upper = shortest > 1.02 * lower ? shortest : 1.02 * lower;
+    const double upper = larger(shortest, kLeastRatio * lower);
     const double wanted = ceil(search->steepest * (upper - lower) / 2 / kTerms);
     if (!(wanted <= static_cast<double>(room))) return 0;
     const int64_t nfirst = wanted > 1 ? static_cast<int64_t>(wanted) : 1;
@@ -312,33 +323,26 @@ int64_t bounds_size(const EmbeddingNets<T>& nets) {  // memory of find_steepest
   return total;
 }
 
-}  // namespace
-
+// The panels of all nets, with the room that there was for them.
 template <typename T>
-int64_t find_panels_workspace(const EmbeddingNets<T>& nets, int64_t nnets, int64_t size) {
-  const int64_t of_net = NetOnTile<double, T>::scratch_size(nets) + bounds_size(nets);
-  return nnets * of_net + 2 * size;
-}
-
-template <typename T>
-void find_panels(const Embedding<T>& e, const EmbeddingNets<T>& nets, const T* const* parameters,
-                 const int64_t* most, const FoundPanels<T>& found, double* workspace,
-                 cudaStream_t stream) {
+FoundPanels<T> find_panels(const dpmask::Embedding<T>& e, const std::vector<int64_t>& most,
+                           int64_t capacity, Gpu& gpu) {
+  const EmbeddingNets<T>& nets = e.nets;
   const int64_t nnets = e.series.nnets, of_tile = NetOnTile<double, T>::scratch_size(nets);
   const int64_t of_net = of_tile + bounds_size(nets);
-  Extremes* of_rows = reinterpret_cast<Extremes*>(workspace + nnets * of_net);
-  launch(e.atoms.size, ExtremesOfRow::kShared, stream,
-         ExtremesOfRow{e.atoms, e.pairs, e.coord, of_rows});
+  const FoundPanels<T> found = {capacity, gpu.allocate<int64_t>(nnets),
+                                gpu.allocate<double>(nnets * capacity * 2),
+                                gpu.allocate<T>(nnets * capacity * kTerms * nets.neuron.back())};
+  Extremes* of_rows = gpu.allocate<Extremes>(e.atoms.size);
+  const Embedding<T> on_gpu = on_device(e, gpu);
+  launch(e.atoms.size, ExtremesOfRow::kShared, gpu.stream(),
+         ExtremesOfRow{on_gpu.atoms, on_gpu.pairs, e.coord, of_rows});
   using Kernel = FindPanels<T>;
-  launch<kMany>(nnets, sizeof(typename Kernel::Search), stream,
-                Kernel{net_of(nets, 0), parameters, nets.nparameters(), most, e.atoms.size, of_rows,
-                       found, workspace, of_tile, of_net, Cosines()});
-}
-
-template <typename T>
-void join_panels(const FoundPanels<T>& found, int64_t nnets, int64_t M1, const int64_t* first,
-                 double* panels, T* C, cudaStream_t stream) {
-  launch(nnets * found.capacity, 0, stream, JoinPanels<T>{found, kTerms * M1, first, panels, C});
+  launch<kMany>(nnets, sizeof(typename Kernel::Search), gpu.stream(),
+                Kernel{net_of(nets, 0), gpu.copy_pointers(nets.parameters), nets.nparameters(),
+                       gpu.copy(most.data(), nnets), e.atoms.size, of_rows, found,
+                       gpu.allocate<double>(nnets * of_net), of_tile, of_net, Cosines()});
+  return found;
 }
 
 // Blocks for the panels of a net: one for each, or in proportion if there are too many.
@@ -348,44 +352,59 @@ int64_t gradient_blocks(const EmbeddingNets<T>& nets, const int64_t* first, int6
   return total <= kBlocks ? npanels : ceil_div(npanels * kBlocks, total);
 }
 
-template <typename T>
-int64_t series_workspace(const EmbeddingNets<T>& nets, const int64_t* first) {
-  int64_t blocks = 0;
-  for (int64_t net = 0; net < nets.nnets(); ++net) blocks += gradient_blocks(nets, first, net);
-  return blocks * (NetOnTile<double, T>::scratch_size(nets) + gradient_size(nets));
-}
+}  // namespace
+}  // namespace dpmask::cuda
+
+namespace dpmask {
 
 template <typename T>
-void fit_panels_grad(const EmbeddingNets<T>& nets, const int64_t* first, const double* panels,
-                     const T* dC, const std::vector<T*>& dparameters, double* workspace,
-                     cudaStream_t stream) {
-  const int64_t scratch_size = NetOnTile<double, T>::scratch_size(nets);
-  const int64_t share = gradient_size(nets), of_panel = kTerms * nets.neuron.back();
-  std::vector<GradientOfPanels<T>> gradients;
-  std::vector<AddShares<double, T>> sums;
-  for (int64_t net = 0; net < nets.nnets(); ++net) {
-    const int64_t blocks = gradient_blocks(nets, first, net);
-    double* shares = workspace + blocks * scratch_size;
-    gradients.push_back({net_of(nets, net), blocks, first[net + 1] - first[net],
-                         panels + 2 * first[net], dC + first[net] * of_panel, workspace,
-                         scratch_size, shares, share, Cosines()});
-    append_shares(nets, shares, blocks, &dparameters[net * nets.nparameters()], &sums);
-    workspace = shares + blocks * share;
+void fit_series(const Embedding<T>& given, const AllocateSeries<T>& allocate, Gpu& gpu) {
+  const std::vector<int64_t> most = most_panels(given);
+  const int64_t nnets = static_cast<int64_t>(most.size());
+  std::vector<int64_t> first(nnets + 1, 0);
+  const int64_t largest = nnets == 0 ? 0 : *std::max_element(most.begin(), most.end());
+  const int64_t capacity = std::min(largest, cuda::kMostPanels);
+  if (capacity == 0) {
+    allocate(first);
+    return;
   }
-  launch_all<kMany>(gradients, stream);
-  launch_all(sums, stream);
+  Embedding<T> e = given;
+  e.series = {nnets, first.data(), nullptr, nullptr};
+  const cuda::FoundPanels<T> found = cuda::find_panels(e, most, capacity, gpu);
+  cuda::download(found.count, nnets, first.data() + 1, gpu.stream());
+  std::partial_sum(first.begin(), first.end(), first.begin());
+  const SeriesMemory<T> memory = allocate(first);
+  cuda::launch(nnets * capacity, 0, gpu.stream(),
+               cuda::JoinPanels<T>{found, kTerms * given.nets.neuron.back(),
+                                   gpu.copy(first.data(), nnets + 1), memory.panels, memory.C});
 }
 
-#define DPMASK_INSTANTIATE(T)                                                                    \
-  template int64_t find_panels_workspace<T>(const EmbeddingNets<T>&, int64_t, int64_t);          \
-  template void find_panels<T>(const Embedding<T>&, const EmbeddingNets<T>&, const T* const*,    \
-                               const int64_t*, const FoundPanels<T>&, double*, cudaStream_t);    \
-  template void join_panels<T>(const FoundPanels<T>&, int64_t, int64_t, const int64_t*, double*, \
-                               T*, cudaStream_t);                                                \
-  template int64_t series_workspace<T>(const EmbeddingNets<T>&, const int64_t*);                 \
-  template void fit_panels_grad<T>(const EmbeddingNets<T>&, const int64_t*, const double*,       \
-                                   const T*, const std::vector<T*>&, double*, cudaStream_t)
+template <typename T>
+void fit_series_grad(const EmbeddingNets<T>& nets, const Series<T>& series, const T* dC,
+                     const std::vector<T*>& dparameters, Gpu& gpu) {
+  const int64_t scratch_size = cuda::NetOnTile<double, T>::scratch_size(nets);
+  const int64_t share = cuda::gradient_size(nets), of_panel = kTerms * nets.neuron.back();
+  std::vector<cuda::GradientOfPanels<T>> gradients;
+  std::vector<cuda::AddShares<double, T>> sums;
+  for (int64_t net = 0; net < nets.nnets(); ++net) {
+    const int64_t first = series.first[net], npanels = series.first[net + 1] - first;
+    const int64_t blocks = cuda::gradient_blocks(nets, series.first, net);
+    double* scratch = gpu.allocate<double>(blocks * scratch_size);
+    double* shares = gpu.allocate<double>(blocks * share);
+    gradients.push_back({cuda::net_of(nets, net), blocks, npanels, series.panels + 2 * first,
+                         dC + first * of_panel, scratch, scratch_size, shares, share,
+                         cuda::Cosines()});
+    cuda::append_shares(nets, shares, blocks, &dparameters[net * nets.nparameters()], &sums);
+  }
+  cuda::launch_all<cuda::kMany>(gradients, gpu.stream());
+  cuda::launch_all(sums, gpu.stream());
+}
+
+#define DPMASK_INSTANTIATE(T)                                                           \
+  template void fit_series<T>(const Embedding<T>&, const AllocateSeries<T>&, Gpu&);     \
+  template void fit_series_grad<T>(const EmbeddingNets<T>&, const Series<T>&, const T*, \
+                                   const std::vector<T*>&, Gpu&)
 DPMASK_INSTANTIATE(float);
 DPMASK_INSTANTIATE(double);
 
-}  // namespace dpmask::cuda
+}  // namespace dpmask

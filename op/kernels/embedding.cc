@@ -17,8 +17,8 @@ namespace {
 
 // What the kernels of the embedding begin with.
 template <typename T>
-struct Work {
-  Work(const Embedding<T>& of, const Parallel& with)
+struct EmbeddingWork {
+  EmbeddingWork(const Embedding<T>& of, const Parallel& with)
       : embedding(of), parallel(with), pairs(of.atoms), direct(DPMASK_CHOOSE(direct_units, <T>)),
         by_series(DPMASK_CHOOSE(series_units, <T>)) {}
 
@@ -42,22 +42,22 @@ struct Work {
 
 // The moments of all units.
 template <typename T>
-class UnitMoments {
+class AllMoments {
  public:
-  explicit UnitMoments(const Work<T>& work)
+  explicit AllMoments(const EmbeddingWork<T>& work)
       : pairs_(work.pairs), npanels_(work.embedding.series.npanels()),
         count_(npanels_ * pairs_.nunits(), 0),
         centre_(new int64_t[npanels_ * work.embedding.atoms.size]),
         M_(new T[npanels_ * work.embedding.atoms.size * 4 * kTerms]) {}
 
-  Moments<T> operator[](int64_t unit) {
+  UnitMoments<T> operator[](int64_t unit) {
     const int64_t before = npanels_ * pairs_.unit_first[unit];
     return {pairs_.unit_first[unit + 1] - pairs_.unit_first[unit], count_.data() + npanels_ * unit,
             centre_.get() + before, M_.get() + before * 4 * kTerms};
   }
 
   // Sets dC [npanels, kTerms, M1] to the sum of M_i dX_i over all centres.
-  void add_up(const Work<T>& work, const T* dX, T* dC) {
+  void add_up(const EmbeddingWork<T>& work, const T* dX, T* dC) {
     const int64_t of_panel = kTerms * work.embedding.nets.neuron.back();
     work.parallel(npanels_, [&](int64_t panel) {
       std::fill_n(dC + panel * of_panel, of_panel, T(0));
@@ -80,8 +80,8 @@ class UnitMoments {
 
 template <typename T>
 void embed(const Embedding<T>& embedding, T* X, const Parallel& parallel) {
-  const Work<T> work(embedding, parallel);
-  UnitMoments<T> moments(work);
+  const EmbeddingWork<T> work(embedding, parallel);
+  AllMoments<T> moments(work);
   work.clear(X);
   work.for_each_unit([&](int64_t unit) {
     work.direct.embed(embedding, work.pairs, unit, X);
@@ -93,8 +93,8 @@ void embed(const Embedding<T>& embedding, T* X, const Parallel& parallel) {
 template <typename T>
 void embed_grad(const Embedding<T>& embedding, const T* dX, const NetGradients<T>& gradients,
                 const Parallel& parallel) {
-  const Work<T> work(embedding, parallel);
-  UnitMoments<T> moments(work);
+  const EmbeddingWork<T> work(embedding, parallel);
+  AllMoments<T> moments(work);
   UnitGradients<T> of_units(embedding, work.pairs);
   work.for_each_unit([&](int64_t unit) {
     work.direct.embed_grad(embedding, work.pairs, unit, dX, of_units.of_unit(unit));
@@ -106,8 +106,8 @@ void embed_grad(const Embedding<T>& embedding, const T* dX, const NetGradients<T
 
 template <typename T>
 void force(const Embedding<T>& embedding, const T* A, const Forces& out, const Parallel& parallel) {
-  const Work<T> work(embedding, parallel);
-  UnitMoments<T> moments(work);
+  const EmbeddingWork<T> work(embedding, parallel);
+  AllMoments<T> moments(work);
   std::vector<double> dr(3 * work.pairs.npairs, 0.0);
   work.for_each_unit([&](int64_t unit) {
     work.direct.force(embedding, work.pairs, unit, A, dr.data());
@@ -121,8 +121,8 @@ void force(const Embedding<T>& embedding, const T* A, const Forces& out, const P
 template <typename T>
 void force_grad(const Embedding<T>& embedding, const T* A, const ForceCotangents& cotangents, T* dA,
                 const NetGradients<T>& gradients, const Parallel& parallel) {
-  const Work<T> work(embedding, parallel);
-  UnitMoments<T> tangents(work);
+  const EmbeddingWork<T> work(embedding, parallel);
+  AllMoments<T> tangents(work);
   UnitGradients<T> of_units(embedding, work.pairs);
   work.clear(dA);
   work.for_each_unit([&](int64_t unit) {

@@ -23,93 +23,132 @@ void energies(const Fitting<T>& fitting, T* e, T* A, T* z, const Parallel& paral
                      [&](int64_t t, Range rows, Range) { work.energies(t, rows, e, A, z); });
 }
 
+namespace {
+
 // L = sum (de e + de/dD dA): the last term is the derivative of e along dD := dA, so that the
 // reverse pass through value and derivative gives the whole gradient.
 template <typename T>
-void energies_grad(const Fitting<T>& fitting, const T* z, const T* de, const T* dA, T* dD,
-                   const std::vector<T*>& dparameters, const Parallel& parallel) {
-  const FittingParts<T> work(fitting, parallel);
-  const FittingNets<T>& nets = fitting.nets;
-  const int64_t nhidden = nets.nhidden();
-  const std::vector<int64_t> sizes = nets.sizes();
-  for (size_t p = 0; p < dparameters.size(); ++p) {
-    const int64_t t = static_cast<int64_t>(p / sizes.size());
-    if (work.count(t) == 0) std::fill_n(dparameters[p], sizes[p % sizes.size()], T(0));
+class EnergiesGradient {
+ public:
+  EnergiesGradient(const Fitting<T>& fitting, const T* z, const T* dA, T* dD,
+                   const std::vector<T*>& dparameters, const Parallel& parallel)
+      : parts_(fitting, parallel), fitting_(fitting), nets_(fitting.nets), z_(z), dA_(dA), dD_(dD),
+        dparameters_(dparameters), h_(nhidden() + 1), dh_(nhidden() + 1), dz_(nhidden()),
+        gh_(nhidden() + 1), gdh_(nhidden() + 1), gz_(nhidden()), gdz_(nhidden()) {
+    gdh_[0] = parts_.array(nhidden() == 0 ? nets_.ninputs : 0);  // not wanted
+    for (int64_t l = 0; l < nhidden(); ++l) {
+      h_[l + 1] = dh_[l + 1] = gh_[l + 1] = gdh_[l + 1] = dz_[l] = gz_[l] = gdz_[l] =
+          parts_.array(nets_.neuron[l]);
+    }
   }
 
+  void clear_types_without_atoms() {
+    const std::vector<int64_t> sizes = nets_.sizes();
+    for (size_t p = 0; p < dparameters_.size(); ++p) {
+      const int64_t t = static_cast<int64_t>(p / sizes.size());
+      if (parts_.count(t) == 0) std::fill_n(dparameters_[p], sizes[p % sizes.size()], T(0));
+    }
+  }
+
+  void forward() {
+    for (int64_t l = 0; l < nhidden(); ++l) {
+      parts_.for_each_part(nets_.outputs(l), kColumnsOfPart, kRowsOfPart,
+                           [&](int64_t t, Range rows, Range columns) {
+                             parts_.units.tangent(parts_.layer(t, l), rows, columns, values(t, l));
+                           });
+    }
+  }
+
+  // The gradient of the last layer, and the derivatives by its input.
+  void reverse_last(const T* de) {
+    const int64_t width = nets_.inputs(nhidden());
+    for (int64_t t = 0; t < nets_.ntypes; ++t) {
+      std::fill_n(gradient(t, nhidden())[0], width, T(0));
+      gradient(t, nhidden())[1][0] = 0;
+    }
+    const T *h = input(nhidden()), *dh = dinput(nhidden());
+    T *gh = by_input(nhidden()), *gdh = gdh_[nhidden()].data();
+    parts_.for_each_atom([&](int64_t row, int64_t t, const FittingLayer<T>& last) {
+      T* gW = gradient(t, nhidden())[0];
+      for (int64_t c = 0; c < width; ++c) {
+        const int64_t k = row * width + c;
+        gW[c] += h[k] * de[row] + dh[k];
+        gh[k] = last.W[c] * de[row];
+        gdh[k] = last.W[c];
+      }
+      gradient(t, nhidden())[1][0] += de[row];
+    });
+  }
+
+  void reverse() {
+    if (nhidden() == 0) return;
+    // Rows of a part, which adds up over them.
+    const int64_t all = std::max<int64_t>(fitting_.size(), 1);
+    parts_.for_each_part(
+        nets_.inputs(nhidden()), kColumnsOfPart, all,
+        [&](int64_t t, Range, Range columns) { reverse_activation(nhidden() - 1, t, columns); });
+    for (int64_t l = nhidden() - 1; l >= 0; --l) {
+      parts_.for_each_part(
+          nets_.inputs(l), kInputsOfPart, all,
+          [&](int64_t t, Range rows, Range inputs) { reverse_matrix(l, t, rows, inputs); });
+    }
+  }
+
+ private:
+  int64_t nhidden() const { return nets_.nhidden(); }
+  const T* input(int64_t l) const { return l == 0 ? fitting_.D : h_[l].data(); }
+  const T* dinput(int64_t l) const { return l == 0 ? dA_ : dh_[l].data(); }
+  T* by_input(int64_t l) { return l == 0 ? dD_ : gh_[l].data(); }
+  T* const* gradient(int64_t t, int64_t l) const { return &dparameters_[parts_.place(t, l)]; }
+
+  LayerValues<T> values(int64_t t, int64_t l) {
+    const auto in = [&](auto* array) { return parts_.of_type(array, t, nets_.inputs(l)); };
+    const auto out = [&](auto* array) { return parts_.of_type(array, t, nets_.outputs(l)); };
+    return {in(input(l)),           in(dinput(l)),           out(z_ + parts_.z_first(l)),
+            out(dz_[l].data()),     out(h_[l + 1].data()),   out(dh_[l + 1].data()),
+            out(gh_[l + 1].data()), out(gdh_[l + 1].data()), out(gz_[l].data()),
+            out(gdz_[l].data())};
+  }
+
+  void reverse_activation(int64_t l, int64_t t, Range columns) {
+    T* const* g = gradient(t, l);
+    parts_.units.grad_activation(parts_.layer(t, l), parts_.count(t), columns, values(t, l), g[1],
+                                 nets_.has_timestep(l) ? g[2] : nullptr);
+  }
+
+  void reverse_matrix(int64_t l, int64_t t, Range rows, Range inputs) {
+    const FittingLayer<T> layer = parts_.layer(t, l);
+    const LayerValues<T> v = values(t, l);
+    const int64_t in = nets_.inputs(l);
+    parts_.units.reverse(layer, rows, inputs, v.gz, v.goutput, parts_.of_type(by_input(l), t, in));
+    parts_.units.grad_matrix(layer, rows.count, inputs, v, gradient(t, l)[0]);
+    if (l == 0) return;
+    parts_.units.reverse(layer, rows, inputs, v.gdz, v.gdoutput,
+                         parts_.of_type(gdh_[l].data(), t, in));
+    reverse_activation(l - 1, t, inputs);
+  }
+
+  FittingParts<T> parts_;
+  const Fitting<T>& fitting_;
+  const FittingNets<T>& nets_;
+  const T *z_, *dA_;
+  T* dD_;
+  const std::vector<T*>& dparameters_;
   // h[l] is the input of layer l, dh[l] its derivative along dD; gh[l] and gdh[l] are the
   // derivatives of L by both.
-  std::vector<std::vector<T>> h(nhidden + 1), dh(nhidden + 1), dz(nhidden), gh(nhidden + 1),
-      gdh(nhidden + 1), gz(nhidden), gdz(nhidden);
-  const auto input = [&](int64_t l) { return l == 0 ? fitting.D : h[l].data(); };
-  const auto dinput = [&](int64_t l) { return l == 0 ? dA : dh[l].data(); };
-  const auto by_input = [&](int64_t l) { return l == 0 ? dD : gh[l].data(); };
-  const auto by_dinput = [&](int64_t l) { return gdh[l].data(); };
-  gdh[0] = work.array(nhidden == 0 ? nets.ninputs : 0);  // not wanted
-  for (int64_t l = 0; l < nhidden; ++l) {
-    h[l + 1] = dh[l + 1] = gh[l + 1] = gdh[l + 1] = dz[l] = gz[l] = gdz[l] =
-        work.array(nets.neuron[l]);
-  }
-  for (int64_t l = 0; l < nhidden; ++l) {
-    const int64_t in = nets.inputs(l), out = nets.outputs(l);
-    work.for_each_part(out, kColumnsOfPart, kRowsOfPart, [&](int64_t t, Range rows, Range columns) {
-      work.units.tangent(work.layer(t, l), rows, columns, work.of_type(input(l), t, in),
-                         work.of_type(dinput(l), t, in), work.of_type(z + work.z_first(l), t, out),
-                         work.of_type(h[l + 1].data(), t, out), work.of_type(dz[l].data(), t, out),
-                         work.of_type(dh[l + 1].data(), t, out));
-    });
-  }
+  std::vector<std::vector<T>> h_, dh_, dz_, gh_, gdh_, gz_, gdz_;
+};
 
-  const int64_t width = nets.inputs(nhidden);
-  for (int64_t t = 0; t < nets.ntypes; ++t) {
-    std::fill_n(dparameters[work.place(t, nhidden)], width, T(0));
-    dparameters[work.place(t, nhidden) + 1][0] = 0;
-  }
-  work.for_each_atom([&](int64_t row, int64_t t, const FittingLayer<T>& last) {
-    T* gW = dparameters[work.place(t, nhidden)];
-    for (int64_t c = 0; c < width; ++c) {
-      const int64_t k = row * width + c;
-      gW[c] += input(nhidden)[k] * de[row] + dinput(nhidden)[k];
-      by_input(nhidden)[k] = last.W[c] * de[row];
-      by_dinput(nhidden)[k] = last.W[c];
-    }
-    dparameters[work.place(t, nhidden) + 1][0] += de[row];
-  });
+}  // namespace
 
-  const auto grad_activation = [&](int64_t l, int64_t t, Range columns) {
-    const int64_t out = nets.outputs(l);
-    const auto of_type = [&](auto* array) { return work.of_type(array, t, out); };
-    T* const* gradient = &dparameters[work.place(t, l)];
-    work.units.grad_activation(work.layer(t, l), work.count(t), columns,
-                               of_type(z + work.z_first(l)), of_type(dz[l].data()),
-                               of_type(gh[l + 1].data()), of_type(gdh[l + 1].data()),
-                               of_type(gz[l].data()), of_type(gdz[l].data()), gradient[1],
-                               nets.has_timestep(l) ? gradient[2] : nullptr);
-  };
-  // Rows of a part, which adds up over them.
-  const int64_t all = std::max<int64_t>(fitting.size(), 1);
-  if (nhidden > 0) {
-    work.for_each_part(width, kColumnsOfPart, all, [&](int64_t t, Range, Range columns) {
-      grad_activation(nhidden - 1, t, columns);
-    });
-  }
-  for (int64_t l = nhidden - 1; l >= 0; --l) {
-    const int64_t in = nets.inputs(l), out = nets.outputs(l);
-    work.for_each_part(in, kInputsOfPart, all, [&](int64_t t, Range rows, Range inputs) {
-      const FittingLayer<T> layer = work.layer(t, l);
-      const T* gz_t = work.of_type(gz[l].data(), t, out);
-      const T* gdz_t = work.of_type(gdz[l].data(), t, out);
-      work.units.reverse(layer, rows, inputs, gz_t, work.of_type(gh[l + 1].data(), t, out),
-                         work.of_type(by_input(l), t, in));
-      work.units.grad_matrix(layer, rows.count, inputs, work.of_type(input(l), t, in),
-                             work.of_type(dinput(l), t, in), gz_t, gdz_t,
-                             dparameters[work.place(t, l)]);
-      if (l == 0) return;
-      work.units.reverse(layer, rows, inputs, gdz_t, work.of_type(gdh[l + 1].data(), t, out),
-                         work.of_type(by_dinput(l), t, in));
-      grad_activation(l - 1, t, inputs);
-    });
-  }
+template <typename T>
+void energies_grad(const Fitting<T>& fitting, const T* z, const T* de, const T* dA, T* dD,
+                   const std::vector<T*>& dparameters, const Parallel& parallel) {
+  EnergiesGradient<T> gradient(fitting, z, dA, dD, dparameters, parallel);
+  gradient.clear_types_without_atoms();
+  gradient.forward();
+  gradient.reverse_last(de);
+  gradient.reverse();
 }
 
 #define DPMASK_INSTANTIATE(T)                                                         \

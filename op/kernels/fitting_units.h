@@ -28,24 +28,32 @@ struct Range {
   int64_t first, count;
 };
 
+// The values of a layer that the gradient goes through.
+template <typename T>
+struct LayerValues {
+  const T *h, *dh;  // [rows, in]
+  const T* z;       // [rows, out], as all that follow
+  T *dz, *output, *doutput;
+  const T *goutput, *gdoutput;
+  T *gz, *gdz;
+};
+
 template <typename T>
 struct FittingUnits {
   // A whole net on some atoms, whose rows of the arrays all pointers point to: z, e and A.
   void (*energies)(const std::vector<FittingLayer<T>>& layers, int64_t nrows, const T* D,
                    const std::vector<T*>& z, T* e, T* A);
   // output anew from z, and dz and doutput from dh: some rows and columns.
-  void (*tangent)(const FittingLayer<T>&, Range rows, Range columns, const T* h, const T* dh,
-                  const T* z, T* output, T* dz, T* doutput);
+  void (*tangent)(const FittingLayer<T>&, Range rows, Range columns, const LayerValues<T>&);
   // gh from gz and goutput: some rows and inputs.
   void (*reverse)(const FittingLayer<T>&, Range rows, Range inputs, const T* gz, const T* goutput,
                   T* gh);
   // gz, gdz and the gradients of bias and timestep from goutput and gdoutput: some columns.
-  void (*grad_activation)(const FittingLayer<T>&, int64_t nrows, Range columns, const T* z,
-                          const T* dz, const T* goutput, const T* gdoutput, T* gz, T* gdz, T* gb,
-                          T* gtimestep);
+  void (*grad_activation)(const FittingLayer<T>&, int64_t nrows, Range columns,
+                          const LayerValues<T>&, T* gb, T* gtimestep);
   // The rows of the gradient of W that belong to some inputs.
-  void (*grad_matrix)(const FittingLayer<T>&, int64_t nrows, Range inputs, const T* h, const T* dh,
-                      const T* gz, const T* gdz, T* gW);
+  void (*grad_matrix)(const FittingLayer<T>&, int64_t nrows, Range inputs, const LayerValues<T>&,
+                      T* gW);
 };
 
 template <typename T>

@@ -61,8 +61,8 @@ double steepest_neuron(const EmbeddingNets<double>& nets, int64_t net) {
     }
     for (int64_t o = 0; o < out; ++o) {
       steepest = std::max(steepest, z[o]);
-      const double timestep = nets.has_timestep(layer) ? std::abs(parameters[2][o]) : 1.0;
-      z[o] = z[o] * timestep * kSteepestActivation + (nets.has_skip(layer) ? h[o % in] : 0.0);
+      const double timestep = nets.has_timestep(layer) ? parameters[2][o] : 1.0;
+      z[o] = slope_bound(z[o], timestep, nets.has_skip(layer) ? h[o % in] : 0.0);
     }
     h = z;
     parameters += nets.has_timestep(layer) ? 3 : 2;
@@ -74,8 +74,7 @@ struct Interval {
   double lower, upper;
 };
 
-// The interval of s over all pairs; none is shorter than a small part of s, since pairs that are
-// all of one length still need nodes that differ.
+// The interval of s over all pairs.
 template <typename T>
 Interval interval_of_pairs(const Embedding<T>& embedding, const Pairs& pairs,
                            const Parallel& parallel) {
@@ -106,7 +105,7 @@ Interval interval_of_pairs(const Embedding<T>& embedding, const Pairs& pairs,
     all.largest = std::max(all.largest, found.largest);
   }
   const double lower = 1 / std::sqrt(all.largest), upper = 1 / std::sqrt(all.least);
-  return {lower, std::max(upper, 1.02 * lower)};
+  return {lower, std::max(upper, kLeastRatio * lower)};
 }
 
 // The series of one net.

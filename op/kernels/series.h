@@ -2,6 +2,7 @@
 // The embedding nets as Chebyshev series.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <vector>
@@ -40,6 +41,16 @@ using AllocateSeries = std::function<SeriesMemory<T>(const std::vector<int64_t>&
 // embedding.series is not used.
 template <typename T>
 SeriesArrays<T> fit_series(const Embedding<T>& embedding, const Parallel& parallel);
+
+// The same as on a GPU, which finds the number of panels before there is memory for them.
+template <typename T>
+void fit_series(const Embedding<T>& embedding, const AllocateSeries<T>& allocate,
+                const Parallel& parallel) {
+  const SeriesArrays<T> series = fit_series(embedding, parallel);
+  const SeriesMemory<T> memory = allocate(series.first);
+  std::copy(series.panels.begin(), series.panels.end(), memory.panels);
+  std::copy(series.C.begin(), series.C.end(), memory.C);
+}
 
 // The same for all s from lower to upper, however many panels it takes; but where a panel would be
 // narrower than `narrowest`, it is taken as it is. Panels end where G has a kink, so all nets have

@@ -17,7 +17,7 @@ namespace dpmask {
 // over the pairs in that panel, or what they are to be multiplied with. X is linear in C:
 //   X_i = (1/n) sum_panels M_i^T C.
 template <typename T>
-struct Moments {
+struct UnitMoments {
   int64_t ncentres;  // of the unit
   int64_t* count;    // [npanels]; centres with pairs there
   int64_t* centre;   // [npanels, ncentres]; their rows of RealAtoms
@@ -28,17 +28,18 @@ struct Moments {
 template <typename T>
 struct SeriesUnits {
   // Sets M_i / n.
-  void (*moments)(const Embedding<T>&, const Pairs&, int64_t unit, const Moments<T>&);
+  void (*moments)(const Embedding<T>&, const Pairs&, int64_t unit, const UnitMoments<T>&);
   // Sets the derivative of M_i / n along the cotangents u of the pairs, dr/dt = u.
   void (*moments_tangent)(const Embedding<T>&, const Pairs&, const ForceCotangents&, int64_t unit,
-                          const Moments<T>&);
+                          const UnitMoments<T>&);
   // X_i += M_i^T C
-  void (*add_X)(const Embedding<T>&, const Moments<T>&, T* X);
+  void (*add_X)(const Embedding<T>&, const UnitMoments<T>&, T* X);
   // dC += M_i dX_i for one panel
-  void (*add_gradient)(const Embedding<T>&, const Moments<T>&, int64_t panel, const T* dX, T* dC);
+  void (*add_gradient)(const Embedding<T>&, const UnitMoments<T>&, int64_t panel, const T* dX,
+                       T* dC);
   // dr [npairs, 3] of the unit's pairs: dE/dr of each, set, not added to. Uses moments for what it
   // likes.
-  void (*force)(const Embedding<T>&, const Pairs&, int64_t unit, const T* A, const Moments<T>&,
+  void (*force)(const Embedding<T>&, const Pairs&, int64_t unit, const T* A, const UnitMoments<T>&,
                 double* dr);
 };
 

@@ -3,6 +3,7 @@
 // environment_row.h.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 
 #include "op/shared/device.h"
@@ -36,6 +37,16 @@ constexpr double kTolerance = sizeof(T) == sizeof(double) ? 1.4e-14 : 1e-9;
 
 // No activation function is steeper: gelu's slope is at most 1.13, the others' are 1.1 or less.
 constexpr double kSteepestActivation = 1.13;
+
+// A bound for the slope along s of a layer's output: z bounds what enters the neuron, skipped what
+// goes around it.
+DPMASK_DEVICE static inline double slope_bound(double z, double timestep, double skipped) {
+  return z * std::abs(timestep) * kSteepestActivation + skipped;
+}
+
+// The interval of a series ends at this times its beginning, at least: pairs that are all of one
+// length still need nodes that differ.
+constexpr double kLeastRatio = 1.02;
 
 template <typename T>
 DPMASK_DEVICE static inline double end_of_panel(const Series<T>& series, int64_t panel) {

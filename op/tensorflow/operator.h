@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
 // What the TensorFlow operators share. An operator checks shapes, allocates and calls a kernel,
-// with what its device gives it as the last argument: Cpu, or Gpu of op/tensorflow/gpu.h.
+// with what its device gives it as the last argument: Cpu, or TensorFlowGpu of gpu.h.
 #pragma once
 
 #include <algorithm>

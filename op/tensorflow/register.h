@@ -22,5 +22,5 @@
 #else
 #define DPMASK_REGISTER(name, Op, host)     \
   DPMASK_REGISTER_FOR(Cpu, name, Op, host); \
-  DPMASK_REGISTER_FOR(Gpu, name, Op, host)
+  DPMASK_REGISTER_FOR(TensorFlowGpu, name, Op, host)
 #endif

@@ -29,16 +29,6 @@ REGISTER_OP(DPMASK_OP("FitSeriesGrad"))
     .Output("dparameters: P * T")
     .SetShapeFn([](InferenceContext* c) { return set_parameter_shapes(c, 0); });
 
-// As on the GPU, which finds the number of panels before it has memory for them.
-template <typename T>
-void fit_series(const Embedding<T>& embedding, const AllocateSeries<T>& allocate,
-                const Parallel& parallel) {
-  const SeriesArrays<T> series = fit_series(embedding, parallel);
-  const SeriesMemory<T> memory = allocate(series.first);
-  std::copy(series.panels.begin(), series.panels.end(), memory.panels);
-  std::copy(series.C.begin(), series.C.end(), memory.C);
-}
-
 template <typename T, typename Device>
 class FitSeriesOp : public EmbeddingOp<T, false> {
  public:

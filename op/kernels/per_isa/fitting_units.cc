@@ -37,8 +37,8 @@ Block<T> block(T* data, int64_t stride, Range rows, Range columns) {
 
 // phi(z) and its first derivatives, for columns of z. Where there is a timestep, multiplied by it.
 template <int kOrder, typename T>
-struct Activated {
-  Activated(const FittingLayer<T>& layer, Range columns, const Map<const T>& z)
+struct ActivatedColumns {
+  ActivatedColumns(const FittingLayer<T>& layer, Range columns, const Map<const T>& z)
       : phi(z.rows(), z.cols()), d1(kOrder >= 1 ? z.rows() : 0, z.cols()),
         d2(kOrder >= 2 ? z.rows() : 0, z.cols()) {
     Array<T> copy = z;
@@ -55,21 +55,20 @@ struct Activated {
 };
 
 template <typename T>
-void tangent(const FittingLayer<T>& layer, Range rows, Range columns, const T* h, const T* dh,
-             const T* z, T* output, T* dz, T* doutput) {
-  Map<T> dz_part = part(dz, layer.out, rows, columns);
-  dz_part.setZero();
-  add_product<T>(block(dh, layer.in, rows, {0, layer.in}),
+void tangent(const FittingLayer<T>& layer, Range rows, Range columns, const LayerValues<T>& v) {
+  Map<T> dz = part(v.dz, layer.out, rows, columns);
+  dz.setZero();
+  add_product<T>(block(v.dh, layer.in, rows, {0, layer.in}),
                  block(layer.W, layer.out, {0, layer.in}, columns),
-                 block(dz, layer.out, rows, columns));
-  const Activated<1, T> a(layer, columns, part(z, layer.out, rows, columns));
-  Map<T> output_part = part(output, layer.out, rows, columns);
-  Map<T> doutput_part = part(doutput, layer.out, rows, columns);
-  output_part = a.phi;
-  doutput_part = a.d1 * dz_part;
+                 block(v.dz, layer.out, rows, columns));
+  const ActivatedColumns<1, T> a(layer, columns, part(v.z, layer.out, rows, columns));
+  Map<T> output = part(v.output, layer.out, rows, columns);
+  Map<T> doutput = part(v.doutput, layer.out, rows, columns);
+  output = a.phi;
+  doutput = a.d1 * dz;
   if (!layer.has_skip) return;
-  output_part += part(h, layer.in, rows, columns);
-  doutput_part += part(dh, layer.in, rows, columns);
+  output += part(v.h, layer.in, rows, columns);
+  doutput += part(v.dh, layer.in, rows, columns);
 }
 
 template <typename T>
@@ -109,7 +108,7 @@ void energies(const std::vector<FittingLayer<T>>& layers, int64_t nrows, const T
     add_product<T>(block(h, layer.in, rows, {0, layer.in}),
                    block(layer.W, layer.out, {0, layer.in}, columns),
                    block(z[l], layer.out, rows, columns));
-    const Activated<1, T> a(layer, columns, part<const T>(z[l], layer.out, rows, columns));
+    const ActivatedColumns<1, T> a(layer, columns, part<const T>(z[l], layer.out, rows, columns));
     Map<T> output = part(outputs.data() + first, layer.out, rows, columns);
     output = a.phi;
     if (layer.has_skip) output += part(h, layer.in, rows, columns);
@@ -138,38 +137,37 @@ void energies(const std::vector<FittingLayer<T>>& layers, int64_t nrows, const T
 }
 
 template <typename T>
-void grad_activation(const FittingLayer<T>& layer, int64_t nrows, Range columns, const T* z,
-                     const T* dz, const T* goutput, const T* gdoutput, T* gz, T* gdz, T* gb,
-                     T* gtimestep) {
+void grad_activation(const FittingLayer<T>& layer, int64_t nrows, Range columns,
+                     const LayerValues<T>& v, T* gb, T* gtimestep) {
   const Range rows = {0, nrows};
-  const auto of = [&](const T* v) { return part(v, layer.out, rows, columns); };
-  const Activated<2, T> a(layer, columns, of(z));
-  Map<T> gz_part = part(gz, layer.out, rows, columns);
-  Map<T> gdz_part = part(gdz, layer.out, rows, columns);
-  gz_part = of(goutput) * a.d1 + of(gdoutput) * a.d2 * of(dz);
-  gdz_part = of(gdoutput) * a.d1;
+  const auto of = [&](const T* values) { return part(values, layer.out, rows, columns); };
+  const ActivatedColumns<2, T> a(layer, columns, of(v.z));
+  Map<T> gz = part(v.gz, layer.out, rows, columns);
+  Map<T> gdz = part(v.gdz, layer.out, rows, columns);
+  gz = of(v.goutput) * a.d1 + of(v.gdoutput) * a.d2 * of(v.dz);
+  gdz = of(v.gdoutput) * a.d1;
   const auto gradient = [&](T* g) {
     return Eigen::Map<RowArray<T>>(g + columns.first, columns.count);
   };
   // Row by row: Eigen's own sum takes another order where the array is aligned otherwise.
   gradient(gb).setZero();
-  for (int64_t r = 0; r < nrows; ++r) gradient(gb) += gz_part.row(r);
+  for (int64_t r = 0; r < nrows; ++r) gradient(gb) += gz.row(r);
   if (layer.timestep == nullptr) return;
   FittingLayer<T> bare = layer;
   bare.timestep = nullptr;
-  const Activated<1, T> unscaled(bare, columns, of(z));
-  const Array<T> terms = of(goutput) * unscaled.phi + of(gdoutput) * unscaled.d1 * of(dz);
+  const ActivatedColumns<1, T> unscaled(bare, columns, of(v.z));
+  const Array<T> terms = of(v.goutput) * unscaled.phi + of(v.gdoutput) * unscaled.d1 * of(v.dz);
   gradient(gtimestep).setZero();
   for (int64_t r = 0; r < nrows; ++r) gradient(gtimestep) += terms.row(r);
 }
 
 template <typename T>
-void grad_matrix(const FittingLayer<T>& layer, int64_t nrows, Range inputs, const T* h, const T* dh,
-                 const T* gz, const T* gdz, T* gW) {
+void grad_matrix(const FittingLayer<T>& layer, int64_t nrows, Range inputs, const LayerValues<T>& v,
+                 T* gW) {
   const Range rows = {0, nrows};
   const Range columns = {0, layer.out};
-  set_outer<T>(block(h, layer.in, rows, inputs), block(gz, layer.out, rows, columns),
-               dh + inputs.first, gdz, block(gW, layer.out, inputs, columns));
+  set_outer<T>(block(v.h, layer.in, rows, inputs), block<const T>(v.gz, layer.out, rows, columns),
+               v.dh + inputs.first, v.gdz, block(gW, layer.out, inputs, columns));
 }
 
 }  // namespace

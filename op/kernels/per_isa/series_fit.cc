@@ -3,10 +3,10 @@
 #include "op/kernels/series_fit.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "op/kernels/instruction_set.h"
 #include "op/kernels/per_isa/tiles.h"
+#include "op/shared/chebyshev.h"
 
 namespace dpmask {
 namespace DPMASK_ISA {
@@ -14,16 +14,13 @@ namespace {
 
 using Square = Eigen::Matrix<double, kTerms, kTerms, Eigen::RowMajor>;
 
-// cos(pi q / (2 kTerms)), which a table of one period gives to the last digit.
-double cosine(int64_t q) { return std::cos(std::acos(-1.0) * (q % (4 * kTerms)) / (2 * kTerms)); }
-
-// C = interpolation() G, with G at the zeros of T_kTerms, x_m = cos(pi (2 m + 1) / (2 kTerms)).
+// C = interpolation() G, with G at the nodes.
 const Square& interpolation() {
   static const Square matrix = [] {
     Square of_nodes;
     for (int64_t k = 0; k < kTerms; ++k) {
       for (int64_t m = 0; m < kTerms; ++m) {
-        of_nodes(k, m) = (k == 0 ? 1.0 : 2.0) / kTerms * cosine(k * (2 * m + 1));
+        of_nodes(k, m) = interpolation_factor(k) * cosine_of_step(k * step_of_node(m));
       }
     }
     return of_nodes;
@@ -43,7 +40,7 @@ void for_each_panel(const EmbeddingNets<double>& nets, int64_t npanels, const do
     for (int64_t p = 0; p < count; ++p) {
       const double* panel = panels + 2 * (first + p);
       for (int64_t m = 0; m < kTerms; ++m) {
-        net.s(p * kTerms + m, 0) = panel[0] + panel[1] * cosine(2 * m + 1);
+        net.s(p * kTerms + m, 0) = panel[0] + panel[1] * cosine_of_step(step_of_node(m));
       }
     }
     run(count * kTerms, net, first);

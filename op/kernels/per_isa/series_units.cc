@@ -85,18 +85,18 @@ using OfCentre = Eigen::Map<Rows<T, 4>>;
 
 // All rows of a panel, four for each of its centres.
 template <typename T>
-Eigen::Map<Rows<T>> rows_of(const Moments<T>& moments, T* M, int64_t panel) {
+Eigen::Map<Rows<T>> rows_of(const UnitMoments<T>& moments, T* M, int64_t panel) {
   return {M + panel * moments.ncentres * 4 * kTerms, 4 * moments.count[panel], kTerms};
 }
 template <typename T>
-T* rows_of_centre(const Moments<T>& moments, T* M, int64_t panel, int64_t place) {
+T* rows_of_centre(const UnitMoments<T>& moments, T* M, int64_t panel, int64_t place) {
   return M + (panel * moments.ncentres + place) * 4 * kTerms;
 }
 
 // The place of centre i among those of a panel. Since pairs come centre after centre, it is the
 // last one or a new one; is_new says which.
 template <typename T>
-int64_t place_of(const Moments<T>& moments, int64_t panel, int64_t i, bool* is_new) {
+int64_t place_of(const UnitMoments<T>& moments, int64_t panel, int64_t i, bool* is_new) {
   int64_t* centres = moments.centre + panel * moments.ncentres;
   int64_t& count = moments.count[panel];
   *is_new = count == 0 || centres[count - 1] != i;
@@ -112,7 +112,7 @@ void add_outer(const double* R, double factor, const Rows<T, 1>& polynomials, Of
 
 template <typename T>
 void moments(const Embedding<T>& embedding, const Pairs& pairs, int64_t unit,
-             const Moments<T>& out) {
+             const UnitMoments<T>& out) {
   static thread_local Polynomials<T> polynomials;
   for_each_series_tile(embedding, pairs, unit, [&](const Tile& tile, int64_t net) {
     evaluate(embedding.series, tile, net, &polynomials);
@@ -129,7 +129,7 @@ void moments(const Embedding<T>& embedding, const Pairs& pairs, int64_t unit,
 
 template <typename T>
 void moments_tangent(const Embedding<T>& embedding, const Pairs& pairs,
-                     const ForceCotangents& cotangents, int64_t unit, const Moments<T>& out) {
+                     const ForceCotangents& cotangents, int64_t unit, const UnitMoments<T>& out) {
   static thread_local Polynomials<T> polynomials;
   const Series<T>& series = embedding.series;
   // Beside the derivative of R times T_k, what dT_k/ds is to be multiplied with.
@@ -173,7 +173,7 @@ Eigen::Map<const Matrix<T>> C_of(const Embedding<T>& embedding, int64_t panel) {
 // The blocks [4, M1] that belong to the centres of a panel in an array shaped like X, one after the
 // other.
 template <typename T>
-const Matrix<T>& gathered(const Moments<T>& moments, int64_t panel, const T* X, int64_t M1) {
+const Matrix<T>& gathered(const UnitMoments<T>& moments, int64_t panel, const T* X, int64_t M1) {
   static thread_local Matrix<T> all;
   const int64_t* centres = moments.centre + panel * moments.ncentres;
   all.resize(4 * moments.count[panel], M1);
@@ -184,7 +184,7 @@ const Matrix<T>& gathered(const Moments<T>& moments, int64_t panel, const T* X, 
 }
 
 template <typename T>
-void add_X(const Embedding<T>& embedding, const Moments<T>& moments, T* X) {
+void add_X(const Embedding<T>& embedding, const UnitMoments<T>& moments, T* X) {
   static thread_local Matrix<T> share;
   const int64_t M1 = embedding.nets.neuron.back();
   for (int64_t panel = 0; panel < embedding.series.npanels(); ++panel) {
@@ -200,7 +200,7 @@ void add_X(const Embedding<T>& embedding, const Moments<T>& moments, T* X) {
 }
 
 template <typename T>
-void add_gradient(const Embedding<T>& embedding, const Moments<T>& moments, int64_t panel,
+void add_gradient(const Embedding<T>& embedding, const UnitMoments<T>& moments, int64_t panel,
                   const T* dX, T* dC) {
   if (moments.count[panel] == 0) return;
   const int64_t M1 = embedding.nets.neuron.back();
@@ -213,7 +213,7 @@ void add_gradient(const Embedding<T>& embedding, const Moments<T>& moments, int6
 // T, dE/ds_ij = T'(x_ij) gM R_ij.
 template <typename T>
 void force(const Embedding<T>& embedding, const Pairs& pairs, int64_t unit, const T* A,
-           const Moments<T>& places, double* dr) {
+           const UnitMoments<T>& places, double* dr) {
   static thread_local Polynomials<T> polynomials;
   const Series<T>& series = embedding.series;
   for_each_series_tile(embedding, pairs, unit, [&](const Tile& tile, int64_t net) {

@@ -2,27 +2,15 @@
 // The real atoms of NumPy's arrays, for the Python modules of both the CPU's and the CUDA kernels.
 #pragma once
 
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-
-#include <stdexcept>
 #include <string>
 #include <utility>
 
 #include "op/kernels/atoms.h"
+#include "op/python/arrays.h"
 
 namespace dpmask {
 
-namespace py = pybind11;
-
-template <typename T>
-using Array = py::array_t<T, py::array::c_style | py::array::forcecast>;
-
 constexpr int64_t kMostTypes = 1 << 16;  // so that counts by type and frame cannot overflow
-
-inline void require(bool holds, const std::string& message) {
-  if (!holds) throw std::invalid_argument(message);
-}
 
 // The real atoms of a batch, with the coordinates that belong to them.
 class Atoms {

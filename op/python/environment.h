@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: LGPL-3.0-or-later
+// Atoms and forces on a device, and the environment matrix.
+#pragma once
+
+#include <algorithm>
+
+#include "op/kernels/environment.h"
+#include "op/python/atoms.h"
+
+namespace dpmask {
+
+// Real atoms on a device, and their coordinates; RealAtoms::first stays the host's.
+template <typename Device>
+class AtomsOn {
+ public:
+  explicit AtomsOn(const Atoms& atoms)
+      : host_(atoms.view()), slot_(host_.slot, host_.size), weight_(host_.weight, host_.size),
+        coord_(atoms.coord(), 3 * atoms.nframes() * atoms.nslots()), nslots_(atoms.nslots()) {}
+
+  RealAtoms view() const {
+    RealAtoms atoms = host_;
+    atoms.slot = slot_.data();
+    atoms.weight = weight_.data();
+    return atoms;
+  }
+  const double* coord() const { return coord_.data(); }
+  int64_t nframes() const { return host_.nframes; }
+  int64_t nslots() const { return nslots_; }
+
+ private:
+  RealAtoms host_;
+  typename Device::template Copy<int64_t> slot_;
+  typename Device::template Copy<double> weight_, coord_;
+  int64_t nslots_;
+};
+
+template <typename Device>
+struct ForceArrays {
+  explicit ForceArrays(const AtomsOn<Device>& atoms)
+      : force(Device::template zeros<double>({atoms.nframes(), atoms.nslots(), 3})),
+        virial(Device::template zeros<double>({atoms.nframes(), 9})),
+        atom_virial(Device::template zeros<double>({atoms.nframes(), atoms.nslots(), 9})) {}
+  Forces view() {
+    return {force.mutable_data(), virial.mutable_data(), atom_virial.mutable_data()};
+  }
+  py::tuple tuple() const { return py::make_tuple(force, virial, atom_virial); }
+  typename Device::template Array<double> force, virial, atom_virial;
+};
+
+template <typename Device, typename Doubles = typename Device::template Array<double>>
+ForceCotangents cotangents(const AtomsOn<Device>& atoms, const Doubles& force,
+                           const Doubles& virial, const Doubles& atom_virial) {
+  const int64_t nslots = atoms.nframes() * atoms.nslots();
+  require(force.size() == 3 * nslots, "the cotangent of force must be [nframes, nslots, 3]");
+  require(virial.size() == 9 * atoms.nframes(), "the cotangent of virial must be [nframes, 9]");
+  require(atom_virial.size() == 9 * nslots,
+          "the cotangent of atom_virial must be [nframes, nslots, 9]");
+  return {force.data(), virial.data(), atom_virial.data()};
+}
+
+// Calls kernel(arguments...), on a GPU with what its device gives as the last argument.
+template <typename Device, typename Kernel>
+void call_environment(Kernel&& kernel) {
+  if constexpr (Device::kIsGpu) {
+    auto gpu = Device(1).call();
+    kernel(gpu);
+  } else {
+    kernel();
+  }
+}
+
+template <typename Device>
+void bind_environment(py::module_& m) {
+  using Doubles = typename Device::template Array<double>;
+  const auto make_rows = [](const Atoms& atoms) {
+    return Device::template make<double>({count_pairs(atoms.view()), 4});
+  };
+  m.def(
+      "environment",
+      [make_rows](const Atoms& given) {
+        const AtomsOn<Device> atoms(given);
+        Doubles R = make_rows(given);
+        call_environment<Device>([&](auto&... device) {
+          environment(atoms.view(), atoms.coord(), R.mutable_data(), device...);
+        });
+        return R;
+      },
+      py::arg("atoms"));
+  m.def(
+      "environment_force",
+      [](const Atoms& given, const Doubles& dR) {
+        require(dR.size() == 4 * count_pairs(given.view()), "dR must have the shape [pairs, 4]");
+        const AtomsOn<Device> atoms(given);
+        ForceArrays<Device> out(atoms);
+        call_environment<Device>([&](auto&... device) {
+          environment_force(atoms.view(), atoms.coord(), dR.data(), out.view(), device...);
+        });
+        return out.tuple();
+      },
+      py::arg("atoms"), py::arg("dR"));
+  m.def(
+      "environment_force_grad",
+      [make_rows](const Atoms& given, const Doubles& force, const Doubles& virial,
+                  const Doubles& atom_virial) {
+        const AtomsOn<Device> atoms(given);
+        const ForceCotangents by_forces = cotangents(atoms, force, virial, atom_virial);
+        Doubles ddR = make_rows(given);
+        call_environment<Device>([&](auto&... device) {
+          environment_force_grad(atoms.view(), atoms.coord(), by_forces, ddR.mutable_data(),
+                                 device...);
+        });
+        return ddR;
+      },
+      py::arg("atoms"), py::arg("force"), py::arg("virial"), py::arg("atom_virial"));
+}
+
+}  // namespace dpmask

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: LGPL-3.0-or-later
+// The CPU as the device of the bindings.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "op/kernels/first_exception.h"
+#include "op/kernels/parallel.h"
+#include "op/python/arrays.h"
+
+namespace dpmask {
+
+inline Parallel threads(int count) {
+  require(count >= 1, "threads must be at least 1, not " + std::to_string(count));
+  return [count](int64_t n, const std::function<void(int64_t)>& body) {
+    std::atomic<int64_t> next{0};
+    FirstException first;
+    const auto work = [&] {
+      for (int64_t k = next++; k < n; k = next++) first.guard([&] { body(k); });
+    };
+    std::vector<std::thread> others;
+    try {
+      for (int t = 1; t < count; ++t) others.emplace_back(work);
+    } catch (const std::exception&) {  // the system has no more threads; those there will do
+    }
+    work();
+    for (std::thread& other : others) other.join();
+    first.rethrow();
+  };
+}
+
+// A device says what arrays it has, copies the host's to itself, and gives kernels their last
+// argument.
+class OnCpu {
+ public:
+  static constexpr bool kIsGpu = false;
+  template <typename T>
+  using Array = dpmask::Array<T>;
+
+  explicit OnCpu(int nthreads) : parallel_(threads(nthreads)) {}
+
+  // What a kernel is given as its last argument; on a GPU, for one call.
+  const Parallel& call() const { return parallel_; }
+
+  // An array of the host, while that is there.
+  template <typename T>
+  struct Copy {
+    Copy(const T* host, int64_t) : array(host) {}
+    const T* data() const { return array; }
+    const T* array;
+  };
+
+  template <typename T>
+  static Array<T> make(const Shape& shape) {
+    return Array<T>(shape);
+  }
+  template <typename T>
+  static Array<T> zeros(const Shape& shape) {
+    Array<T> array(shape);
+    std::fill_n(array.mutable_data(), array.size(), T(0));
+    return array;
+  }
+  // One that nobody else changes.
+  template <typename T>
+  static Array<T> copy(const Array<T>& array) {
+    Array<T> own = make<T>(shape_of(array));
+    std::copy_n(array.data(), array.size(), own.mutable_data());
+    return own;
+  }
+  template <typename T>
+  static void add(const Array<T>& share, Array<T>* sum) {
+    const T* from = share.data();
+    T* to = sum->mutable_data();
+    for (py::ssize_t k = 0; k < share.size(); ++k) to[k] += from[k];
+  }
+
+ private:
+  Parallel parallel_;
+};
+
+}  // namespace dpmask
