@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from ..reason import reason_of
 from .metrics import Errors, Evaluation, Metrics, Place
 from .parity import Points, draw, require_format
 from .scan import Wanted, scan_system
@@ -123,10 +124,11 @@ def evaluate(
 
 def _require_unlike_files(**files: str | os.PathLike | None) -> None:
     """Refuse one file for two parameters, which are named."""
-    named: dict[Path, str] = {}
+    named: dict[str, str] = {}
     for name, file in files.items():
-        if file is not None and named.setdefault(Path(file).resolve(), name) != name:
-            first = named[Path(file).resolve()]
+        path = file and os.path.realpath(file)
+        if path and named.setdefault(path, name) != name:
+            first = named[path]
             raise ValueError(f"`{first}` and `{name}` are both {file}; give each a file of its own")
 
 
@@ -137,6 +139,7 @@ class _Model:
         # Only here, because TensorFlow takes its time.
         from ..frozen.potential import open_model  # noqa: PLC0415
 
+        self.path = path
         _, operators, self.potential = open_model(path)
         # With several frames the built-in's atomic virials have a wrong shape.
         self.one_frame = operators == "built-in"
@@ -162,9 +165,13 @@ class _Model:
             coord, mask = chunk.coord[frames], chunk.mask[frames]
             # What the file has for virtual atoms is nobody's business, but must not be NaN.
             coord = np.where(mask[..., None] == 1, coord, 0.0)
-            _, force[frames], _, atomic, _ = self.potential.eval(
-                coord.reshape(len(frames), -1), None, of_slots, atomic=True, aparam=mask
-            )
+            try:
+                _, force[frames], _, atomic, _ = self.potential.eval(
+                    coord.reshape(len(frames), -1), None, of_slots, atomic=True, aparam=mask
+                )
+            except Exception as error:  # TensorFlow's own: the frames have been looked through
+                reason = reason_of(error)
+                raise ValueError(f"model {self.path} cannot evaluate {path} ({reason})") from error
             energy[frames] = np.where(mask == 1, atomic[..., 0], 0.0).sum(axis=1)
         force = np.where(chunk.mask[..., None] == 1, force, 0.0)
         result = Frames(path, chunk, types, energy, force)
