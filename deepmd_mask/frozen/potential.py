@@ -11,7 +11,6 @@ from ..reason import reason_of
 from .description import describe
 from .graph import FrozenModel
 
-
 # The nodes that DeePMD-kit feeds and asks for.
 INPUTS = ("t_coord", "t_type", "t_natoms", "t_box", "t_mesh", "t_aparam")
 OUTPUTS = ("o_energy", "o_force", "o_virial", "o_atom_energy", "o_atom_virial")
