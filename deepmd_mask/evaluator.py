@@ -5,6 +5,7 @@ DeepPot sorts and checks its input on each call and computes virials. A molecula
 with the same types again and again, so here that is done once for each list of types.
 """
 
+import os
 import re
 from os import PathLike
 from pathlib import Path
@@ -13,8 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from deepmd.tf.env import tf
 
+from .frozen.description import describe
 from .frozen.potential import open_model
 from .process import claim_process
+from .reason import reason_of
 
 INPUTS = ("coord", "type", "natoms", "box", "mesh", "aparam")
 OUTPUTS = ("energy_derv_r", "energy")  # DeePMD-kit's names of forces and atomic energies
@@ -65,13 +68,16 @@ class Evaluator:
     """
 
     def __init__(self, model: str | PathLike) -> None:
-        self._path = Path(model).resolve()
+        self._path = Path(os.path.realpath(model))
         frozen, operators, self._potential = open_model(model)
         backend = self._potential.deep_eval
         self.type_map = list(self._potential.get_type_map())
         self._slots_of_type = None  # any number will do
         if operators == "built-in":
-            self._slots_of_type = np.array(frozen.training_input()["model"]["descriptor"]["sel"])
+            sel = describe(frozen).sel
+            if sel is None:
+                raise ValueError(f"model {model}: it does not tell its sel; run dp-mask convert")
+            self._slots_of_type = np.array(sel)
         self._inputs = [backend.tensors[name] for name in INPUTS]
         self._run = backend.sess.make_callable(
             [backend.output_tensors[name] for name in OUTPUTS], feed_list=self._inputs
@@ -125,9 +131,11 @@ class Evaluator:
             text = _of_callers_atoms(
                 error.message, dict(zip(self._slot.tolist(), numbers, strict=True))
             )
-            if text is None:
-                raise
+            if text is None:  # the model contradicts itself
+                text = f"model {self._path}: {reason_of(error)}"
             raise ValueError(text) from error
+        except tf.errors.OpError as error:
+            raise ValueError(f"model {self._path}: {reason_of(error)}") from error
         energies = energies.reshape(-1)[self._slot]
         return Evaluation(energies.sum(), forces.reshape(-1, 3)[self._slot], energies)
 

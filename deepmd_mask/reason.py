@@ -4,6 +4,6 @@
 
 def reason_of(error: Exception) -> str:
     """Return an error's first line, or its kind; of the system's errors what they mean."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error).strip().split("\n")[0] or type(error).__name__
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    text = text.strip().removeprefix("Graph execution error:")  # how TensorFlow begins
+    return text.strip().split("\n")[0] or type(error).__name__

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Whatever the bindings are given, they refuse it with a message or return finite numbers."""
+"""Whatever the bindings are given, they refuse it with a message or return finite numbers.
+
+Each check returns what became of its input. Here they get a share of inputs that is always the
+same; fuzz/bindings.py gives them as many as one likes.
+"""
 
 import helpers
 import numpy as np
@@ -70,18 +74,23 @@ class RandomFrames:
         return shortest
 
 
-@MANY
-@given(SEEDS)
-def test_real_atoms(seed):
+def check_real_atoms(seed):
     frames = RandomFrames(seed)
     if not frames.good():
         with pytest.raises(ValueError, match=r"frame \d+, atom \d+: "):
             frames.atoms()
-        return
+        return "refused"
     atoms = frames.atoms()
     np.testing.assert_array_equal(atoms.slot, reference.real_atoms(frames.types, frames.mask))
     assert atoms.first.shape == (frames.ntypes * len(frames.mask) + 1,)
     assert atoms.min_distance == pytest.approx(frames.shortest())
+    return "done"
+
+
+@MANY
+@given(SEEDS)
+def test_real_atoms(seed):
+    check_real_atoms(seed)
 
 
 def arrays(allow_none=True):
@@ -92,16 +101,21 @@ def arrays(allow_none=True):
     return st.one_of(made, st.text(max_size=3), st.floats()) | (st.none() if allow_none else made)
 
 
-@MANY
-@given(arrays(), arrays(), arrays(), st.integers(-3, 3) | st.floats())
-@pytest.mark.filterwarnings("ignore::numpy.exceptions.ComplexWarning")
-def test_real_atoms_of_anything(coord, types, mask, ntypes):
+def check_anything(coord, types, mask, ntypes):
     try:
         atoms = _kernels.RealAtoms(coord, types, mask, ntypes)
     except REFUSALS as error:
         assert str(error)
-    else:
-        assert len(atoms.slot) <= np.size(mask)
+        return "refused"
+    assert len(atoms.slot) <= np.size(mask)
+    return "done"
+
+
+@MANY
+@given(arrays(), arrays(), arrays(), st.integers(-3, 3) | st.floats())
+@pytest.mark.filterwarnings("ignore::numpy.exceptions.ComplexWarning")
+def test_real_atoms_of_anything(coord, types, mask, ntypes):
+    check_anything(coord, types, mask, ntypes)
 
 
 class RandomNets:
@@ -125,15 +139,21 @@ class RandomNets:
             self.spoil(rng)
 
     def spoil(self, rng):
-        parameters = self.options["parameters"]
+        neuron, parameters = self.options["neuron"], self.options["parameters"]
         worse = {
             "neuron": [[], [0], [-3], [5] * 9],
             "activation": ["", "Tan", "silut:", "silut:x", "silut:1e999", "tanh:3", ":", "\0"],
             "net": [[], [0] * 100, [2] * len(self.options["net"]), [-2, 0, 0]],
             "n": [0.0, -1.0, np.nan],
             "threads": [0, -1],
-            "parameters": [[], parameters[:-1], [p[:0] for p in parameters], parameters[::-1]],
+            "parameters": [parameters[:-1], [p[:0] for p in parameters]],
         }
+        if max(self.options["net"]) >= 0:  # some are needed
+            worse["parameters"].append([])
+        if [p.size for p in parameters] != [p.size for p in parameters[::-1]]:
+            worse["parameters"].append(parameters[::-1])
+        if neuron == [5] * 9:
+            del worse["neuron"][-1]
         option = str(rng.choice(list(worse)))
         self.options[option] = worse[option][rng.integers(len(worse[option]))]
 
@@ -164,28 +184,38 @@ def run_all(kernels, atoms, frames, nets):
         assert_finite(grad, shape)
 
 
-@MANY
-@given(SEEDS)
-def test_good_input_gives_finite_numbers(seed):
+def check_good_input(seed):
     """Distances between 1e-6 and 1e100 of the unit, all nets and activation functions."""
     frames = RandomFrames(seed)
     # Virials have r^2, and so no number beyond.
     if not frames.good() or np.abs(frames.coord[frames.mask != 0]).max(initial=0) > 1e100:
-        return
+        return "not tried: bad frames"
     nets, atoms = RandomNets(frames, spoilt=False), frames.atoms()
     run_all(nets.kernels(atoms), atoms, frames, nets)
+    return "done"
+
+
+@MANY
+@given(SEEDS)
+def test_good_input_gives_finite_numbers(seed):
+    check_good_input(seed)
+
+
+def check_bad_nets(seed):
+    frames = RandomFrames(seed)
+    if not frames.good():
+        return "not tried: bad frames"
+    nets, atoms = RandomNets(frames, spoilt=True), frames.atoms()
+    with pytest.raises(REFUSALS) as refusal:
+        nets.kernels(atoms).embed()
+    assert len(str(refusal.value)) > len("stod")
+    return "refused"
 
 
 @MANY
 @given(SEEDS)
 def test_bad_nets_are_refused(seed):
-    frames = RandomFrames(seed)
-    nets = RandomNets(frames, spoilt=True)
-    try:
-        atoms = frames.atoms()
-        run_all(nets.kernels(atoms), atoms, frames, nets)
-    except REFUSALS as error:
-        assert len(str(error)) > len("stod")
+    check_bad_nets(seed)
 
 
 @pytest.mark.parametrize("activation", ["silut:", "silut:x", "silut:1e999", "tanh:3", "Tan"])
@@ -204,14 +234,11 @@ def test_bad_instruction_set(monkeypatch):
         _kernels.instruction_set()
 
 
-@MANY
-@given(SEEDS, arrays(), arrays(), arrays())
-@pytest.mark.filterwarnings("ignore::numpy.exceptions.ComplexWarning", "ignore:overflow")
-def test_wrong_arrays(seed, one, two, three):
+def check_wrong_arrays(seed, one, two, three):
     """Arrays in the place of X, A and the cotangents; a right size by chance is all right."""
     frames = RandomFrames(seed, max_slots=2)
     if not frames.good():
-        return
+        return "not tried: bad frames"
     nets, atoms = RandomNets(frames, spoilt=False), frames.atoms()
     kernels = nets.kernels(atoms)
     A = kernels.embed()
@@ -223,17 +250,29 @@ def test_wrong_arrays(seed, one, two, three):
         lambda: _kernels.environment_force_grad(atoms, one, two, three),
         lambda: atoms.set_weight(one),
     ]
+    return f"{refusals_of(calls)} of {len(calls)} calls refused"
+
+
+def refusals_of(calls):
+    """Count the calls that are refused."""
+    count = 0
     for call in calls:
         try:
             call()
         except REFUSALS as error:
             assert str(error)
+            count += 1
+    return count
 
 
 @MANY
 @given(SEEDS, arrays(), arrays(), arrays())
 @pytest.mark.filterwarnings("ignore::numpy.exceptions.ComplexWarning", "ignore:overflow")
-def test_wrong_arrays_of_the_fitting_nets(seed, one, two, three):
+def test_wrong_arrays(seed, one, two, three):
+    check_wrong_arrays(seed, one, two, three)
+
+
+def check_wrong_fitting_arrays(seed, one, two, three):
     """Arrays in the place of D, the parameters and the cotangents."""
     rng = np.random.default_rng(seed)
     first = np.array([0, 2, 3])
@@ -256,11 +295,14 @@ def test_wrong_arrays_of_the_fitting_nets(seed, one, two, three):
         lambda: _kernels.contract64(one, one, 2),
         lambda: _kernels.contract_reverse64(X, one, 2),
     ]
-    for call in calls:
-        try:
-            call()
-        except REFUSALS as error:
-            assert str(error)
+    return f"{refusals_of(calls)} of {len(calls)} calls refused"
+
+
+@MANY
+@given(SEEDS, arrays(), arrays(), arrays())
+@pytest.mark.filterwarnings("ignore::numpy.exceptions.ComplexWarning", "ignore:overflow")
+def test_wrong_arrays_of_the_fitting_nets(seed, one, two, three):
+    check_wrong_fitting_arrays(seed, one, two, three)
 
 
 # ---- What could take the process down has one of its own ----------------------------------------

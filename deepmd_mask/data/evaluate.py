@@ -109,10 +109,11 @@ def require_unlike_files(**files: str | os.PathLike | None) -> None:
     ValueError
         If there is such a file.
     """
-    named: dict[Path, str] = {}
+    named: dict[str, str] = {}
     for name, file in files.items():
-        if file is not None and named.setdefault(Path(file).resolve(), name) != name:
-            first = named[Path(file).resolve()]
+        path = file and os.path.realpath(file)
+        if path and named.setdefault(path, name) != name:
+            first = named[path]
             raise ValueError(f"`{first}` and `{name}` are both {file}; give each a file of its own")
 
 

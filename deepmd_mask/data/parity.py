@@ -2,6 +2,7 @@
 """The figure of ``dp-mask test``: parity plots and histograms of errors."""
 
 import os
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -101,7 +102,9 @@ def draw(
         parity.set_title(title + few, fontsize="medium")
         _draw_parity(parity, some, unit, type_map)
         _draw_histogram(histogram, some, unit)
-    figure.savefig(path, format=form.lower(), dpi=150)
+    drawn = BytesIO()  # on a full disk some of matplotlib's writers raise whatever they meet
+    figure.savefig(drawn, format=form.lower(), dpi=150)
+    Path(path).write_bytes(drawn.getvalue())
 
 
 def _draw_parity(axes, some: Points, unit: str, type_map: tuple[str, ...]) -> None:

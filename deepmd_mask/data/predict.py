@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..reason import reason_of
 from .metrics import Place
 from .systems import Chunk, System
 
@@ -65,7 +66,10 @@ class Model:
         Raises
         ------
         ValueError
-            Naming model, system and frame, if an energy or a force is not finite.
+            Naming model and system, if the model cannot be evaluated, and the frame if an energy
+            or a force is not finite.
+        RuntimeError
+            If this process was forked from one that had opened a model.
         """
         energy, force = np.zeros(len(chunk)), np.zeros(chunk.coord.shape)
         # Mixed systems have types frame by frame; the model takes those of all frames at once.
@@ -75,9 +79,15 @@ class Model:
             coord, mask = chunk.coord[frames], chunk.mask[frames]
             # What the file has for virtual atoms is nobody's business, but must not be NaN.
             coord = np.where(mask[..., None] == 1, coord, 0.0)
-            _, force[frames], _, atomic, _ = self.potential.eval(
-                coord.reshape(len(frames), -1), None, of_slots, atomic=True, aparam=mask
-            )
+            try:
+                _, force[frames], _, atomic, _ = self.potential.eval(
+                    coord.reshape(len(frames), -1), None, of_slots, atomic=True, aparam=mask
+                )
+            except RuntimeError:  # of a forked process
+                raise
+            except Exception as error:  # TensorFlow's own: the frames have been looked through
+                reason = reason_of(error)
+                raise ValueError(f"model {self.path} cannot evaluate {path} ({reason})") from error
             energy[frames] = np.where(mask == 1, atomic[..., 0], 0.0).sum(axis=1)
         force = np.where(chunk.mask[..., None] == 1, force, 0.0)
         result = Frames(path, chunk, types, energy, force)

@@ -235,7 +235,8 @@ def open_system(
         report(Finding("error", "no-system", path, f"not found; {_where_to_look(path)}"))
         return None
     except OSError as error:
-        message = f"cannot be read ({error}); a system is a folder, or FILE#/GROUP in HDF5"
+        reason = reason_of(error)
+        message = f"cannot be read ({reason}); a system is a folder, or FILE#/GROUP in HDF5"
         report(Finding("error", "no-system", path, message))
         return None
     if types is None or names == () or (names and not _within(path, types, names, report)):

@@ -19,6 +19,7 @@ from .systems import SLOTS_AT_ONCE
 # no other tool takes them for overlapping or for neighbours. Whole numbers: exact in float32, too.
 VIRTUAL_DISTANCE = 1000.0  # Å
 VIRTUAL_SPACING = 100.0  # Å
+NOTHING_LEFT = "; nothing was left of the output"
 
 
 @contextmanager
@@ -63,10 +64,9 @@ def put_in_place(output: Path, overwrite: bool, folder: bool) -> Iterator[Path]:
             os.replace(old, output)
         with suppress(OSError):  # the first error is the one to tell
             remove(part)
-        if isinstance(error, OSError):
-            reason = error.strerror or str(error)
-            message = f"{reason}; nothing was left of the output"
-            raise OSError(error.errno, message, str(output)) from error
+        reason = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, OSError) and not reason.endswith(NOTHING_LEFT):  # of another output
+            raise OSError(error.errno, reason + NOTHING_LEFT, str(output)) from error
         raise
     for left in (part, old):
         remove(left)

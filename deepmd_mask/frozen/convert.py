@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from .._kernels import OPS_VERSION
+from ..reason import reason_of
 from .compare import Difference, compare
 from .description import Description, describe
 from .graph import FrozenModel, require_sections, section
@@ -79,21 +80,42 @@ def convert(
     elif _same(new, old):
         msg = f"{source} is a model on the operators of {operators} already; nothing is to be done"
         raise ValueError(msg)
+    try:
+        return _convert(model, new, output, compress)
+    except OSError as error:
+        msg = f"{output} cannot be written: {reason_of(error)}; nothing was left of the output"
+        raise OSError(msg) from error
+
+
+def _convert(model: FrozenModel, new: Description, output: Path, compress: bool) -> Difference:
+    """Build, compare, and put in place."""
     # A folder of its own, so that the file gets the permissions of any new file.
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as directory:
         draft = Path(directory) / "frozen.pb"
-        build_frozen(new, model.variables(), draft)
+        _build(model, new, draft)
         converted = FrozenModel(draft)
         difference = compare(model, converted, new.sel)
         _require_agreement(model, difference, new)
         if compress:
             draft = Path(directory) / "compressed.pb"
-            build_frozen(replace(new, compressed=True), model.variables(), draft, converted.path)
+            _build(model, replace(new, compressed=True), draft, converted.path)
             compressed = FrozenModel(draft)
             _require_accurate(compare(converted, compressed, new.sel), new)
             difference = compare(model, compressed, new.sel)
         os.replace(draft, output)
     return difference
+
+
+def _build(
+    model: FrozenModel, new: Description, draft: Path, to_compress: Path | None = None
+) -> None:
+    try:
+        build_frozen(new, model.variables(), draft, to_compress)
+    except OSError:
+        raise
+    except Exception as error:  # DeePMD-kit's, of options that make no sense together
+        msg = f"{model.path} cannot be converted: {reason_of(error)}"
+        raise ValueError(msg) from error
 
 
 def _same(new: Description, old: Description) -> bool:

@@ -12,6 +12,10 @@ from ..reason import reason_of
 from .description import describe
 from .graph import FrozenModel
 
+# The nodes that DeePMD-kit feeds and asks for.
+INPUTS = ("t_coord", "t_type", "t_natoms", "t_box", "t_mesh", "t_aparam")
+OUTPUTS = ("o_energy", "o_force", "o_virial", "o_atom_energy", "o_atom_virial")
+
 
 class Opened(NamedTuple):
     """A frozen model of se_a_mask.
@@ -47,6 +51,9 @@ def open_model(path: str | PathLike) -> Opened:
     claim_process()
     frozen = FrozenModel(Path(path))
     operators = describe(frozen).operators
+    lacking = [name for name in INPUTS + OUTPUTS if name not in frozen.nodes]
+    if lacking:
+        raise ValueError(f"model {path}: it is not a whole one, it lacks {', '.join(lacking)}")
     try:
         potential = DeepPot(str(path))
     except Exception as error:  # DeePMD-kit's readers raise whatever they meet

@@ -65,8 +65,7 @@ def build_frozen(
         try:
             freeze_graph(session, graph_def, names, "ener", None, str(path))
         except tf.errors.OpError as error:  # of the variables, nothing else is run
-            msg = f"{path} cannot be written ({reason_of(error)})"
-            raise OSError(msg) from error
+            raise OSError(reason_of(error).split("; ")[-1]) from error
 
 
 def model_options(model: Description) -> dict:
@@ -130,8 +129,7 @@ def _new_model(model: Description, ntypes: int) -> EnerModel:
             ntypes=ntypes, dim_descrpt=width, **_arguments(options["fitting_net"])
         )
     except RuntimeError as error:  # DeePMD-kit's for names that it does not know
-        msg = f"the model cannot be converted: {error}"
-        raise ValueError(msg) from error
+        raise ValueError(str(error)) from error
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The cutoff radius is not used")
         return new_model(descriptor=descriptor, fitting_net=fitting, type_map=model.type_map)
@@ -151,17 +149,14 @@ def _take_over(session: tf.Session, variables: dict[str, np.ndarray]) -> None:
         ("has, beyond what se_a_mask knows,", set(variables) - set(created)),
     ):
         if names:
-            msg = f"the model cannot be converted: it {what} the variables {sorted(names)}"
+            msg = f"it {what} the variables {sorted(names)}"
             raise ValueError(msg)
     values = {}
     for name, value in variables.items():
         variable = created[name]
         if variable.shape != value.shape:
             wanted = tuple(variable.shape.as_list())
-            msg = (
-                "the model cannot be converted: its variable "
-                f"{name} has the shape {value.shape}, not {wanted}"
-            )
+            msg = f"its variable {name} has the shape {value.shape}, not {wanted}"
             raise ValueError(msg)
         values[variable.initializer.inputs[1]] = value.astype(variable.dtype.as_numpy_dtype)
     session.run([created[name].initializer for name in variables], values)
