@@ -66,7 +66,7 @@ mass            * 16
 comm_modify     cutoff 100
 {mask}
 pair_coeff      * * {order}
-region          above block INF INF INF INF 12 INF units box
+region          above block EDGE EDGE EDGE EDGE 12 EDGE
 fix             add all deposit 1 1 1 1 region above near 1
 compute         energy all pe/atom
 thermo_style    custom step atoms pe
