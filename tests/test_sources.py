@@ -302,6 +302,10 @@ def test_units_in_dpdata_s_reader_of_extended_xyz(tmp_path):
     assert "`energy_unit` must not be hartree" in found
     text = extxyz("energy_units=hartree forces_units=hartree/bohr")
     assert "dpdata does not convert" in refusal(tmp_path, text, "mace/xyz:{}", "a.xyz")
+    text = extxyz("energy-unit=hartree")
+    assert "add force-unit=… there" in refusal(tmp_path, text, "mace/xyz:{}", "a.xyz")
+    text = extxyz("", forces=FORCES) + "H\n"
+    assert "frame 1: its header" in refusal(tmp_path, text, "mace/xyz:{}", "a.xyz")
 
 
 @pytest.mark.parametrize(
@@ -513,6 +517,8 @@ def test_frames_without_labels_are_left_out(tmp_path):
     no_forces.calc = SinglePointCalculator(no_forces, energy=-1.0)
     result = pack([water(), bare, nan, no_forces], tmp_path / "system", skip_incomplete=True)
     assert result.left_out == {"no energy": 1, "labels not finite": 1, "no forces": 1}
+    result = pack([bare, [], water()], tmp_path / "b", skip_incomplete=True)
+    assert result.left_out == {"no energy": 1, "source without a frame": 1}
     with pytest.raises(ValueError, match="no frame is complete: frame 0 of the given ones"):
         pack([bare, no_forces], tmp_path / "none", skip_incomplete=True)
 
