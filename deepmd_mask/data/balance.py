@@ -69,7 +69,9 @@ def find_net(positions: np.ndarray, forces: np.ndarray, mask: np.ndarray) -> Ite
     for code, unit, net, limit in zip(
         ("net-force", "net-torque"), ("eV/Å", "eV"), nets, limits, strict=True
     ):
-        for frame in np.flatnonzero(np.linalg.norm(net, axis=1) > limit).tolist():
+        with np.errstate(invalid="ignore", over="ignore"):
+            too_large = np.linalg.norm(net, axis=1) > limit
+        for frame in np.flatnonzero(too_large).tolist():
             if frame not in found:
                 found.add(frame)
                 yield Net(frame, code, _message(code, unit, net[frame], limit[frame]))
@@ -94,7 +96,8 @@ def _nets(
 
 
 def _message(code: str, unit: str, net: np.ndarray, limit: float) -> str:
-    magnitude = np.linalg.norm(net)
+    with np.errstate(over="ignore"):
+        magnitude = np.linalg.norm(net)
     # Without what is but rounding beside the magnitude, and without a minus before 0.
     vector = ", ".join(f"{0.0 if abs(v) < 1e-9 * magnitude else v:.3g}" for v in net.tolist())
     return (

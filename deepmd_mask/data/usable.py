@@ -51,7 +51,8 @@ def usable_frames(
                 left_out[frame.reason] += 1
                 first = first or frame
         if not found:
-            first = first or _without_frame(source, left_out)
+            nothing = _without_frame(source, left_out)
+            first = first or nothing
     if not found_any:
         raise ValueError("there is no source; name a file, a folder or an object with frames")
     if not used_any:

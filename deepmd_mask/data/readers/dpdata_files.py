@@ -10,8 +10,8 @@ import numpy as np
 from ...reason import reason_of
 from ..frame import UNREADABLE, Frame, Incomplete, Keys
 from ..units import Units
-from .extxyz import read_extxyz
-from .header_units import stated_units
+from .extxyz import read_headers
+from .header_units import factors_of, stated_units
 from .naming import split_paths
 from .outputs import Output
 
@@ -80,9 +80,18 @@ def _load(path: str | tuple[str, ...], file_format: str, options: dict[str, Any]
 def _require_known_units(path: str, keys: Keys, units: Units, where: str) -> None:
     """Refuse units in headers that dpdata does not convert, or that the user gives, too."""
     converted = ("energy-unit", "energy_unit", "force-unit", "force_unit")
-    for number, atoms in read_extxyz(path, slice(None)):
-        info = getattr(atoms, "info", {})
+    headers = read_headers(path)
+    number = -1
+    while True:
+        try:
+            number, info = next(headers)
+        except StopIteration:
+            return
+        except Exception as error:  # parsers raise whatever they meet
+            message = f"its header cannot be read ({reason_of(error)})"
+            raise ValueError(f"{where}, frame {number + 1}: {message}") from error
         place = f"{where}, frame {number}"
+        factors_of(place, info, keys, units)  # complains of what is said of some only
         for entry in stated_units(place, info, keys).values():
             if entry.factor != 1.0 and entry.text.partition("=")[0] not in converted:
                 raise ValueError(

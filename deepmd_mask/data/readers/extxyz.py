@@ -56,6 +56,17 @@ def read_extxyz(path: str, index: int | slice) -> "Iterator[tuple[int, ase.Atoms
                 yield number, CutOffError(f"its last line ends too early ({error})")
 
 
+def read_headers(path: str) -> Iterator[tuple[int, dict]]:
+    """Yield the number of each frame and the entries of its header."""
+    from ase.io.extxyz import key_val_str_to_dict  # noqa: PLC0415  ASE takes its time
+    from ase.io.formats import open_with_compression  # noqa: PLC0415
+
+    with open_with_compression(path) as file:
+        for number, frame in enumerate(_split(file)):
+            if isinstance(frame, str):
+                yield number, key_val_str_to_dict(frame.split("\n", 2)[1])
+
+
 def _some(
     frames: "Iterator[str | CutOffError]", wanted: range | slice
 ) -> "Iterator[tuple[int, str | CutOffError]]":
