@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import openmm
@@ -69,22 +70,9 @@ class Labels:
         symbols = [_symbol(atom, types) for atom in atoms]
         if isinstance(types, Mapping):
             _require_used(types, {atom.name for atom in atoms})
-        sites, unknown = np.full(len(atoms), False), {}
-        for k, atom in enumerate(atoms):
-            by_name = types == "name" and atom.element is None
-            if symbols[k] is not None and not by_name:
-                by_element = types == "element" or (
-                    isinstance(types, Mapping) and atom.name not in types
-                )
-                if system is not None and by_element:
-                    _require_mass(atom, system.getParticleMass(k))
-                continue
-            reason = _why_real(atom, system)
-            sites[k] = reason is None
-            if sites[k] or not by_name:
-                symbols[k] = ""
-                if reason is not None:
-                    unknown[k] = reason
+        sites, unknown = _decide(atoms, symbols, types, system)
+        if system is not None:
+            _require_masses(atoms, types, system)
         bonds = [(a.index, b.index) for a, b in topology.bonds()]
         if system is not None:
             bonds += _bonds_of_sites(system, symbols)
@@ -161,6 +149,31 @@ def _require_same(system: openmm.System, atoms: list) -> None:
         raise ValueError(msg)
 
 
+def _decide(
+    atoms: list, symbols: list[str | None], types: Types, system: openmm.System | None
+) -> tuple[np.ndarray, dict[int, str]]:
+    """Set the symbols of atoms without an element that the types do not know.
+
+    Returns
+    -------
+    np.ndarray
+        [natoms] bool, those that are virtual sites.
+    dict
+        Why others may be real ones.
+    """
+    sites, unknown = np.full(len(atoms), False), {}
+    for k, atom in enumerate(atoms):
+        if atom.element is not None or (symbols[k] is not None and types != "name"):
+            continue
+        reason = _why_real(atom, system)
+        sites[k] = reason is None
+        if sites[k] or types != "name":  # a name is enough for a real atom
+            symbols[k] = ""
+        if not sites[k] and types != "name":
+            unknown[k] = reason
+    return sites, unknown
+
+
 def _why_real(atom: app.topology.Atom, system: openmm.System | None) -> str | None:
     """Return why an atom without an element may be a real one; None if it is a virtual site."""
     others = [other for other in atom.residue.atoms() if other.element is not None]
@@ -173,7 +186,7 @@ def _why_real(atom: app.topology.Atom, system: openmm.System | None) -> str | No
         return "has no element"
     if system.isVirtualSite(atom.index):
         return None
-    mass = system.getParticleMass(atom.index).value_in_unit(unit.dalton)
+    mass = _mass(system, atom.index)
     return f"has no element, but a mass of {mass:g}" if mass else "has no element, and is frozen"
 
 
@@ -187,18 +200,32 @@ def _bonds_of_sites(system: openmm.System, symbols: list[str]) -> list[tuple[int
     return found
 
 
-def _require_mass(atom: app.topology.Atom, mass: unit.Quantity) -> None:
+def _mass(system: openmm.System, atom: int) -> float:
+    return system.getParticleMass(atom).value_in_unit(unit.dalton)
+
+
+@cache
+def _mass_of(element: app.Element) -> float:
+    return element.mass.value_in_unit(unit.dalton)
+
+
+def _require_masses(atoms: list, types: Types, system: openmm.System) -> None:
     """Raise a ValueError if an atom has the mass of another, heavier element than its own.
 
-    Readers guess elements from names: iron, FE, is then fluorine.
+    Readers guess elements from names: iron, FE, is then fluorine. Types of the user's are no guess.
     """
-    if mass - atom.element.mass < HEAVIER * unit.dalton:
+    if callable(types) or types == "name":
         return
-    other = app.Element.getByMass(mass)
-    if other is not None and abs(mass - other.mass) < 0.1 * unit.dalton:
-        msg = (
-            f"atom {atom.index}, {atom.name} of residue {atom.residue.name}, is "
-            f"{atom.element.symbol} in the topology, but has the mass of {other.symbol} in the "
-            f'system; set its element, or give types={{"{atom.name}": "{other.symbol}"}}'
-        )
-        raise ValueError(msg)
+    own = types if isinstance(types, Mapping) else {}
+    for atom in (atom for atom in atoms if atom.element is not None and atom.name not in own):
+        mass = _mass(system, atom.index)
+        if mass - _mass_of(atom.element) < HEAVIER:
+            continue
+        other = app.Element.getByMass(mass)
+        if other is not None and abs(mass - _mass_of(other)) < 0.1:
+            msg = (
+                f"atom {atom.index}, {atom.name} of residue {atom.residue.name}, is "
+                f"{atom.element.symbol} in the topology, but has the mass of {other.symbol} in the "
+                f'system; set its element, or give types={{"{atom.name}": "{other.symbol}"}}'
+            )
+            raise ValueError(msg)

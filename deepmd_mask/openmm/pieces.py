@@ -135,7 +135,7 @@ class Pieces(NamedTuple):
         box
             As of `minimum_image`.
         """
-        if len(_possible(x, lattice_vectors(box))) == 0:
+        if self.piece.max() == 0 or len(_possible(x, lattice_vectors(box))) == 0:
             return None  # no two atoms are nearer through the box, in whatever piece
         longest = 2 * np.linalg.norm(np.ptp(x, axis=0))
         vectors = _possible(x, lattice_vectors(box, longest))
