@@ -260,7 +260,8 @@ def random_atoms(rng):
     if spoilt[1] and n:
         atoms.positions[atom, rng.integers(3)] = rng.choice([np.nan, np.inf, -np.inf])
     if spoilt[2] and n:
-        atoms.set_array("mask", np.where(np.arange(n) == atom, rng.choice([0.5, -1, np.nan]), mask))
+        value = rng.choice([0.5, -1, np.nan])
+        atoms.arrays["mask"] = np.where(np.arange(n) == atom, value, mask)  # of floats, now
     if spoilt[3]:
         atoms.pbc = rng.permutation([True, False, False])
     return atoms, good
