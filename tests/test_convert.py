@@ -281,11 +281,10 @@ def test_training_input_is_refused(builtin, tmp_path, message):
 
 
 def test_variable_that_se_a_mask_does_not_know_is_refused(builtin, tmp_path):
-    model = FrozenModel(builtin.model("two"))
-    graph = model.graph_def
+    model = edited(builtin.model("two"), tmp_path / "model.pb", more=1.0)
+    graph = FrozenModel(model).graph_def
     graph.node.add(name="more/read", op="Identity", input=["more"])
-    (tmp_path / "more.pb").write_bytes(graph.SerializeToString())
-    model = edited(tmp_path / "more.pb", tmp_path / "model.pb", more=1.0)
+    model.write_bytes(graph.SerializeToString())
     assert_refused(r"beyond what se_a_mask knows, the variables \['more'\]", model, tmp_path)
 
 

@@ -52,7 +52,9 @@ def test_full_disk(trained, full_disk, name, exists):
     if exists:
         output.write_text("precious")
         arguments.append("--overwrite")
-    (full_disk / "filling").write_bytes(bytes(8192 if exists else 12288))
+    with pytest.raises(OSError), open(full_disk / "filling", "wb", buffering=0) as filling:
+        while True:
+            filling.write(bytes(512))
     before = {path.name: path.read_bytes() for path in full_disk.iterdir()}
     done = CliRunner().invoke(main, arguments)
     assert {path.name: path.read_bytes() for path in full_disk.iterdir()} == before
