@@ -24,8 +24,8 @@ class Gpu {
   template <typename T>
   T* allocate(int64_t size) {
     memory_.emplace_back();
-    throw_failure(ctx_->allocate_temp(tf::DataTypeToEnum<T>::value, shape_of({size}),
-                                      &memory_.back()));
+    throw_failure(
+        ctx_->allocate_temp(tf::DataTypeToEnum<T>::value, shape_of({size}), &memory_.back()));
     return data<T>(&memory_.back());
   }
   template <typename T>
