@@ -3,6 +3,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -198,6 +199,16 @@ def write_input(directory, jdata, name="input.json"):
     return directory
 
 
+# A second process may compute for so long, however busy the machine is; what waits for nothing is
+# noticed, too.
+COMPUTES = 400  # seconds of processors
+HANGS = 3000  # seconds
+
+
+def _limit_computing():
+    resource.setrlimit(resource.RLIMIT_CPU, (COMPUTES, COMPUTES))
+
+
 def run_python(args, cwd, succeeds=True, **environment):
     """Run Python in a second process.
 
@@ -224,7 +235,8 @@ def run_python(args, cwd, succeeds=True, **environment):
         cwd=cwd,
         env=env,
         check=False,
-        timeout=400,
+        timeout=HANGS,
+        preexec_fn=_limit_computing,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
