@@ -199,14 +199,13 @@ def write_input(directory, jdata, name="input.json"):
     return directory
 
 
-# A second process may compute for so long, however busy the machine is; what waits for nothing is
-# noticed, too.
-COMPUTES = 400  # seconds of processors
-HANGS = 3000  # seconds
+def _limit_computing(seconds=800):
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
 
 
-def _limit_computing():
-    resource.setrlimit(resource.RLIMIT_CPU, (COMPUTES, COMPUTES))
+# For subprocess.run: what a second process may compute, however busy the machine is; and what
+# waits for nothing ends, too.
+LIMITS = {"timeout": 3000, "preexec_fn": _limit_computing}
 
 
 def run_python(args, cwd, succeeds=True, **environment):
@@ -235,8 +234,7 @@ def run_python(args, cwd, succeeds=True, **environment):
         cwd=cwd,
         env=env,
         check=False,
-        timeout=HANGS,
-        preexec_fn=_limit_computing,
+        **LIMITS,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

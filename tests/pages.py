@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from helpers import run_python, tail
+from helpers import LIMITS, run_python, tail
 
 DOCS = Path(__file__).parent.parent / "docs"
 FENCE = re.compile(r"^```(python|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -54,7 +54,7 @@ def _run_bash(script, name, directory):
         cwd=directory,
         env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
         check=False,
-        timeout=400,
+        **LIMITS,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

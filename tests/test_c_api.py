@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from deepmd.env import SHARED_LIB_DIR
 from frozen_models import evaluate
-from helpers import TYPE_MAP
+from helpers import LIMITS, TYPE_MAP
 
 import deepmd_mask
 
@@ -54,7 +54,7 @@ def run_file(program, model, file, **environment):
         env={**os.environ, "DP_PLUGIN_PATH": str(LIBRARY), "LD_LIBRARY_PATH": TENSORFLOW}
         | environment,
         check=False,
-        timeout=100,
+        **LIMITS,
         capture_output=True,
         text=True,
     )

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from ase.io import iread
 from frozen_models import edited
-from helpers import TYPE_MAP, parameters, tail
+from helpers import LIMITS, TYPE_MAP, parameters, tail
 
 from deepmd_mask.data import model_deviation
 from deepmd_mask.evaluator import Evaluator
@@ -119,7 +119,7 @@ def run_script(directory, script, ranks=1, succeeds=True):
         cwd=directory,
         env={**os.environ, "PATH": SCRIPTS, "DP_PLUGIN_PATH": str(LIBRARY)},
         check=False,
-        timeout=300,
+        **LIMITS,
     )
     output = "".join((directory / f"rank.{rank}").read_text() for rank in range(ranks))
     assert (done.returncode == 0) == succeeds, tail(output, 60)
