@@ -13,8 +13,10 @@ import helpers
 import jobs
 import numpy as np
 import pytest
+from deepmd.dpmodel.utils.serialization import load_dp_model
 from deepmd.tf.descriptor.descriptor import Descriptor
 from deepmd.tf.descriptor.se_a import DescrptSeA
+from deepmd.tf.env import tf
 from deepmd.tf.fit.ener import EnerFitting
 from deepmd.tf.fit.fitting import Fitting
 from deepmd.tf.model.dos import DOSModel
@@ -46,6 +48,7 @@ MODELS = {
             "axis_neuron": 2, "attn_layer": 0, "seed": 1, "set_davg_zero": True,
         },
         "fitting_net": ENERGY,
+        "type_embedding": {"neuron": [2], "seed": 1},
     },
     "linear": {
         "type": "linear_ener",
@@ -68,8 +71,8 @@ LOSS = {
     "dipole": {"type": "tensor", "pref": 1.0, "pref_atomic": 0.0},
     "states": {"type": "dos", "start_pref_dos": 1.0, "limit_pref_dos": 1.0},
 }
-# DeePMD-kit cannot write the statistics of neighbours to .yaml; the others go through .dp.
-PORTABLE = {"attention": ".yaml"}
+# DeePMD-kit writes few models to .yaml, none with statistics of neighbours; the others go to .dp.
+PORTABLE = {"dipole": ".yaml"}
 
 
 def write_system(path):
@@ -114,16 +117,16 @@ class Side:
         return helpers.write_input(self.root / (kind + run), jdata)
 
     def jobs(self):
-        """Yield all jobs."""
+        """Return all jobs, those of models and those of what becomes of them."""
+        return list(self.models()), [*self.conversions(), *self.starts(), *self.biases()]
+
+    def models(self):
         for kind in MODELS:
             directory = self.directory(kind)
             without_statistics = ["--skip-neighbor-stat"] if kind in PORTABLE else []
             yield [directory, "train", "input.json", *without_statistics]
             yield [directory, "freeze", "-o", "frozen.pb"]
             yield from self.evaluations(kind, directory)
-        yield from self.conversions()
-        yield from self.starts()
-        yield from self.biases()
 
     def evaluations(self, kind, directory):
         yield [directory, "test", "-m", "frozen.pb", "-s", self.system, "-d", "test"]
@@ -134,7 +137,7 @@ class Side:
             yield [directory, "test", "-m", "compressed.pb", "-s", self.system, "-d", "small"]
 
     def conversions(self):
-        for kind in ("energy", "attention", "dipole", "states"):
+        for kind in ("energy", "dipole", "states"):
             directory, portable = self.root / kind, "portable" + PORTABLE.get(kind, ".dp")
             yield [directory, "convert-backend", "frozen.pb", portable]
             yield [directory, "convert-backend", portable, "back.pb"]
@@ -187,9 +190,14 @@ def sides(tmp_path_factory):
     root = tmp_path_factory.mktemp("maskless")
     system = write_system(root / "system")
     plugin, builtin = (Side(root / side, system) for side in ("plugin", "builtin"))
+
+    def run_builtin():
+        for part in builtin.jobs():
+            helpers.run_jobs(part, root, builtin=True)
+
     with ThreadPoolExecutor() as pool:
-        running = pool.submit(helpers.run_jobs, builtin.jobs(), root, builtin=True)
-        jobs.run([[str(part) for part in job] for job in plugin.jobs()])
+        running = pool.submit(run_builtin)
+        jobs.run([[str(word) for word in job] for part in plugin.jobs() for job in part])
         running.result()
     return plugin, builtin
 
@@ -200,32 +208,51 @@ def files(side):
     return sorted(path for path in written if "ckpt" not in path.name and path.name != "checkpoint")
 
 
-def content(path):
-    """Return what a file says, without the time when it was written."""
-    if path.suffix == ".pb":
-        from deepmd.tf.env import tf
+def nodes(path):
+    """Return the nodes of a frozen model as text."""
+    graph = tf.GraphDef()
+    graph.ParseFromString(path.read_bytes())
+    return [str(node) for node in graph.node]
 
-        graph = tf.GraphDef()
-        graph.ParseFromString(path.read_bytes())
-        return [str(node) for node in graph.node]
-    if path.suffix in (".dp", ".yaml"):
-        from deepmd.dpmodel.utils.serialization import load_dp_model
 
-        model = load_dp_model(str(path))
-        model.pop("time", None)
-        return json.dumps(model, default=lambda array: np.asarray(array).tolist()).splitlines()
-    if path.suffix == ".npy":
-        return [str(row) for row in np.load(path).tolist()]
+def portable(path):
+    """Return the parts of a model for any backend, without the time when it was written."""
+    model = load_dp_model(str(path))
+    model.pop("time", None)
+    return json.dumps(model, default=lambda array: np.asarray(array).tolist(), indent=1).split("\n")
+
+
+def lines(path):
     return path.read_text().splitlines()
+
+
+READERS = {".pb": nodes, ".dp": portable, ".yaml": portable, ".json": lines}
 
 
 def test_files_are_the_same(sides):
     plugin, builtin = sides
     names = files(builtin)
     assert files(plugin) == names
-    assert len([name for name in names if name.suffix == ".pb"]) > 20
-    for name in names:
-        found, wanted = (content(side.root / name) for side in sides)
+    assert len([name for name in names if name.suffix == ".pb"]) == 18
+    for name in set(names) - set(numbers(names)):
+        found, wanted = (READERS.get(name.suffix, lines)(side.root / name) for side in sides)
         assert len(found) == len(wanted), name
         different = [k for k, line in enumerate(wanted) if found[k] != line]
         assert not different, f"{name}, {different[0]}: {wanted[different[0]][:200]}"
+
+
+def numbers(names):
+    """Return the tables of numbers; lcurve.out in bias is the one that is empty."""
+    tables = (name for name in names if name.suffix in (".out", ".npy"))
+    return [name for name in tables if name.parent.name != "bias"]
+
+
+def test_numbers_are_the_same(sides):
+    """But for the last digits of virials, which DeePMD-kit adds up in any order."""
+    names = numbers(files(sides[1]))
+    assert len(names) > 30
+    for name in names:
+        load = np.load if name.suffix == ".npy" else np.loadtxt
+        found, wanted = (load(side.root / name) for side in sides)
+        assert np.isfinite(wanted).all() or name.name == "lcurve.out"  # which lacks some labels
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-11, err_msg=str(name))
