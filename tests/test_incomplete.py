@@ -171,7 +171,7 @@ def test_unconverged_scf_in_other_outputs(tmp_path):
         (tmp_path / "job.out").write_text(text)
         output = Output.of(str(tmp_path / "job.out"), file_format)
         frames = [Frame("frame", names, WATER, energy, FORCES, False, {}) for energy in energies]
-        return [getattr(output.judge(frame), "reason", "") for frame in frames]
+        return [getattr(output.judge(frame, sliced=False), "reason", "") for frame in frames]
 
     for file_format, (text, energies) in IN_OTHER_OUTPUTS.items():
         assert reasons(file_format, text, energies) == ["", "SCF not converged", ""], file_format
