@@ -36,6 +36,8 @@ def outcar(*energies, unconverged=(), end="   General timing\n"):
     for k, energy in enumerate(energies):
         for step in range(1, (3 if k in unconverged else 2) + 1):
             text += f"{'-' * 40} Iteration    {k + 1}(   {step})  {'-' * 40}\n"
+        text += "  VOLUME and BASIS-vectors are now :\n" + rule
+        text += "  energy-cutoff  :      400.00\n  volume of cell :      729.00\n"
         text += "      direct lattice vectors                 reciprocal lattice vectors\n" + box
         text += " POSITION                                       TOTAL-FORCE (eV/Angst)\n"
         text += rule + rows + rule
@@ -64,7 +66,8 @@ def vasprun(*energies, unconverged=(), end="</modeling>\n"):
         f"<rc><c>{s}</c><c>{t}</c></rc>" for s, t in zip(SYMBOLS, (1, 2, 2), strict=True)
     )
     text = (
-        '<?xml version="1.0"?>\n<modeling>\n<parameters><i type="int" name="NELM">3</i>'
+        '<?xml version="1.0"?>\n<modeling>\n<kpoints><varray name="kpointlist"><v>0 0 0</v></varray>'
+        '<varray name="weights"><v>1</v></varray></kpoints>\n<parameters><i type="int" name="NELM">3</i>'
         '</parameters>\n<atominfo><atoms>3</atoms><array name="atoms"><set>'
         f"{atoms}</set></array></atominfo>\n{structure(' name=' + chr(34) + 'initialpos' + chr(34))}"
     )
@@ -173,6 +176,9 @@ def test_dump_that_is_cut_off(tmp_path):
     options = {"energy_key": "c_pe", "external_field": True}
     with pytest.raises(ValueError, match=r"skip_incomplete.*FILE@:10"):
         pack(source, tmp_path / "system", **options)
-    result = pack(source, tmp_path / "system", skip_incomplete=True, **options)
-    assert result.left_out == {"the file from frame 3 on": 1}
+    good = water()
+    good.arrays["c_pe"] = np.full(3, -1.0)
+    result = pack([good, source], tmp_path / "a", skip_incomplete=True, **options)
+    assert result.left_out == {"output that ends early or cannot be read": 1}
+    pack(f"{source}@:3", tmp_path / "system", **options)
     assert len(load(tmp_path / "system")) == 3

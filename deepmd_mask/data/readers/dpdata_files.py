@@ -16,7 +16,7 @@ from .extxyz import read_headers
 from .header_units import factors_of, stated_units
 from .naming import split_paths
 from .outputs import CUT_OFF, UNCONVERGED, Output
-from .programs import VASP_XML
+from .programs import TOLD_BY_DPDATA, VASP_XML
 
 _EXTENDED_XYZ = (
     "extxyz", "quip/gap/xyz", "quip/gap/xyz_file", "gpumd/xyz", "nequip/xyz", "mace/xyz"
@@ -67,7 +67,8 @@ def read_dpdata(
             systems = _load(paths[0] if len(paths) == 1 else tuple(paths), file_format, options)
     except Exception as error:  # parsers raise whatever they meet
         message = f"dpdata cannot read it as {file_format} ({reason_of(error)})"
-        if not outputs:
+        is_output = outputs or file_format in TOLD_BY_DPDATA
+        if not is_output or isinstance(error, FileNotFoundError):
             raise ValueError(f"{where}: {message}") from error
         yield Incomplete(where, UNREADABLE, message)
         return
