@@ -5,11 +5,15 @@ import warnings
 
 import numpy as np
 import pytest
+from ase.io import write
 from ase.io.formats import ioformats
-from outputs import SYMBOLS, WATER
+from outputs import HARTREE, SYMBOLS, WATER, psi4
 from packing import load, run, water
 
 from deepmd_mask.data import pack
+from deepmd_mask.data.frame import Frame
+from deepmd_mask.data.readers.dpdata_files import _dropped
+from deepmd_mask.data.readers.outputs import Output
 from deepmd_mask.data.readers.programs import (
     NOTHING_TO_TELL,
     PROGRAM_OF,
@@ -66,10 +70,12 @@ def vasprun(*energies, unconverged=(), end="</modeling>\n"):
         f"<rc><c>{s}</c><c>{t}</c></rc>" for s, t in zip(SYMBOLS, (1, 2, 2), strict=True)
     )
     text = (
-        '<?xml version="1.0"?>\n<modeling>\n<kpoints><varray name="kpointlist"><v>0 0 0</v></varray>'
-        '<varray name="weights"><v>1</v></varray></kpoints>\n<parameters><i type="int" name="NELM">3</i>'
+        '<?xml version="1.0"?>\n<modeling>\n<kpoints>'
+        '<varray name="kpointlist"><v>0 0 0</v></varray>'
+        '<varray name="weights"><v>1</v></varray></kpoints>\n'
+        '<parameters><i type="int" name="NELM">3</i>'
         '</parameters>\n<atominfo><atoms>3</atoms><array name="atoms"><set>'
-        f"{atoms}</set></array></atominfo>\n{structure(' name=' + chr(34) + 'initialpos' + chr(34))}"
+        f"{atoms}</set></array></atominfo>\n" + structure(' name="initialpos"')
     )
     for k, energy in enumerate(energies):
         text += "<calculation>\n"
@@ -88,7 +94,7 @@ CASES = {
 
 @pytest.mark.parametrize("file_format", CASES)
 def test_unconverged_frames_of_vasp(tmp_path, file_format):
-    """dpdata drops them with a warning, or without."""
+    """Dpdata drops them with a warning, or without."""
     path = tmp_path / "job"
     path.write_text(CASES[file_format](-14.1, -14.2, -14.3, unconverged=[1]))
     options = {"drop_cell": True, "external_field": True}
@@ -111,8 +117,8 @@ def test_interrupted_run_of_vasp(tmp_path, file_format):
 
 
 def test_every_labelled_format_is_judged_or_tells_nothing():
-    import dpdata  # noqa: F401, PLC0415
-    from dpdata.format import Format  # noqa: PLC0415
+    import dpdata  # noqa: F401
+    from dpdata.format import Format
 
     known = {*PROGRAM_OF, *VASP_XML, *TOLD_BY_DPDATA, *NOTHING_TO_TELL}
     labelled = {
@@ -132,7 +138,7 @@ def test_every_labelled_format_is_judged_or_tells_nothing():
 
 
 def test_warnings_of_other_libraries_are_shown(tmp_path, monkeypatch):
-    import ase.io  # noqa: PLC0415
+    import ase.io
 
     ase.io.write(tmp_path / "a.xyz", water())
     read = ase.io.extxyz.read_extxyz
@@ -148,8 +154,6 @@ def test_warnings_of_other_libraries_are_shown(tmp_path, monkeypatch):
 
 def test_trajectory_that_is_cut_off(tmp_path):
     """ASE's other formats are like extended XYZ; all behind the damage is left out."""
-    from ase.io import write  # noqa: PLC0415
-
     write(tmp_path / "a.traj", [water(energy=-1.0 - k) for k in range(4)])
     data = (tmp_path / "a.traj").read_bytes()
     for lost in (300, len(data) // 2):
@@ -182,3 +186,71 @@ def test_dump_that_is_cut_off(tmp_path):
     assert result.left_out == {"output that ends early or cannot be read": 1}
     pack(f"{source}@:3", tmp_path / "system", **options)
     assert len(load(tmp_path / "system")) == 3
+
+
+def test_source_without_a_frame_names_format_and_remedy(tmp_path):
+    path = tmp_path / "a.xyz"
+    path.write_text("")
+    message = "read as extxyz of ASE, there is no frame in it; if it is in another .*gaussian-out"
+    with pytest.raises(ValueError, match=message):
+        pack(f"extxyz:{path}", tmp_path / "system")
+    write(path, [water(), water()])
+    with pytest.raises(ValueError, match="there is no frame in it, or none that @ chooses; if"):
+        pack(f"{path}@5:", tmp_path / "system")
+
+
+def test_frames_of_a_whole_output_are_not_offered_to_be_chosen(tmp_path):
+    path = tmp_path / "job.out"
+    path.write_text(psi4(notes="  Energy did not converge, but proceeding anyway."))
+    for source in (path, f"psi4/out:{path}"):
+        with pytest.raises(ValueError, match="skip_incomplete") as raised:
+            pack(source, tmp_path / "system")
+        assert "@" not in str(raised.value)
+
+
+WARNINGS = {
+    "The following structures were unconverged: [1, 4]; so they are not collected.": {
+        0: "SCF not converged", 3: "SCF not converged"},
+    "Structure 2 5  are unconverged and not collected!": {
+        2: "SCF not converged", 5: "SCF not converged"},
+    "incomplete labels in frame 3; it is ignored: expected 6 numeric columns, got 5": {
+        2: "incomplete labels"},
+    "no energy found in frame 8; it and any frame after it are not read.": {
+        7: "cut off at the end of the file"},
+    "Warning: can not find the first line of force": {"unknown 0": "no forces"},
+}  # fmt: skip
+
+
+def test_warnings_of_dpdata_are_frames_left_out():
+    for text, expected in WARNINGS.items():
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            warnings.warn(text, stacklevel=1)
+        found = _dropped(caught, "source a")
+        assert {number: frame.reason for number, frame in found.items()} == expected
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warnings.warn("the wrong potentials", stacklevel=1)
+    with pytest.warns(UserWarning, match="the wrong potentials"):
+        assert _dropped(caught, "source a") == {}
+
+
+def test_outputs_in_a_folder(tmp_path):
+    """Readers of CP2K and ABACUS take folders."""
+    (tmp_path / "OUT.a").mkdir()
+    (tmp_path / "OUT.a/running_scf.log").write_text(" convergence has NOT been achieved!\n")
+    (tmp_path / "job.log").write_text(
+        " ENERGY| Total FORCE_EVAL ( QS ) energy [a.u.]:   -17.100000000000000\n"
+        " *** WARNING in qs_scf.F:598 :: SCF run NOT converged ***\n"
+        " ENERGY| Total FORCE_EVAL ( QS ) energy [a.u.]:   -17.200000000000000\n"
+    )
+    expected = {
+        "abacus/scf": {-1.0: True, -2.0: True},
+        "cp2k/aimd_output": {-17.1 * HARTREE: False, -17.2 * HARTREE: True},
+    }
+    for file_format, energies in expected.items():
+        (output,) = Output.all_of(str(tmp_path), file_format)
+        for energy, bad in energies.items():
+            frame = Frame("frame", np.array(SYMBOLS), WATER, energy, 0 * WATER, False, {})
+            reason = getattr(output.judge(frame, sliced=False), "reason", None)
+            assert reason == ("SCF not converged" if bad else None), (file_format, energy)
