@@ -68,17 +68,21 @@ def plugin_path() -> None:
 
 @contextmanager
 def _warnings_as_lines() -> Iterator[None]:
-    """Print this package's warnings as lines that name options."""
+    """Print warnings as lines; this package's name options."""
     from .data.balance import NetForceWarning  # noqa: PLC0415
 
     context = click.get_current_context()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("always", NetForceWarning)
-        yield
-    for warning in caught:
-        text = context.command.in_words_of_options(str(warning.message))
-        click.echo(f"warning: {text}", err=True)
+    caught: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", NetForceWarning)
+            yield
+    finally:  # an error may be a consequence of what they warn of
+        for warning in caught:
+            text = str(warning.message)
+            if issubclass(warning.category, NetForceWarning):
+                text = context.command.in_words_of_options(text)
+            click.echo(f"warning: {text}", err=True)
 
 
 def _read_json(path: Path) -> dict:

@@ -1,9 +1,15 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What messages say of an error that another library raised."""
 
+NOTHING_LEFT = "; nothing was left of the output"
+
 
 def reason_of(error: Exception) -> str:
     """Return an error's first line, or its kind; of the system's errors what they mean."""
+    if "pickle" in str(error) or "Python objects" in str(error):  # NumPy advises to trust them
+        return "it holds pickled objects or text, not numbers"
+    if "mmap length" in str(error):
+        return "the file ends before its last frame"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     text = text.strip().removeprefix("Graph execution error:")  # how TensorFlow begins
     return text.strip().split("\n")[0] or type(error).__name__

@@ -125,7 +125,8 @@ def test_net_force_by_command(tmp_path):
     place = f"warning: source {tmp_path / 'a.traj'}, frame 1: net force (0, 0.7, 0) eV/Å, of"
     assert place in output
     assert "say so with --external-field" in output
-    assert "warning: 3 more frames with a net force or torque" in output
+    others = f"3 more frames with a net force or torque: source {tmp_path / 'a.traj'}, frame 11-13"
+    assert f"warning: {others}\n" in output
     checked = run("check", tmp_path / "system").stdout
     place = f"warning [net-force] system {tmp_path / 'system'}, set.000/force.npy, frame 1: net"
     assert place in checked

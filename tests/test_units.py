@@ -53,7 +53,9 @@ def test_unit_of_a_label_with_another_name(tmp_path):
 
 
 def test_usual_units_change_nothing(tmp_path):
-    for k, header in enumerate(("", "energy-unit=eV force-unit=eV/Å pos-unit=Ang units=metal")):
+    for k, header in enumerate(
+        ("", "energy-unit=eV force-unit=eV/Å pos-unit=Ang units=metal formula_units=4")
+    ):
         packed(tmp_path, extxyz(header, forces=FORCES), name="a.xyz")
         (tmp_path / "system").rename(tmp_path / str(k))
     for one, other in zip(load(tmp_path / "0"), load(tmp_path / "1"), strict=True):
@@ -71,6 +73,10 @@ REFUSED_UNITS = {
     "energy-unit=Ha force-unit=au": ({"force_unit": "eV/Å"}, "but `force_unit` is eV/Å"),
     "energy-unit=Ha energy_unit=eV force-unit=au": ({}, "it says both energy-unit=Ha and"),
     "units=real": ({}, "units=real, and it is not clear of which"),
+    "energy-unit=27.2114 force-unit=au": ({}, "energy-unit=27.2114, which is no name of a unit"),
+    'energy-unit=eV force-unit="27.2114 0.529177"': ({}, "which is no name of a unit"),
+    "units=T": ({}, "units=True, which is no name of a unit"),
+    "label_unit=43.36": ({}, "label_unit=43.36, which is no name of a unit"),
     "label_unit=kcal/mol": ({}, "label_unit=kcal/mol, and it is not clear"),
 }
 

@@ -79,7 +79,7 @@ def require_array(
     try:
         array = _open_array(folder / f"{key}.npy")
     except Exception as error:  # a damaged header makes NumPy raise whatever it meets
-        return bad("unreadable", f"cannot be read ({_reason(error)}); write it anew")
+        return bad("unreadable", f"cannot be read ({reason_of(error)}); write it anew")
     if array.dtype.kind not in "fiub":
         return bad("dtype", f"has the dtype {array.dtype}; save it as float64 or float32")
     if array.dtype.newbyteorder("=") not in (np.float64, np.float32) and key in (
@@ -111,12 +111,3 @@ def _open_array(path: DPPath) -> np.ndarray:
     if not isinstance(array, np.ndarray):
         raise ValueError("it is an archive of arrays, as numpy.savez writes it")
     return array
-
-
-def _reason(error: Exception) -> str:
-    """Say why an array cannot be read, without NumPy's advice to trust pickled objects."""
-    if "pickle" in str(error) or "Python objects" in str(error):
-        return "it holds pickled objects or text, not numbers"
-    if "mmap length" in str(error):
-        return "the file ends before its last frame"
-    return reason_of(error)

@@ -62,7 +62,11 @@ class AtomsFile:
                 raise ValueError(f"{self.path}, frame {number}: {error}") from None
             number += 1
         if number == 0:
-            raise ValueError(f"{self.path}: there is no frame in it")
+            message = (
+                "there is no frame in it that ASE could read; masked systems and files of ASE's "
+                "formats are what is read"
+            )
+            raise ValueError(f"{self.path}: {message}")
 
     def _chunk(self, atoms, number: int) -> Chunk:
         reason = reason_against_box() if atoms.pbc.any() else ""

@@ -4,6 +4,7 @@
 They tell of positions and forces in different axes, of missing atoms, of wrong signs and units.
 """
 
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -108,13 +109,28 @@ def _message(code: str, unit: str, net: np.ndarray, limit: float) -> str:
     )
 
 
+_NUMBER = re.compile(r"(.*?)(\d+)(\D*)", re.DOTALL)  # of a frame: the last one in its place
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Return 3-5, 8 for 3, 4, 5, 8."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and number == parts[-1][1] + 1:
+            parts[-1][1] = number
+        else:
+            parts.append([number, number])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in parts)
+
+
 class NetForces:
-    """Frames with a net force or torque, of which the first ones are named."""
+    """Frames with a net force or torque: the first ones with values, the others by number."""
 
     MOST = 10
 
     def __init__(self) -> None:
         self.count, self.lines = 0, []
+        self._others: dict[tuple[str, str], list[int]] = {}  # frames by what is around the number
 
     def add(self, frame: Frame) -> None:
         """Look at a frame."""
@@ -123,12 +139,19 @@ class NetForces:
             self.count += 1
             if self.count <= self.MOST:
                 self.lines.append(f"{frame.place}: {net.message}")
+            else:
+                before, number, after = _NUMBER.fullmatch(frame.place).groups()
+                self._others.setdefault((before, after), []).append(int(number))
 
     def warn(self) -> int:
         """Warn of all, and return their number."""
         for line in self.lines:
             warnings.warn(line, NetForceWarning, stacklevel=3)
         if self.count > self.MOST:
-            line = f"{self.count - self.MOST} more frames with a net force or torque"
+            others = "; ".join(
+                f"{before}{_ranges(numbers)}{after}"
+                for (before, after), numbers in self._others.items()
+            )
+            line = f"{self.count - self.MOST} more frames with a net force or torque: {others}"
             warnings.warn(line, NetForceWarning, stacklevel=3)
         return self.count

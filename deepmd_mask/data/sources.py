@@ -17,7 +17,7 @@ from .readers.naming import parse_source, split_index
 from .systems import open_system, systems_in
 from .units import Units
 
-__all__ = ["Frame", "Incomplete", "Keys", "read_frames"]
+__all__ = ["Frame", "Incomplete", "Keys", "read_frames", "without_frame"]
 
 KEYS, UNITS = Keys(), Units()  # the usual ones
 
@@ -124,6 +124,23 @@ def _read_file(path: str, keys: Keys, units: Units) -> Iterator[Frame | Incomple
     else:
         frames = read_ase(file, index, file_format, {}, keys, units, where)
         yield from _require_read(frames, where, f"{file_format} of ASE, which its name suggests")
+
+
+def without_frame(source: Any) -> str:
+    """Return what to say of a source in which its reader finds no frame."""
+    nothing = "there is no frame in it"
+    if not isinstance(source, (str, os.PathLike)):
+        return nothing
+    named = parse_source(os.fspath(source))
+    library, file_format = named.library, named.file_format
+    file, index = split_index(named.path)
+    if library is None:
+        if not os.path.isfile(file):  # a folder of systems
+            return nothing
+        library, file_format = "ase", _format_of(file)[0]
+    chosen = "" if index == slice(None) else ", or none that @ chooses"
+    how = f"{file_format} of {'ASE' if library == 'ase' else library}" if file_format else library
+    return f"read as {how}, {nothing}{chosen}; if it is in another format, {_HOW_TO_NAME}"
 
 
 def _format_of(file: str) -> tuple[str | None, bool, str]:

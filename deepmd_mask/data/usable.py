@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._kernels import RealAtoms
-from .sources import Frame, Incomplete, Keys, read_frames
+from .sources import Frame, Incomplete, Keys, read_frames, without_frame
 from .units import Units
 
 
@@ -60,7 +60,7 @@ def usable_frames(
 
 
 def _without_frame(source: Any, left_out: Counter[str] | None) -> Incomplete:
-    nothing = Incomplete(f"source {source}", "source without a frame", "there is no frame in it")
+    nothing = Incomplete(f"source {source}", "source without a frame", without_frame(source))
     if left_out is None:
         raise ValueError(f"{nothing.place}: {nothing.message}")
     left_out[nothing.reason] += 1

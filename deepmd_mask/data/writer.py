@@ -13,13 +13,13 @@ from typing import BinaryIO
 
 import numpy as np
 
+from ..reason import NOTHING_LEFT
 from .systems import SLOTS_AT_ONCE
 
 # Virtual atoms lie in a line beyond the real ones, further apart than any cutoff, so that
 # no other tool takes them for overlapping or for neighbours. Whole numbers: exact in float32, too.
 VIRTUAL_DISTANCE = 1000.0  # Å
 VIRTUAL_SPACING = 100.0  # Å
-NOTHING_LEFT = "; nothing was left of the output"
 
 
 @contextmanager

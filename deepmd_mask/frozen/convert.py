@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from .._kernels import OPS_VERSION
-from ..reason import reason_of
+from ..reason import NOTHING_LEFT, reason_of
 from .compare import Difference, compare
 from .description import Description, describe
 from .graph import FrozenModel, require_sections, section
@@ -83,7 +83,7 @@ def convert(
     try:
         return _convert(model, new, output, compress)
     except OSError as error:
-        msg = f"{output} cannot be written: {reason_of(error)}; nothing was left of the output"
+        msg = f"{output} cannot be written: {reason_of(error)}{NOTHING_LEFT}"
         raise OSError(msg) from error
 
 

@@ -12,7 +12,7 @@ from ..frame import UNREADABLE, Frame, Incomplete, Keys
 from ..units import Units
 from .extxyz import CutOffError, read_extxyz
 from .header_units import factors_of
-from .outputs import Output
+from .outputs import CUT_OFF, Output
 
 if TYPE_CHECKING:
     import ase
@@ -52,28 +52,66 @@ def read_ase(
         units.require_none(where, f"ASE's reader of {file_format}")
     output = Output.of(file, file_format)
     images = _images(file, index, file_format, options)
-    last = -1
+    sliced = _has_frames(file_format)
+    start, step = _start_and_step(index)
+    last = start - step
     while True:
         try:
             last, atoms = next(images)
         except StopIteration:
-            return
+            break
         except Exception as error:  # parsers raise whatever they meet
-            place = f"{where}, frame {last + 1}"
+            number, is_first = last + step, last == start - step
+            place = f"{where}, frame {number}"
             message = f"ASE cannot read it as {file_format} ({reason_of(error)})"
-            if output is None:
+            if output is None and not _may_be_cut_off(file_format, options, is_first, error):
                 raise ValueError(f"{place}: {message}; mend the file or take the frame out") from (
                     error
                 )
-            yield Incomplete(place, UNREADABLE, message)
+            if is_first:
+                yield Incomplete(place, UNREADABLE, message, sliced)
+                return
+            message += ", and so none behind it"
+            yield Incomplete(place, f"the file from frame {number} on", message, sliced)
             return
         place = f"{where}, frame {last}"
         if isinstance(atoms, CutOffError):
             message = f"ASE cannot read it as {file_format} ({atoms})"
-            yield Incomplete(place, "cut off at the end of the file", message, sliced=True)
+            yield Incomplete(place, CUT_OFF, message, sliced=True)
             continue
-        frame = of_atoms(atoms, place, keys, units, sliced=True)
-        yield frame if output is None else output.judge(frame)
+        frame = of_atoms(atoms, place, keys, units, sliced)
+        yield frame if output is None else output.judge(frame, sliced)
+    if output is not None and isinstance(index, slice) and index.stop is None:
+        yield from output.missing_end(where, sliced)
+
+
+def _has_frames(file_format: str) -> bool:
+    """Return whether ASE reads several frames of a format, which ``@`` then chooses from."""
+    from ase.io.formats import ioformats  # noqa: PLC0415  ASE takes its time
+
+    return not ioformats[file_format].single
+
+
+def _may_be_cut_off(
+    file_format: str, options: dict[str, Any], is_first: bool, error: Exception
+) -> bool:
+    """Return whether a file that ends too early may be why it cannot be read.
+
+    Of extended XYZ that is known, and what is left is malformed. Of others it is not if the
+    options or the file's name are wrong.
+    """
+    if not _has_frames(file_format) or (file_format == "extxyz" and not options):
+        return False
+    return not is_first or not (options or isinstance(error, (FileNotFoundError, PermissionError)))
+
+
+def _start_and_step(index: int | slice) -> tuple[int, int]:
+    """Return the first frame wanted, and how far the next one is; 0 and 1 if not known."""
+    if isinstance(index, int) and index >= 0:
+        return index, 1
+    if isinstance(index, slice) and (index.start or 0) >= 0 and (index.step or 1) > 0:
+        return index.start or 0, index.step or 1
+    return 0, 1
 
 
 def _images(
@@ -86,11 +124,7 @@ def _images(
         yield from read_extxyz(file, index)
         return
     images = ase.io.iread(file, index, format=file_format, do_not_split_by_at_sign=True, **options)
-    numbers = itertools.count()
-    if isinstance(index, int) and index >= 0:
-        numbers = itertools.count(index)
-    elif isinstance(index, slice) and (index.start or 0) >= 0 and (index.step or 1) > 0:
-        numbers = itertools.count(index.start or 0, index.step or 1)
+    numbers = itertools.count(*_start_and_step(index))
     # zip() would take a number too many.
     for atoms in images:
         yield next(numbers), atoms

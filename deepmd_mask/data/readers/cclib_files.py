@@ -88,7 +88,7 @@ def read_cclib(
         if forces.shape != r.shape:
             message = f"its gradient has the shape {forces.shape}, and its positions {r.shape}"
             raise ValueError(f"{place}: {message}")
-        yield output.judge(Frame(place, names, r, float(energy), forces, False, {}))
+        yield output.judge(Frame(place, names, r, float(energy), forces, False, {}), sliced=False)
 
 
 def _parse(path: str, where: str) -> tuple[Any, str]:

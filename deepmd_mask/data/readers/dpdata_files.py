@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Files that dpdata reads, and its systems."""
 
-import os
+import itertools
+import re
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,11 +15,23 @@ from ..units import Units
 from .extxyz import read_headers
 from .header_units import factors_of, stated_units
 from .naming import split_paths
-from .outputs import Output
+from .outputs import CUT_OFF, UNCONVERGED, Output
+from .programs import TOLD_BY_DPDATA, VASP_XML
 
 _EXTENDED_XYZ = (
     "extxyz", "quip/gap/xyz", "quip/gap/xyz_file", "gpumd/xyz", "nequip/xyz", "mace/xyz"
 )  # fmt: skip
+# What dpdata warns of when it leaves frames out: the numbers of these, from where they count, and
+# the reason. Without a number it is not known which they are.
+_DROPPED = (
+    (re.compile(r"structures were unconverged: \[(.*?)\]; so they are not"), 1, UNCONVERGED),
+    (re.compile(r"Structure ([\d ]+)are unconverged and not collected"), 0, UNCONVERGED),
+    (re.compile(r"incomplete labels in frame (\d+)"), 1, "incomplete labels"),
+    (re.compile(r"no energy found in frame (\d+)"), 1, CUT_OFF),
+    (re.compile(r"cannot find labels in the frame()"), 0, "incomplete labels"),
+    (re.compile(r"can not find the first line of force()"), 0, "no forces"),
+)
+_KEPT = "SCF not converged!"  # dpdata warns so, and does not say of which frame
 
 
 def read_dpdata(
@@ -44,23 +58,56 @@ def read_dpdata(
     elif not file_format.startswith(("deepmd", "lmdb")):
         units.require_none(where, f"dpdata's reader of {file_format}")
     paths = split_paths(path)
-    outputs = [Output.of(each, file_format) for each in paths if os.path.isfile(each)]
-    outputs = [output for output in outputs if output is not None]
+    outputs = [output for each in paths for output in Output.all_of(each, file_format)]
+    if file_format in VASP_XML:  # dpdata leaves out without a word what has not converged
+        options = {"convergence_check": False, **options}
     try:
-        systems = _load(paths[0] if len(paths) == 1 else tuple(paths), file_format, options)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            systems = _load(paths[0] if len(paths) == 1 else tuple(paths), file_format, options)
     except Exception as error:  # parsers raise whatever they meet
         message = f"dpdata cannot read it as {file_format} ({reason_of(error)})"
-        if not outputs:
+        is_output = outputs or file_format in TOLD_BY_DPDATA
+        if not is_output or isinstance(error, FileNotFoundError):
             raise ValueError(f"{where}: {message}") from error
         yield Incomplete(where, UNREADABLE, message)
         return
-    first = 0
+    dropped = _dropped(caught, where)
+    yield from dropped.values()
+    if any(str(warning.message) == _KEPT for warning in caught):
+        message = "dpdata says that an SCF did not converge, and not which one"
+        yield Incomplete(where, UNCONVERGED, message)
+        return
+    counted = itertools.count(int(options.get("begin", 0)), int(options.get("step", 1)))
+    numbers = (number for number in counted if number not in dropped)
     for system in systems:
-        for frame in of_dpdata(system.data, where, keys, units, first):
+        for frame in of_dpdata(system.data, where, keys, units, numbers):
             for output in outputs:
-                frame = output.judge(frame)  # noqa: PLW2901
+                frame = output.judge(frame, sliced=False)  # noqa: PLW2901
             yield frame
-        first += len(system)
+    for output in outputs:
+        yield from output.missing_end(where, sliced=False)
+
+
+def _dropped(caught: list[warnings.WarningMessage], where: str) -> dict[int | str, Incomplete]:
+    """Return the frames that dpdata left out, by number, and pass its other warnings on."""
+    found: dict[int | str, Incomplete] = {}
+    for warning in caught:
+        text = str(warning.message)
+        matches = [(pattern.search(text), *more) for pattern, *more in _DROPPED]
+        for match, origin, reason in filter(lambda entry: entry[0], matches):
+            numbers = [int(number) - origin for number in re.findall(r"\d+", match[1])]
+            message = f"dpdata leaves it out ({text})"
+            for number in numbers:
+                found[number] = Incomplete(f"{where}, frame {number}", reason, message)
+            if not numbers:
+                message = f"dpdata leaves a frame out ({text})"
+                found[f"unknown {len(found)}"] = Incomplete(where, reason, message)
+        if not any(match for match, *_ in matches) and text != _KEPT:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
+    return found
 
 
 def _load(path: str | tuple[str, ...], file_format: str, options: dict[str, Any]) -> list:
@@ -102,9 +149,10 @@ def _require_known_units(path: str, keys: Keys, units: Units, where: str) -> Non
 
 
 def of_dpdata(
-    data: dict, where: str, keys: Keys, units: Units, first: int = 0
+    data: dict, where: str, keys: Keys, units: Units, numbers: Iterator[int] | None = None
 ) -> Iterator[Frame | Incomplete]:
-    """Yield the frames of a system's data; their numbers begin with the first one's."""
+    """Yield the frames of a system's data; their numbers in the source are from 0 if not given."""
+    numbers = itertools.count() if numbers is None else numbers
     for key in ("energies", "forces"):
         if key not in data and len(data["coords"]):
             message = f"it has no {key}; both energies and forces are needed"
@@ -115,7 +163,7 @@ def of_dpdata(
     in_ev, in_ev_per_angstrom = units.factors()
     for number, positions in enumerate(data["coords"]):
         yield Frame(
-            f"{where}, frame {first + number}",
+            f"{where}, frame {next(numbers)}",
             names,
             positions,
             float(data["energies"][number]) * in_ev,

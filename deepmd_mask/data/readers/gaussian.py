@@ -4,10 +4,10 @@
 import re
 
 import numpy as np
+from ase.units import Bohr, Hartree
 
 from ..frame import Frame
 
-_HARTREE_PER_BOHR = 51.42206  # eV/Å
 _TABLE = re.compile(r"^\s*(Input|Z-Matrix|Standard) orientation:\s*$")
 _FORCES = re.compile(r"^\s*Center\s+Atomic\s+Forces \(Hartrees/Bohr\)")
 _NO_SYMMETRY = re.compile(
@@ -135,7 +135,7 @@ class GaussianLog:
             )
         for forces, positions, kept_axes in self.blocks:
             if np.shape(forces) != np.shape(frame.forces) or not np.allclose(
-                forces * _HARTREE_PER_BOHR, frame.forces, rtol=1e-5, atol=1e-5
+                forces * (Hartree / Bohr), frame.forces, rtol=1e-5, atol=1e-5
             ):
                 continue
             if kept_axes or (

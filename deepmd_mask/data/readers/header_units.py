@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ..frame import Keys
 from ..units import Units, energy_factor, force_factor, length_factor
 
@@ -71,10 +73,19 @@ def stated_units(place: str, info: Mapping[str, Any], keys: Keys) -> dict[str, S
     found: dict[str, Stated] = {}
     for key, value in info.items():
         of = _quantity(str(key))
-        if of is None or not isinstance(value, str):
+        if of is None:
             continue
         text = f"{key}={value}"
         kind = _kind(of, keys)
+        if not isinstance(value, str):
+            is_count = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+            name = of.lower().strip("-_. ")
+            if kind is None and (name in _OF_NO_LABEL or (name and is_count)):  # formula_units=4
+                continue
+            raise ValueError(
+                f"{place}: it says {text}, which is no name of a unit, as in energy-unit=hartree; "
+                "convert the numbers, and take this entry out"
+            )
         if kind is None and of.lower() not in _OF_NO_LABEL:
             _require_harmless(place, text, value, whole=not of)
         if kind is None:

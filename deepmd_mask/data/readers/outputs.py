@@ -5,71 +5,23 @@ A reader takes a geometry, an energy and a gradient, each where it finds one. He
 output is read besides, for what makes them wrong together.
 """
 
+import glob
+import os
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 
 from ..frame import Frame, Incomplete
 from .gaussian import GaussianLog
+from .programs import PROGRAM_OF, PROGRAMS, VASP_XML, Program
+from .vasp_xml import read_vasp_xml
 
 UNCONVERGED = "SCF not converged"
-_SAME = 1e-8  # relative; energies that the text and a reader give
+CUT_OFF = "cut off at the end of the file"
+# Relative; energies that the text and a reader give, in whose units the constants differ.
+_SAME = 1e-6
 
-
-@dataclass(frozen=True)
-class Program:
-    """How to read the output of a program.
-
-    Attributes
-    ----------
-    unconverged
-        Matches a line that says of an SCF that it did not converge.
-    energy
-        Matches a line with the energy of that SCF or what is made of it, in the group 1.
-    in_ev
-        What such a number is multiplied by to have it in eV.
-    """
-
-    unconverged: str
-    energy: str | None = None
-    in_ev: float = 27.211386024367243
-
-
-_NUMBER = r"(-?\d+\.\d+(?:[EeDd][-+]?\d+)?)"
-_GAUSSIAN = Program(
-    r"Convergence criterion not met|Convergence failure", rf"SCF Done:.*?=\s*{_NUMBER}"
-)
-_ORCA = Program(
-    r"SCF NOT CONVERGED AFTER|not fully converged|wavefunction IS NOT CONVERGED",
-    rf"FINAL SINGLE POINT ENERGY\s+(?:\(.*\)\s+)?{_NUMBER}",
-)
-_NWCHEM = Program(r"Calculation failed to converge", rf"Total (?:DFT|SCF) energy\s*=\s*{_NUMBER}")
-_VASP = Program(
-    r"EDIFF was not reached|self-consistency was not achieved",
-    rf"energy\(sigma->0\)\s*=\s*{_NUMBER}",  # ASE's energy
-    1.0,
-)
-_PSI4 = Program(r"did not converge, but proceeding anyway|Could not converge SCF")
-_PROGRAMS = {
-    "gaussian-out": _GAUSSIAN,
-    "gaussian/log": _GAUSSIAN,
-    "gaussian/md": _GAUSSIAN,
-    "orca-output": _ORCA,
-    "orca/spout": _ORCA,
-    "nwchem-out": _NWCHEM,
-    "vasp-out": _VASP,
-    "aims-output": Program(r"SELF-CONSISTENCY CYCLE DID NOT CONVERGE"),
-    "gamess-us-out": Program(r"SCF IS UNCONVERGED"),
-    "espresso-out": Program(
-        r"convergence NOT achieved after", rf"total energy\s*=\s*{_NUMBER} Ry", 13.605693012183622
-    ),
-    "psi4/out": _PSI4,
-    "cclib": Program(f"{_PSI4.unconverged}|SCF failed to converge|No convergence in SCF"),
-    "sqm/out": Program(r"Unable to achieve self consistency|No convergence in SCF after"),
-    "dftbplus": Program(r"SCC is NOT converged"),
-    "cp2k/output": Program(r"SCF run NOT converged"),
-}
 
 # For readers that take the last geometry and the last gradient: what begins them in the text.
 _LAST = {
@@ -112,30 +64,44 @@ class Output:
     file_format
         With which it is read: a name of ASE or dpdata, or "cclib".
     program
-        What to look for.
+        What to look for; None for VASP's XML.
     """
 
-    def __init__(self, path: str, file_format: str, program: Program):
+    def __init__(self, path: str, file_format: str, program: Program | None):
         self.file_format, self.program = file_format, program
-        self.bad_energies: list[float] = []
-        self.bad, self.stale = False, False
+        self.energies: list[tuple[float, bool]] = []  # in eV, and whether it is no good
+        self.bad, self.stale, self.cut_off = False, False, False
         self.wrong: str | None = None
-        gaussian = program is _GAUSSIAN
+        gaussian = program is PROGRAMS["Gaussian"]
         self.gaussian = GaussianLog(of_dpdata="/" in file_format) if gaussian else None
-        self._read(path)
+        if program is None:
+            self.energies, self.cut_off = read_vasp_xml(path)
+        else:
+            self._read(path, program)
 
     @classmethod
     def of(cls, path: str, file_format: str) -> "Output | None":
         """Return the output; None if it is of no program that is known here."""
-        program = _PROGRAMS.get(file_format)
-        return None if program is None else cls(path, file_format, program)
+        program = PROGRAM_OF.get(file_format)
+        known = program is not None or file_format in VASP_XML
+        return cls(path, file_format, program) if known else None
 
-    def _read(self, path: str) -> None:
+    @classmethod
+    def all_of(cls, path: str, file_format: str) -> "list[Output]":
+        """Return the outputs that are read with a path: that file, or those in the folder."""
+        program = PROGRAM_OF.get(file_format)
+        paths = [path] if os.path.isfile(path) else []
+        if program is not None and program.inside and os.path.isdir(path):
+            paths = sorted(glob.glob(os.path.join(glob.escape(path), program.inside)))
+        outputs = [cls.of(each, file_format) for each in paths]
+        return [output for output in outputs if output is not None]
+
+    def _read(self, path: str, program: Program) -> None:
         from ase.io.formats import open_with_compression  # noqa: PLC0415  ASE takes its time
 
         wrong = _WRONG.get(self.file_format, ())
         last = [re.escape(begin) for begin in _LAST.get(self.file_format, ())]
-        words = [self.program.unconverged, self.program.energy, *(what for what, _ in wrong), *last]
+        words = [program.unconverged, program.energy, *(what for what, _ in wrong), *last]
         if self.gaussian is not None:
             words.append(GaussianLog.WORDS)
         watch = re.compile("|".join(filter(None, words)).encode()).search
@@ -145,18 +111,18 @@ class Output:
                 if gaussian is not None and gaussian.is_within:
                     gaussian.add(raw.decode("utf-8", "replace"))
                 elif watch(raw):
-                    self._add(raw.decode("utf-8", "replace"), wrong)
+                    self._add(raw.decode("utf-8", "replace"), program, wrong)
         if gaussian is not None:
             gaussian.finish()
 
-    def _add(self, line: str, wrong: tuple[tuple[str, str], ...]) -> None:
+    def _add(self, line: str, program: Program, wrong: tuple[tuple[str, str], ...]) -> None:
         """Look at a line of interest."""
-        if re.search(self.program.unconverged, line):
+        if re.search(program.unconverged, line):
             self.bad = True
-        match = re.search(self.program.energy, line) if self.program.energy else None
-        if self.bad and match is not None:
+        match = re.search(program.energy, line) if program.energy else None
+        if match is not None:
             value = float(match[1].upper().replace("D", "E"))
-            self.bad_energies.append(value * self.program.in_ev)
+            self.energies.append((value * program.in_ev, self.bad))
             self.bad = False
         if self.gaussian is not None:
             self.gaussian.add(line)
@@ -167,15 +133,21 @@ class Output:
             if self.wrong is None and re.search(what, line):
                 self.wrong = why
 
-    def judge(self, frame: Frame | Incomplete) -> Frame | Incomplete:
+    def judge(self, frame: Frame | Incomplete, sliced: bool) -> Frame | Incomplete:
         """Return the frame, or why it cannot be used.
+
+        Parameters
+        ----------
+        frame
+            From the reader.
+        sliced
+            Whether the reader's frames can be chosen with ``@``.
 
         Raises
         ------
         ValueError
             If the reader makes something wrong of this output.
         """
-        sliced = "/" not in self.file_format
         if isinstance(frame, Incomplete):
             return frame
         if self.wrong is not None:
@@ -198,10 +170,20 @@ class Output:
     def _is_unconverged(self, energy: float) -> bool:
         if not np.isfinite(energy):
             return True
-        if self.program.energy is None:
+        if not self.energies:  # none is known how to be found, or there is none
             return self.bad
-        near = np.abs(np.array(self.bad_energies) - energy) <= _SAME * abs(energy)
-        return bool(near.any())
+        if not any(bad for _, bad in self.energies):
+            return False
+        off = np.abs(np.array([value for value, _ in self.energies]) - energy)
+        if off.min() > _SAME * abs(energy):  # it is not clear which one this is
+            return True
+        return any(bad for (_, bad), d in zip(self.energies, off, strict=True) if d == off.min())
+
+    def missing_end(self, where: str, sliced: bool) -> Iterator[Incomplete]:
+        """Yield word of frames that the reader leaves out since the file ends too early."""
+        if self.cut_off:
+            message = "the file ends too early, and frames at its end are not read"
+            yield Incomplete(where, CUT_OFF, message, sliced)
 
 
 def _require_elements(frame: Frame) -> None:
