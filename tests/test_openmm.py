@@ -244,6 +244,14 @@ def with_sites(solvated, name="M", residues=None):
     return topology, np.array([atom.element is None for atom in topology.atoms()])
 
 
+def test_fixed_members_need_not_be_candidates(trained, solvated):
+    region = DPRegion([0], atoms=[0, 1, 2, 5, 6])
+    wanted = evaluate(solvated, dp_force(trained.model, solvated.topology, region))
+    few = dp_force(trained.model, solvated.topology, region, candidates=[0, 3])
+    assert list(few.getParticles()) == region.atoms
+    assert_same(evaluate(solvated, few), wanted)
+
+
 def test_virtual_sites_are_left_out(trained):
     """Those of all molecules lie on the ion, which makes no molecule a member."""
     solvated = solvate(26, periodic=False)
@@ -555,7 +563,10 @@ def test_topology_of_another_system(trained, solvated):
             "forces_on takes a list .* np.flatnonzero",
         ),
         (DPRegion([0], 0.3, exclude="CO"), r"exclude takes a list, as in \[\"CO\"\]"),
-        (DPRegion([0], atoms=[]), "no atom of `atoms` can be a member"),
+        (DPRegion([0], atoms=[]), "`atoms` has no atom; None finds"),
+        (DPRegion([0], atoms=[0, 1, 2], exclude=["CO"]), r"atoms has atom 1, C .* exclude keeps"),
+        (DPRegion([0], 0.3, always=[4], exclude=["CO"]), r"always has atom 4, .* exclude keeps"),
+        (DPRegion([0], 0.3, exclude=["ZN"]), r"centres has atom 0, Zn .* exclude keeps"),
         (DPRegion([0], "3.5"), r"radius is '3.5'; it must be above 0, a number in nm or a length"),
         (DPRegion([0], [0.3]), r"radius is \[0.3\]; it must be"),
         (DPRegion([0], np.nan), r"radius is nan; it must be"),
