@@ -3,20 +3,19 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import openmm
-from openmm import app, unit
+from openmm import app
 
 from .arguments import topology_of
+from .masses import mass, require_masses
 
 Types = str | Mapping[str, str | None] | Callable[[app.topology.Atom], str | None]
 
 # Of the sites of water models besides O, H, H, as force fields of OpenMM, Amber, CHARMM and GROMACS
 # call them.
 WATER_SITES = {"M", "MW", "OM", "EP", "EPW", "EP1", "EP2", "M1", "M2", "LP1", "LP2", "LPA", "LPB"}
-HEAVIER = 5.0  # Da; repartitioning makes hydrogen atoms heavier by 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +70,8 @@ class Labels:
         if isinstance(types, Mapping):
             _require_used(types, {atom.name for atom in atoms})
         sites, unknown = _decide(atoms, symbols, types, system)
-        if system is not None:
-            _require_masses(atoms, types, system)
+        if system is not None and types != "name" and not callable(types):  # those are no guess
+            require_masses(topology, system, types if isinstance(types, Mapping) else ())
         bonds = [(a.index, b.index) for a, b in topology.bonds()]
         if system is not None:
             bonds += _bonds_of_sites(system, symbols)
@@ -186,8 +185,8 @@ def _why_real(atom: app.topology.Atom, system: openmm.System | None) -> str | No
         return "has no element"
     if system.isVirtualSite(atom.index):
         return None
-    mass = _mass(system, atom.index)
-    return f"has no element, but a mass of {mass:g}" if mass else "has no element, and is frozen"
+    found = mass(system, atom.index)
+    return f"has no element, but a mass of {found:g}" if found else "has no element, and is frozen"
 
 
 def _bonds_of_sites(system: openmm.System, symbols: list[str]) -> list[tuple[int, int]]:
@@ -198,34 +197,3 @@ def _bonds_of_sites(system: openmm.System, symbols: list[str]) -> list[tuple[int
         if site.getNumParticles() > 0:
             found.append((atom, site.getParticle(0)))
     return found
-
-
-def _mass(system: openmm.System, atom: int) -> float:
-    return system.getParticleMass(atom).value_in_unit(unit.dalton)
-
-
-@cache
-def _mass_of(element: app.Element) -> float:
-    return element.mass.value_in_unit(unit.dalton)
-
-
-def _require_masses(atoms: list, types: Types, system: openmm.System) -> None:
-    """Raise a ValueError if an atom has the mass of another, heavier element than its own.
-
-    Readers guess elements from names: iron, FE, is then fluorine. Types of the user's are no guess.
-    """
-    if callable(types) or types == "name":
-        return
-    own = types if isinstance(types, Mapping) else {}
-    for atom in (atom for atom in atoms if atom.element is not None and atom.name not in own):
-        mass = _mass(system, atom.index)
-        if mass - _mass_of(atom.element) < HEAVIER:
-            continue
-        other = app.Element.getByMass(mass)
-        if other is not None and abs(mass - _mass_of(other)) < 0.1:
-            msg = (
-                f"atom {atom.index}, {atom.name} of residue {atom.residue.name}, is "
-                f"{atom.element.symbol} in the topology, but has the mass of {other.symbol} in the "
-                f'system; set its element, or give types={{"{atom.name}": "{other.symbol}"}}'
-            )
-            raise ValueError(msg)
