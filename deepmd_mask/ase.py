@@ -15,6 +15,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.data import chemical_symbols
 
+from .elements import types_of_names
 from .evaluator import Evaluator
 
 MASK = "mask"  # the name of the array in Atoms that tells real atoms (1) from virtual ones (0)
@@ -57,8 +58,8 @@ class MaskedDP(Calculator):
     FileNotFoundError
         If there is no such model.
     ValueError
-        If it is not a frozen model, has no mask, or two of its types differ in case only; if a unit
-        is not a positive number, or another argument none that can be meant.
+        If it is not a frozen model or has no mask; if a unit is not a positive number, or another
+        argument none that can be meant.
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces"]
@@ -96,10 +97,6 @@ class MaskedDP(Calculator):
         self.energy_unit = energy_unit
         self.length_unit = length_unit
         self.ignore_pbc = ignore_pbc
-        names = [name.upper() for name in self.evaluator.type_map]
-        if len(set(names)) < len(names):
-            raise ValueError(f"{model}: types {self.evaluator.type_map} differ in case only")
-        self._type_of = {name: t for t, name in enumerate(names)}
         self._names, self._types = np.empty(0, int), np.empty(0, int)
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
@@ -139,7 +136,7 @@ class MaskedDP(Calculator):
         ------
         ValueError
             If the atoms are periodic, a mask value is neither 0 nor 1, the model does not know
-            an element, a position is not finite, or two atoms coincide.
+            an element or has two types for it, a position is not finite, or two atoms coincide.
         """
         super().calculate(atoms, properties, system_changes)
         atoms = self.atoms
@@ -171,15 +168,14 @@ class MaskedDP(Calculator):
             symbols = names.tolist()
             if names.dtype.kind == "i":
                 symbols = [chemical_symbols[number] for number in symbols]
-            for atom, symbol in zip(real, symbols, strict=True):
-                if symbol.upper() not in self._type_of:
-                    msg = (
-                        f"atom {atom}: the model does not know {symbol}, only "
-                        f"{self.evaluator.type_map}"
-                    )
-                    raise ValueError(msg)
-            self._types = np.array([self._type_of[symbol.upper()] for symbol in symbols], int)
-            self._names = names
+            types = types_of_names(symbols, self.evaluator.type_map)
+            for k in np.flatnonzero(types < 0)[:1]:
+                msg = (
+                    f"atom {real[k]}: the model does not know {symbols[k]}, only "
+                    f"{self.evaluator.type_map}"
+                )
+                raise ValueError(msg)
+            self._types, self._names = types, names
         return self._types
 
     def _names_of(self, atoms: Atoms) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 import openmm
 from openmm import app
 
+from ..elements import types_of_names
 from .arguments import topology_of
 from .masses import mass, require_masses
 
@@ -94,13 +95,12 @@ class Labels:
     def types(self, type_map: Sequence[str]) -> np.ndarray:
         """Return the type of each atom [natoms]; -1 if the type map lacks it.
 
-        A name of the type map counts whatever its case, unless another one has the case, too.
+        Raises
+        ------
+        ValueError
+            As of `types_of_names`.
         """
-        type_of = {name.upper(): t for t, name in enumerate(type_map)}
-        type_of |= {name: t for t, name in enumerate(type_map)}
-        return np.array(
-            [type_of.get(symbol, type_of.get(symbol.upper(), -1)) for symbol in self.symbols]
-        )
+        return types_of_names(self.symbols, type_map)
 
 
 def _symbol(atom: app.topology.Atom, types: Types) -> str | None:
