@@ -13,6 +13,7 @@ from md import BOND, add_residue, simulation, solvate
 from openmm import app, unit
 
 from deepmd_mask.openmm import DPRegion, RegionReporter, dp_force
+from deepmd_mask.openmm.force import DPTerm
 
 EV = 96.48533212331002  # kJ/mol
 NM, KJ = unit.nanometer, unit.kilojoule_per_mole
@@ -401,6 +402,26 @@ def test_serialised_system_whose_model_is_gone(trained, solvated, tmp_path):
     again = simulation(solvated, mm.XmlSerializer.deserialize(xml))
     with pytest.raises(mm.OpenMMException, match=rf"No such file.*{model}"):
         again.step(1)
+
+
+def test_force_of_another_version(trained, solvated, monkeypatch):
+    """A System that was serialised when a DPTerm was something else, without a number for it."""
+    with monkeypatch.context() as patch:
+        patch.setattr(DPTerm, "__getstate__", lambda term: {"model": term.model, "scale": "dp"})
+        force = dp_force(trained.model, solvated.topology, SITE)
+        xml = mm.XmlSerializer.serialize(force)
+    for _ in range(2):  # the number stays
+        again = mm.XmlSerializer.deserialize(xml)
+        message = "this DPForce was serialised by another version of deepmd-mask; make it anew with"
+        with pytest.raises(mm.OpenMMException, match=message):
+            evaluate(solvated, again)
+        xml = mm.XmlSerializer.serialize(again)
+
+
+def test_path_of_a_model_that_is_a_loop(solvated, tmp_path):
+    (tmp_path / "model.pb").symlink_to(tmp_path / "model.pb")
+    with pytest.raises(OSError, match=r"symbolic links.*model\.pb"):
+        dp_force(tmp_path / "model.pb", solvated.topology, SITE)
 
 
 def test_model_file_that_has_changed_is_another_model(trained, solvated, tmp_path):
