@@ -75,9 +75,10 @@ def test_types_survive_serialisation(trained, solvated):
 @pytest.mark.parametrize(
     "types, message",
     [
-        ("names", r'types is "names"; give "element", "name", a dict'),
+        ("names", r"types is 'names'; give \"element\", \"name\", a dict"),
         (["C"], r"types is \['C'\]; give"),
-        ({"Zn": 2}, r"types gives 2 for atom 0, Zn; give"),
+        ({"Zn": 2}, r"types is {'Zn': 2}; give"),
+        (lambda atom: 2, r"types gives 2 for atom 0, Zn; give"),
         (lambda atom: "", r"types gives '' for atom 0, Zn"),
         ({"ZN": "Zn"}, r"atoms named 'ZN', but the topology has none"),
         ({"Zn": "Zinc"}, r"atom 0, Zn of residue A:ZN:1, is Zinc, which is not in the model's"),
@@ -301,6 +302,9 @@ def test_repartitioned_masses_are_no_contradiction(hydrogen_mass, bonds):
     cut = DPRegion([0], 0.5).cut(topology, positions, system=system)
     assert len(cut.atoms) == 9
     system.setParticleMass(0, 0.0)  # frozen
+    DPRegion([0], 0.5).cut(topology, positions, system=system)
+    for atom in range(1, 9):  # as for a minimisation
+        system.setParticleMass(atom, 1.0)
     DPRegion([0], 0.5).cut(topology, positions, system=system)
 
 

@@ -30,6 +30,7 @@ def require_masses(
     """Raise a ValueError if an atom has the mass of another element than its own.
 
     Readers guess elements from names: iron, FE, is then fluorine, and a nitrogen atom NA is sodium.
+    If atoms of several elements have one mass, it says nothing of them.
 
     Parameters
     ----------
@@ -38,6 +39,10 @@ def require_masses(
     known
         Names of atoms of which the user has given the type.
     """
+    elements = {atom.element for atom in topology.atoms() if atom.element is not None}
+    masses = {mass(system, atom.index) for atom in topology.atoms()} - {0.0}
+    if len(elements) > 1 and len(masses) == 1:
+        return
     lent = _lent_to_hydrogens(topology, system)
     for atom in topology.atoms():
         found = mass(system, atom.index)
