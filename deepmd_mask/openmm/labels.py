@@ -1,18 +1,25 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What a topology says of atoms and residues, and which atoms are real."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import openmm
 from openmm import app
 
-from ..elements import types_of_names
+from ..elements import (
+    Types,
+    forms_of_types,
+    is_type,
+    name_by_rule,
+    require_types,
+    types_of_names,
+)
 from .arguments import topology_of
 from .masses import mass, require_masses
 
-Types = str | Mapping[str, str | None] | Callable[[app.topology.Atom], str | None]
+_FORMS = forms_of_types("of an atom of the topology that returns a type")
 
 # Of the sites of water models besides O, H, H, as force fields of OpenMM, Amber, CHARMM and GROMACS
 # call them.
@@ -65,6 +72,7 @@ class Labels:
         """
         atoms = list(topology_of(topology, "topology").atoms())
         residues = list(topology.residues())
+        require_types(types, _FORMS)
         if system is not None:
             _require_same(system, atoms)
         symbols = [_symbol(atom, types) for atom in atoms]
@@ -106,28 +114,15 @@ class Labels:
 def _symbol(atom: app.topology.Atom, types: Types) -> str | None:
     """Return the symbol of an atom, "" if it has none by the user's word, None if unknown."""
     element = atom.element.symbol if atom.element else None
-    if isinstance(types, str):
-        if types not in ("element", "name"):
-            raise ValueError(f'types is "{types}"; {_FORMS}')
-        return atom.name if types == "name" else element
-    if isinstance(types, Mapping):
-        found = types.get(atom.name, element)
-        if found is None and atom.name not in types:
-            return None
-    elif callable(types):
+    if callable(types):
         found = types(atom)
-    else:
-        raise ValueError(f"types is {types!r}; {_FORMS}")
-    if found is not None and not (isinstance(found, str) and found):
-        msg = f"types gives {found!r} for atom {atom.index}, {atom.name}; {_FORMS}"
-        raise ValueError(msg)
-    return found or ""
-
-
-_FORMS = (
-    'give "element", "name", a dict from names of atoms to types, or a function of an atom of the '
-    "topology that returns a type; None is for virtual sites"
-)
+        if not is_type(found):
+            msg = f"types gives {found!r} for atom {atom.index}, {atom.name}; {_FORMS}"
+            raise ValueError(msg)
+        return found or ""
+    found = name_by_rule(types, atom.name, element)
+    by_user = isinstance(types, Mapping) and atom.name in types
+    return "" if found is None and by_user else found
 
 
 def _require_used(types: Mapping, names: set[str]) -> None:
