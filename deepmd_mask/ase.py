@@ -5,7 +5,6 @@ DeePMD-kit's own, ``deepmd.calculator.DP``, hands over no mask.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from os import PathLike
 from typing import Any, ClassVar
@@ -15,12 +14,19 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.data import chemical_symbols
 
+from .elements import (
+    ATOM_NAMES,
+    Types,
+    forms_of_types,
+    is_type,
+    name_by_rule,
+    require_types,
+    types_of_names,
+)
 from .evaluator import Evaluator
 
 MASK = "mask"  # the name of the array in Atoms that tells real atoms (1) from virtual ones (0)
-NAMES = "atomtypes"  # of the array where ASE keeps the names of atoms of PDB and GRO files
-
-Types = str | Mapping[str, str] | Callable[[Atoms], Sequence[str]]
+_FORMS = forms_of_types("of Atoms that returns the type of each")
 
 
 class MaskedDP(Calculator):
@@ -42,7 +48,7 @@ class MaskedDP(Calculator):
         What the model's type map calls an atom: "element"; "name", as in the atoms' array
         "atomtypes", where ASE keeps the names of PDB files; a dict from these names to types,
         where atoms of other names go by their element; or a function of the Atoms that returns the
-        type of each.
+        type of each. Atoms whose type is None are virtual.
     energy_unit, length_unit
         The model's units in those of ASE, eV and Å: ``ase.units.kcal / ase.units.mol`` for
         kcal/mol.
@@ -57,8 +63,8 @@ class MaskedDP(Calculator):
     FileNotFoundError
         If there is no such model.
     ValueError
-        If it is not a frozen model, has no mask, or two of its types differ in case only; if a unit
-        is not a positive number, or another argument none that can be meant.
+        If it is not a frozen model or has no mask; if a unit is not a positive number, or another
+        argument none that can be meant.
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces"]
@@ -81,12 +87,7 @@ class MaskedDP(Calculator):
                     "ASE, such as ase.units.kcal / ase.units.mol or ase.units.nm"
                 )
                 raise ValueError(msg)
-        if not (types in ("element", "name") if isinstance(types, str) else _is_rule(types)):
-            msg = (
-                f'types is {types!r}; give "element", "name", a dict from names of atoms to types, '
-                "or a function of Atoms that returns the type of each"
-            )
-            raise ValueError(msg)
+        require_types(types, _FORMS)
         if not isinstance(ignore_pbc, bool | np.bool_):
             raise ValueError(f"ignore_pbc is {ignore_pbc!r}; give True or False")
         if not isinstance(model, str | PathLike):
@@ -96,10 +97,6 @@ class MaskedDP(Calculator):
         self.energy_unit = energy_unit
         self.length_unit = length_unit
         self.ignore_pbc = ignore_pbc
-        names = [name.upper() for name in self.evaluator.type_map]
-        if len(set(names)) < len(names):
-            raise ValueError(f"{model}: types {self.evaluator.type_map} differ in case only")
-        self._type_of = {name: t for t, name in enumerate(names)}
         self._names, self._types = np.empty(0, int), np.empty(0, int)
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
@@ -139,7 +136,7 @@ class MaskedDP(Calculator):
         ------
         ValueError
             If the atoms are periodic, a mask value is neither 0 nor 1, the model does not know
-            an element, a position is not finite, or two atoms coincide.
+            an element or has two types for it, a position is not finite, or two atoms coincide.
         """
         super().calculate(atoms, properties, system_changes)
         atoms = self.atoms
@@ -149,9 +146,11 @@ class MaskedDP(Calculator):
                 "False, or pass ignore_pbc=True for one molecule in a box that it does not cross"
             )
             raise ValueError(msg)
-        real = _real_atoms(atoms)
+        names, real = self._names_of(atoms), _real_atoms(atoms)
+        if names.dtype == object:
+            real = np.array([atom for atom in real if names[atom] is not None], int)
         found = self.evaluator.evaluate(
-            self._types_of(atoms, real), atoms.positions[real] / self.length_unit, real
+            self._types_of(names[real], real), atoms.positions[real] / self.length_unit, real
         )
         energies, forces = np.zeros(len(atoms)), np.zeros((len(atoms), 3))
         energies[real] = found.energies * self.energy_unit
@@ -164,56 +163,48 @@ class MaskedDP(Calculator):
             "forces": forces,
         }
 
-    def _types_of(self, atoms: Atoms, real: np.ndarray) -> np.ndarray:
+    def _types_of(self, names: np.ndarray, real: np.ndarray) -> np.ndarray:
         """Return the types of the real atoms; only names that have changed are looked up."""
-        names = self._names_of(atoms)[real]
         if not np.array_equal(names, self._names):
             symbols = names.tolist()
             if names.dtype.kind == "i":
                 symbols = [chemical_symbols[number] for number in symbols]
-            for atom, symbol in zip(real, symbols, strict=True):
-                if symbol.upper() not in self._type_of:
-                    msg = (
-                        f"atom {atom}: the model does not know {symbol}, only "
-                        f"{self.evaluator.type_map}"
-                    )
-                    raise ValueError(msg)
-            self._types = np.array([self._type_of[symbol.upper()] for symbol in symbols], int)
-            self._names = names
+            types = types_of_names(symbols, self.evaluator.type_map)
+            for k in np.flatnonzero(types < 0)[:1]:
+                msg = (
+                    f"atom {real[k]}: the model does not know {symbols[k]}, only "
+                    f"{self.evaluator.type_map}"
+                )
+                raise ValueError(msg)
+            self._types, self._names = types, names
         return self._types
 
     def _names_of(self, atoms: Atoms) -> np.ndarray:
-        """Return what the type map calls each atom, [natoms]; atomic numbers for elements."""
+        """Return what the type map calls each atom, [natoms]; atomic numbers for elements.
+
+        None for one that is virtual.
+        """
         if self.types == "element":
             return atoms.numbers
         if callable(self.types):
-            names = np.asarray(self.types(atoms))
-            if names.shape != (len(atoms),) or (len(atoms) > 0 and names.dtype.kind != "U"):
+            names = np.array(self.types(atoms), object)
+            if names.shape != (len(atoms),) or not all(map(is_type, names)):
                 msg = (
                     f"types gave {names!r}; a function of Atoms returns a list of names, one for "
-                    f"each of the {len(atoms)} atoms"
+                    f"each of the {len(atoms)} atoms, or None for a virtual one"
                 )
                 raise ValueError(msg)
             return names
-        names = atoms.arrays.get(NAMES)
+        names = atoms.arrays.get(ATOM_NAMES)
         if names is None or names.shape != (len(atoms),) or names.dtype.kind not in "UO":
             msg = (
-                f'atoms.arrays["{NAMES}"] must have the name of each atom, since the calculator '
-                "was given types by name; set it with atoms.set_array, or give a function"
+                f'atoms.arrays["{ATOM_NAMES}"] must have the name of each atom, since the '
+                "calculator was given types by name; set it with atoms.set_array, or give a "
+                "function"
             )
             raise ValueError(msg)
-        names = [str(name).strip() for name in names]
-        if self.types == "name":
-            return np.array(names)
-        symbols = zip(names, atoms.symbols, strict=True)
-        return np.array([self.types.get(name, symbol) for name, symbol in symbols])
-
-
-def _is_rule(types: Types) -> bool:
-    """Tell whether types are a dict of names, or a function."""
-    if isinstance(types, Mapping):
-        return all(isinstance(name, str) for pair in types.items() for name in pair)
-    return callable(types)
+        pairs = zip((str(name).strip() for name in names), atoms.symbols, strict=True)
+        return np.array([name_by_rule(self.types, *pair) for pair in pairs], object)
 
 
 def _mask(atoms: Atoms) -> np.ndarray:

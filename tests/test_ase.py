@@ -143,17 +143,27 @@ def test_names_of_a_pdb_file(trained, molecule, tmp_path):
     assert read.get_potential_energy() == pytest.approx(molecule.get_potential_energy(), abs=0.1)
 
 
-@pytest.mark.parametrize("types", ["names", None, 3, ["C"], {"CA": 1}, {1: "C"}])
+@pytest.mark.parametrize("types", ["names", None, 3, ["C"], {"CA": 1}, {1: "C"}, {"CA": ""}])
 def test_types_that_cannot_be(trained, types):
     with pytest.raises(ValueError, match=r"^types is .*; give \"element\", \"name\", a dict"):
         MaskedDP(trained.model, types=types)
+
+
+@pytest.mark.parametrize("types", [{"LP": None}, lambda a: [None, *a.symbols[1:]]])
+def test_virtual_atoms_by_type(trained, molecule, types):
+    forces = molecule.get_forces()
+    atoms = Atoms("H", [[0, 0, 0]]) + molecule
+    atoms.set_array("atomtypes", np.array(["LP", *molecule.symbols]))
+    atoms.calc = MaskedDP(trained.model, types=types)
+    np.testing.assert_array_equal(atoms.get_forces(), np.vstack([np.zeros((1, 3)), forces]))
+    assert atoms.get_potential_energy() == molecule.get_potential_energy()
 
 
 def test_names_that_are_missing(trained, molecule):
     molecule.calc = MaskedDP(trained.model, types="name")
     with pytest.raises(ValueError, match=r'atoms.arrays\["atomtypes"\] must have the name of each'):
         molecule.get_potential_energy()
-    for wrong in ("C", ["C"], [1] * len(molecule), None):
+    for wrong in ("C", ["C"], [1] * len(molecule), [""] * len(molecule), None):
         molecule.calc = MaskedDP(trained.model, types=lambda _, wrong=wrong: wrong)
         with pytest.raises(ValueError, match=r"types gave .* one for each of the"):
             molecule.get_potential_energy()

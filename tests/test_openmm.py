@@ -13,6 +13,7 @@ from md import BOND, add_residue, simulation, solvate
 from openmm import app, unit
 
 from deepmd_mask.openmm import DPRegion, RegionReporter, dp_force
+from deepmd_mask.openmm.force import DPTerm
 
 EV = 96.48533212331002  # kJ/mol
 NM, KJ = unit.nanometer, unit.kilojoule_per_mole
@@ -244,6 +245,14 @@ def with_sites(solvated, name="M", residues=None):
     return topology, np.array([atom.element is None for atom in topology.atoms()])
 
 
+def test_fixed_members_need_not_be_candidates(trained, solvated):
+    region = DPRegion([0], atoms=[0, 1, 2, 5, 6])
+    wanted = evaluate(solvated, dp_force(trained.model, solvated.topology, region))
+    few = dp_force(trained.model, solvated.topology, region, candidates=[0, 3])
+    assert list(few.getParticles()) == region.atoms
+    assert_same(evaluate(solvated, few), wanted)
+
+
 def test_virtual_sites_are_left_out(trained):
     """Those of all molecules lie on the ion, which makes no molecule a member."""
     solvated = solvate(26, periodic=False)
@@ -393,6 +402,26 @@ def test_serialised_system_whose_model_is_gone(trained, solvated, tmp_path):
     again = simulation(solvated, mm.XmlSerializer.deserialize(xml))
     with pytest.raises(mm.OpenMMException, match=rf"No such file.*{model}"):
         again.step(1)
+
+
+def test_force_of_another_version(trained, solvated, monkeypatch):
+    """A System that was serialised when a DPTerm was something else, without a number for it."""
+    with monkeypatch.context() as patch:
+        patch.setattr(DPTerm, "__getstate__", lambda term: {"model": term.model, "scale": "dp"})
+        force = dp_force(trained.model, solvated.topology, SITE)
+        xml = mm.XmlSerializer.serialize(force)
+    for _ in range(2):  # the number stays
+        again = mm.XmlSerializer.deserialize(xml)
+        message = "this DPForce was serialised by another version of deepmd-mask; make it anew with"
+        with pytest.raises(mm.OpenMMException, match=message):
+            evaluate(solvated, again)
+        xml = mm.XmlSerializer.serialize(again)
+
+
+def test_path_of_a_model_that_is_a_loop(solvated, tmp_path):
+    (tmp_path / "model.pb").symlink_to(tmp_path / "model.pb")
+    with pytest.raises(OSError, match=r"symbolic links.*model\.pb"):
+        dp_force(tmp_path / "model.pb", solvated.topology, SITE)
 
 
 def test_model_file_that_has_changed_is_another_model(trained, solvated, tmp_path):
@@ -555,7 +584,10 @@ def test_topology_of_another_system(trained, solvated):
             "forces_on takes a list .* np.flatnonzero",
         ),
         (DPRegion([0], 0.3, exclude="CO"), r"exclude takes a list, as in \[\"CO\"\]"),
-        (DPRegion([0], atoms=[]), "no atom of `atoms` can be a member"),
+        (DPRegion([0], atoms=[]), "`atoms` has no atom; None finds"),
+        (DPRegion([0], atoms=[0, 1, 2], exclude=["CO"]), r"atoms has atom 1, C .* exclude keeps"),
+        (DPRegion([0], 0.3, always=[4], exclude=["CO"]), r"always has atom 4, .* exclude keeps"),
+        (DPRegion([0], 0.3, exclude=["ZN"]), r"centres has atom 0, Zn .* exclude keeps"),
         (DPRegion([0], "3.5"), r"radius is '3.5'; it must be above 0, a number in nm or a length"),
         (DPRegion([0], [0.3]), r"radius is \[0.3\]; it must be"),
         (DPRegion([0], np.nan), r"radius is nan; it must be"),

@@ -75,9 +75,10 @@ def test_types_survive_serialisation(trained, solvated):
 @pytest.mark.parametrize(
     "types, message",
     [
-        ("names", r'types is "names"; give "element", "name", a dict'),
+        ("names", r"types is 'names'; give \"element\", \"name\", a dict"),
         (["C"], r"types is \['C'\]; give"),
-        ({"Zn": 2}, r"types gives 2 for atom 0, Zn; give"),
+        ({"Zn": 2}, r"types is {'Zn': 2}; give"),
+        (lambda atom: 2, r"types gives 2 for atom 0, Zn; give"),
         (lambda atom: "", r"types gives '' for atom 0, Zn"),
         ({"ZN": "Zn"}, r"atoms named 'ZN', but the topology has none"),
         ({"Zn": "Zinc"}, r"atom 0, Zn of residue A:ZN:1, is Zinc, which is not in the model's"),
@@ -256,6 +257,55 @@ def test_element_that_its_mass_contradicts(trained):
     with pytest.raises(ValueError, match=r"CU of residue CU, is C in the topology, .* mass of Cu"):
         dp_force(trained.model, topology, DPRegion([0], 0.5), system=system)
     dp_force(trained.model, topology, DPRegion([0], 0.5), system=system, types={"CU": "Zn"})
+
+
+def pyrrole(*masses, bonds=True):
+    """Return topology and system of a nitrogen atom, NA, taken for sodium, with a hydrogen atom."""
+    topology = app.Topology()
+    atoms = add_residue(topology, "HEM", "Na", "H", "C")
+    if bonds:
+        topology.addBond(*atoms[:2])
+    system = mm.System()
+    for mass in masses:
+        system.addParticle(mass)
+    return topology, system
+
+
+@pytest.mark.parametrize("bonds", [True, False])
+@pytest.mark.parametrize("moved", [0, 2, 3])
+def test_element_that_a_lighter_mass_contradicts(moved, bonds):
+    """With hydrogen mass repartitioning or without."""
+    topology, system = pyrrole(14.007 - moved, 1.008 + moved, 12.011, bonds=bonds)
+    with pytest.raises(ValueError, match=r"Na of residue HEM, is Na in the .* the mass of N in"):
+        DPRegion([0], 0.5).cut(topology, np.zeros((3, 3)), system=system)
+    topology, system = pyrrole(22.99, 1.008, 1.008 + moved)
+    with pytest.raises(ValueError, match=r"atom 2, C of residue HEM, is C .* the mass of H in"):
+        DPRegion([0], 0.5).cut(topology, np.zeros((3, 3)), system=system)
+
+
+@pytest.mark.parametrize("bonds", [True, False])
+@pytest.mark.parametrize("hydrogen_mass", [1.5, 2, 3.024, 4])
+def test_repartitioned_masses_are_no_contradiction(hydrogen_mass, bonds):
+    """Of carbon with three hydrogen atoms and of nitrogen, which is as heavy as carbon then."""
+    topology = app.Topology()
+    atoms = add_residue(topology, "LIG", "C", "H", "H", "H", "N", "H", "O", "H", "H")
+    of = [0, 0, 0, 0, 0, 4, 4, 6, 6]
+    system = mm.System()
+    moved = hydrogen_mass - 1.008
+    for k, atom in enumerate(atoms):
+        mass = atom.element.mass.value_in_unit(unit.dalton)
+        hydrogens = sum(of[j] == k and atoms[j].name == "H" for j in range(9))
+        system.addParticle(hydrogen_mass if atom.name == "H" else mass - moved * hydrogens)
+        if bonds and atom.name == "H":
+            topology.addBond(atoms[of[k]], atom)
+    positions = np.arange(27).reshape(9, 3) / 100
+    cut = DPRegion([0], 0.5).cut(topology, positions, system=system)
+    assert len(cut.atoms) == 9
+    system.setParticleMass(0, 0.0)  # frozen
+    DPRegion([0], 0.5).cut(topology, positions, system=system)
+    for atom in range(1, 9):  # as for a minimisation
+        system.setParticleMass(atom, 1.0)
+    DPRegion([0], 0.5).cut(topology, positions, system=system)
 
 
 def test_system_tells_of_its_box_and_its_atoms(trained, solvated):

@@ -227,10 +227,16 @@ def test_forces_on_named_atoms(model):
 
 def test_bonds_that_no_hydrogen_can_end(model, trained):
     chain = Chain()
-    with pytest.raises(
-        ValueError, match=r"link atoms are hydrogen, and the model's type map, .* no"
-    ):
-        dp_force(trained.model, chain.topology, MIDDLE)
+    message = r"DP region: link atoms are hydrogen, and the model's type map, .* no H; use a model"
+    with pytest.raises(ValueError, match=message):
+        dp_force(trained.model, chain.topology, MIDDLE.fix(chain.topology, chain.positions))
+    moving = chain.simulation(dp_force(trained.model, chain.topology, MIDDLE))
+    with pytest.raises(mm.OpenMMException, match=message):
+        state(moving)
+    whole = DPRegion([6], atoms=range(2 * CHAIN), link_atoms=True)  # no bond is cut
+    energy, _ = state(chain.simulation(dp_force(trained.model, chain.topology, whole)))
+    open_ends = dp_force(trained.model, chain.topology, replace(whole, link_atoms=False))
+    assert energy == state(chain.simulation(open_ends))[0]
     region = DPRegion([0], atoms=[0, 4], link_atoms=True)  # carbon 2 is bonded to both
     with pytest.raises(
         ValueError, match=r"atom 2 is no member, but has bonds to the members 0, 4,"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._kernels import RealAtoms, reason_against_box
-from ..elements import types_of_elements
+from ..elements import types_of_names
 from ..reason import reason_of
 from .systems import Chunk
 
@@ -90,14 +90,14 @@ class AtomsFile:
         )
 
     def _types(self, symbols: list[str], mask: np.ndarray) -> np.ndarray:
-        """Return the types of elements; 0 for a virtual atom of another one."""
-        known = types_of_elements(self.names)
-        for atom, symbol in enumerate(symbols):
-            if symbol not in known and mask[atom] != 0:
-                raise ValueError(
-                    f"atom {atom}: the models do not know {symbol}, only {list(self.names)}"
-                )
-        return np.array([known.get(symbol, 0) for symbol in symbols], int)
+        """Return the types of elements; 0 for a virtual atom."""
+        types, real = np.zeros(len(symbols), int), np.flatnonzero(mask != 0)
+        types[real] = types_of_names([symbols[atom] for atom in real], self.names)
+        for atom in np.flatnonzero(types < 0)[:1]:
+            raise ValueError(
+                f"atom {atom}: the models do not know {symbols[atom]}, only {list(self.names)}"
+            )
+        return types
 
 
 def is_atoms_file(path: str) -> bool:

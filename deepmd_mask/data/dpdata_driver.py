@@ -6,7 +6,7 @@ from os import PathLike
 import numpy as np
 from dpdata.driver import Driver
 
-from ..elements import types_of_elements
+from ..elements import types_of_names
 
 
 @Driver.register("deepmd-mask")
@@ -62,11 +62,11 @@ class MaskDriver(Driver):
 
     def _types(self, names: list[str]) -> np.ndarray:
         """Return the model's type of each name; capital letters do not matter."""
-        known = types_of_elements(self.evaluator.type_map)
-        for name in names:
-            if name.capitalize() not in known:
+        types = types_of_names(names, self.evaluator.type_map)
+        for name, found in zip(names, types, strict=True):
+            if found < 0:
                 raise ValueError(f"the model does not know {name}, only {self.evaluator.type_map}")
-        return np.array([known[name.capitalize()] for name in names], int)
+        return types
 
     def _evaluate(self, types: np.ndarray, frame: int, positions: np.ndarray):
         try:

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..elements import ATOM_NAMES
 from .sources import Frame
 
-ATOM_NAMES = "atomtypes"  # where ASE keeps the names of atoms that it reads from PDB and GRO files
 _FORMS = (
     "all, element:ZN,S (elements), within:2.8:ZN (Å, elements), names:SG,NE2 (names of atoms, in "
     f"the per-atom array {ATOM_NAMES}), names:ARRAY:SG,NE2, array:NAME"

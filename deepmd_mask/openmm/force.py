@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The force on regions: a PythonForce that evaluates a model."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from os import PathLike
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import openmm
 from openmm import app, unit
 
+from ..elements import types_of_names
 from .arguments import indices, plain, unit_in
 from .labels import Labels, Types
 from .layout import DPRegion, lay_out
@@ -21,6 +23,7 @@ from .region import Region
 if TYPE_CHECKING:
     from ..evaluator import Evaluator
 
+LAYOUT = 1  # of a pickled DPTerm and what it holds; goes up when that changes
 LOCK = Lock()  # an Evaluator reuses its buffers
 
 
@@ -86,6 +89,7 @@ class DPTerm:
     _evaluator: "Evaluator | None" = None
     _types: np.ndarray | None = None
     _link_type: int = -1
+    layout: ClassVar[int] = LAYOUT
 
     def load(self) -> None:
         """Load the model, unless that has been done.
@@ -94,22 +98,29 @@ class DPTerm:
         ------
         FileNotFoundError
             If it is no longer there.
+        ValueError
+            If two of its types differ in case only, and an atom may be either.
         """
         if self._evaluator is None:
             self._evaluator = _evaluator(self.model, Path(self.model).stat().st_mtime_ns)
             self._types = self.labels.types(self._evaluator.type_map)
-            upper = [name.upper() for name in self._evaluator.type_map]
-            self._link_type = upper.index("H") if "H" in upper else -1
+            if any(region.link_lengths is not None for region in self.regions):
+                (self._link_type,) = types_of_names(["H"], self._evaluator.type_map)
 
     def __getstate__(self) -> dict:
         """Leave out what comes from the model, and is loaded when it is needed.
 
         Not when the state is set: OpenMM crashes at an error while it deserialises.
         """
-        return {**self.__dict__, "_evaluator": None, "_types": None}
+        return {**self.__dict__, "layout": self.layout, "_evaluator": None, "_types": None}
+
+    def __setstate__(self, state: dict) -> None:
+        """Take the state, and note if it is of a version that knew no layout."""
+        self.__dict__.update({"layout": 0, **state})
 
     def __call__(self, state: openmm.State) -> tuple[float, np.ndarray]:
         """Return the energy in kJ/mol and the forces in kJ/mol/nm on the visible atoms."""
+        self._require_layout()
         scale = state.getParameters()[self.scale]
         positions = plain(state.getPositions(asNumpy=True))
         if self.visible is not None:
@@ -139,6 +150,7 @@ class DPTerm:
         ValueError
             If the model has no type for a member, or the topology is not that of the system.
         """
+        self._require_layout()
         natoms = len(self.labels.symbols)
         if len(positions) != natoms:
             msg = (
@@ -156,6 +168,7 @@ class DPTerm:
                 yield Part(region, cut.atoms, energy, cut.atoms, forces)
                 continue
             links = region.links(cut, positions, box)
+            self.check_links(region, len(links.row))
             energy, forces = self._evaluate(
                 np.append(self._types[cut.atoms], np.full(len(links.row), self._link_type)),
                 np.append(cut.coordinates, links.coordinates, axis=0),
@@ -175,14 +188,25 @@ class DPTerm:
             found = self._evaluator.evaluate(types, coordinates / self.length, numbers)
         return float(found.energy * self.energy), found.forces * (self.energy / self.length)
 
-    def check(self, region: Region, atoms: np.ndarray) -> None:
-        """Raise a ValueError if the model has no type for one of these members of a region."""
-        if region.link_lengths is not None and self._link_type < 0:
+    def _require_layout(self) -> None:
+        if self.layout != LAYOUT:
+            msg = (
+                "this DPForce was serialised by another version of deepmd-mask; make it anew with "
+                "dp_force and add it to the System in its place"
+            )
+            raise ValueError(msg)
+
+    def check_links(self, region: Region, number: int) -> None:
+        """Raise a ValueError if a region has so many link atoms, and the model no type for them."""
+        if number > 0 and self._link_type < 0:
             msg = (
                 f"{region.name}: link atoms are hydrogen, and the model's type map, "
                 f"{self._evaluator.type_map}, has no H; use a model that knows it"
             )
             raise ValueError(msg)
+
+    def check(self, region: Region, atoms: np.ndarray) -> None:
+        """Raise a ValueError if the model has no type for one of these members of a region."""
         unknown = atoms[self._types[atoms] < 0]
         if len(unknown) == 0:
             return
@@ -259,7 +283,7 @@ def dp_force(
         if len(candidates) == 0:
             raise ValueError("dp_force: candidates has no atom; None is for all")
     laid_out = [lay_out(region, labels, candidates) for region in regions]
-    path = str(_path(model).resolve())
+    path = os.path.realpath(_path(model))  # Path.resolve raises what it likes at a loop
     if periodic is None:
         periodic = topology.getPeriodicBoxVectors() is not None
         periodic |= system is not None and system.usesPeriodicBoundaryConditions()
@@ -283,6 +307,7 @@ def dp_force(
     term.load()
     for region in laid_out:
         term.check(region, region.certain())
+        term.check_links(region, region.certain_links())
     force = openmm.PythonForce(term, {scale: 1.0}, [] if visible is None else visible.tolist())
     force.setUsesPeriodicBoundaryConditions(periodic)
     force.setName("DPForce")
@@ -301,7 +326,7 @@ def _regions(regions: Any) -> list[DPRegion]:
     return found
 
 
-def _path(model: Any) -> Path:
+def _path(model: Any) -> str | PathLike:
     if not isinstance(model, str | PathLike):
         raise ValueError(f"dp_force: the model is {model!r}; give the path of a frozen model")
-    return Path(model)
+    return model

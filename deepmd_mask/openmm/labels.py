@@ -1,22 +1,29 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What a topology says of atoms and residues, and which atoms are real."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import openmm
-from openmm import app, unit
+from openmm import app
 
+from ..elements import (
+    Types,
+    forms_of_types,
+    is_type,
+    name_by_rule,
+    require_types,
+    types_of_names,
+)
 from .arguments import topology_of
+from .masses import mass, require_masses
 
-Types = str | Mapping[str, str | None] | Callable[[app.topology.Atom], str | None]
+_FORMS = forms_of_types("of an atom of the topology that returns a type")
 
 # Of the sites of water models besides O, H, H, as force fields of OpenMM, Amber, CHARMM and GROMACS
 # call them.
 WATER_SITES = {"M", "MW", "OM", "EP", "EPW", "EP1", "EP2", "M1", "M2", "LP1", "LP2", "LPA", "LPB"}
-HEAVIER = 5.0  # Da; repartitioning makes hydrogen atoms heavier by 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,14 +72,15 @@ class Labels:
         """
         atoms = list(topology_of(topology, "topology").atoms())
         residues = list(topology.residues())
+        require_types(types, _FORMS)
         if system is not None:
             _require_same(system, atoms)
         symbols = [_symbol(atom, types) for atom in atoms]
         if isinstance(types, Mapping):
             _require_used(types, {atom.name for atom in atoms})
         sites, unknown = _decide(atoms, symbols, types, system)
-        if system is not None:
-            _require_masses(atoms, types, system)
+        if system is not None and types != "name" and not callable(types):  # those are no guess
+            require_masses(topology, system, types if isinstance(types, Mapping) else ())
         bonds = [(a.index, b.index) for a, b in topology.bonds()]
         if system is not None:
             bonds += _bonds_of_sites(system, symbols)
@@ -95,40 +103,26 @@ class Labels:
     def types(self, type_map: Sequence[str]) -> np.ndarray:
         """Return the type of each atom [natoms]; -1 if the type map lacks it.
 
-        A name of the type map counts whatever its case, unless another one has the case, too.
+        Raises
+        ------
+        ValueError
+            As of `types_of_names`.
         """
-        type_of = {name.upper(): t for t, name in enumerate(type_map)}
-        type_of |= {name: t for t, name in enumerate(type_map)}
-        return np.array(
-            [type_of.get(symbol, type_of.get(symbol.upper(), -1)) for symbol in self.symbols]
-        )
+        return types_of_names(self.symbols, type_map)
 
 
 def _symbol(atom: app.topology.Atom, types: Types) -> str | None:
     """Return the symbol of an atom, "" if it has none by the user's word, None if unknown."""
     element = atom.element.symbol if atom.element else None
-    if isinstance(types, str):
-        if types not in ("element", "name"):
-            raise ValueError(f'types is "{types}"; {_FORMS}')
-        return atom.name if types == "name" else element
-    if isinstance(types, Mapping):
-        found = types.get(atom.name, element)
-        if found is None and atom.name not in types:
-            return None
-    elif callable(types):
+    if callable(types):
         found = types(atom)
-    else:
-        raise ValueError(f"types is {types!r}; {_FORMS}")
-    if found is not None and not (isinstance(found, str) and found):
-        msg = f"types gives {found!r} for atom {atom.index}, {atom.name}; {_FORMS}"
-        raise ValueError(msg)
-    return found or ""
-
-
-_FORMS = (
-    'give "element", "name", a dict from names of atoms to types, or a function of an atom of the '
-    "topology that returns a type; None is for virtual sites"
-)
+        if not is_type(found):
+            msg = f"types gives {found!r} for atom {atom.index}, {atom.name}; {_FORMS}"
+            raise ValueError(msg)
+        return found or ""
+    found = name_by_rule(types, atom.name, element)
+    by_user = isinstance(types, Mapping) and atom.name in types
+    return "" if found is None and by_user else found
 
 
 def _require_used(types: Mapping, names: set[str]) -> None:
@@ -186,8 +180,8 @@ def _why_real(atom: app.topology.Atom, system: openmm.System | None) -> str | No
         return "has no element"
     if system.isVirtualSite(atom.index):
         return None
-    mass = _mass(system, atom.index)
-    return f"has no element, but a mass of {mass:g}" if mass else "has no element, and is frozen"
+    found = mass(system, atom.index)
+    return f"has no element, but a mass of {found:g}" if found else "has no element, and is frozen"
 
 
 def _bonds_of_sites(system: openmm.System, symbols: list[str]) -> list[tuple[int, int]]:
@@ -198,34 +192,3 @@ def _bonds_of_sites(system: openmm.System, symbols: list[str]) -> list[tuple[int
         if site.getNumParticles() > 0:
             found.append((atom, site.getParticle(0)))
     return found
-
-
-def _mass(system: openmm.System, atom: int) -> float:
-    return system.getParticleMass(atom).value_in_unit(unit.dalton)
-
-
-@cache
-def _mass_of(element: app.Element) -> float:
-    return element.mass.value_in_unit(unit.dalton)
-
-
-def _require_masses(atoms: list, types: Types, system: openmm.System) -> None:
-    """Raise a ValueError if an atom has the mass of another, heavier element than its own.
-
-    Readers guess elements from names: iron, FE, is then fluorine. Types of the user's are no guess.
-    """
-    if callable(types) or types == "name":
-        return
-    own = types if isinstance(types, Mapping) else {}
-    for atom in (atom for atom in atoms if atom.element is not None and atom.name not in own):
-        mass = _mass(system, atom.index)
-        if mass - _mass_of(atom.element) < HEAVIER:
-            continue
-        other = app.Element.getByMass(mass)
-        if other is not None and abs(mass - _mass_of(other)) < 0.1:
-            msg = (
-                f"atom {atom.index}, {atom.name} of residue {atom.residue.name}, is "
-                f"{atom.element.symbol} in the topology, but has the mass of {other.symbol} in the "
-                f'system; set its element, or give types={{"{atom.name}": "{other.symbol}"}}'
-            )
-            raise ValueError(msg)

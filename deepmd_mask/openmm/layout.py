@@ -155,8 +155,8 @@ def lay_out(region: DPRegion, labels: Labels, candidates: Sequence[int] | None =
     Raises
     ------
     ValueError
-        If an argument is none that can be meant, an atom does not exist, or an atom that may be a
-        member has no element.
+        If an argument is none that can be meant, an atom does not exist, one that is named as a
+        member cannot be one, or one that may be a member has no element.
     """
     _require_flags(region)
     marks = {what: _marked(region, what, labels) for what in MARKS}
@@ -173,14 +173,16 @@ def lay_out(region: DPRegion, labels: Labels, candidates: Sequence[int] | None =
     eligible = ~np.isin(labels.residue_names, excluded)[labels.residue]
     if candidates is not None:
         chosen = _mask(indices(candidates, natoms, "candidates"), natoms)
-        chosen |= marks["centres"] | marks["always"]
+        chosen |= marks["centres"] | marks["always"] | marks["atoms"]
         eligible &= np.isin(group, group[chosen])
     _require_known(region, labels, marks, eligible)
     real = np.array([symbol != "" for symbol in labels.symbols])
     eligible &= real
-    members = np.flatnonzero(marks["atoms"] & eligible) if fixed else None
+    for what in ("atoms",) if fixed else ("centres", "always"):
+        _require_eligible(region, labels, what, marks[what] & ~eligible)
+    members = np.flatnonzero(marks["atoms"]) if fixed else None
     if fixed and len(members) == 0:
-        raise ValueError(f"{region.name}: no atom of `atoms` can be a member")
+        raise ValueError(f"{region.name}: `atoms` has no atom; None finds the members anew")
     telling = eligible
     if not region.hydrogens:
         telling = eligible & ((np.array(labels.elements) != "H") | marks["centres"])
@@ -241,6 +243,15 @@ def _require_known(
         if region.atoms is None and eligible[atom]:
             msg = f"{region.name}: {labels.atom(atom)} may be a member, but {reason}"
             raise ValueError(f"{msg}; {remedy}; or keep its residue out with exclude")
+
+
+def _require_eligible(region: DPRegion, labels: Labels, what: str, lost: np.ndarray) -> None:
+    """Raise a ValueError if atoms [natoms] that a list names can be no members."""
+    for atom in np.flatnonzero(lost)[:1].tolist():
+        reason = "which exclude keeps out; leave it out of one of the two"
+        if labels.symbols[atom] == "":
+            reason = "a virtual site by `types`; leave it out, or give its type"
+        raise ValueError(f"{region.name}: {what} has {labels.atom(atom)} {reason}")
 
 
 def _require_flags(region: DPRegion) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from os import PathLike
 from typing import Any
 
-import numpy as np
 import openmm
 from openmm import app
 from openmmml.mlpotential import MLPotentialImpl, MLPotentialImplFactory
@@ -68,8 +67,9 @@ class MaskPotential(MLPotentialImpl):
                 )
                 raise ValueError(msg)
             known = None  # its virtual sites are not set up
-            sites = Labels.of(topology, self.options.get("types", "element")).sites
-            atoms = np.flatnonzero(~sites).tolist()
+            labels = Labels.of(topology, self.options.get("types", "element"))
+            real = (k for k, symbol in enumerate(labels.symbols) if symbol or k in labels.unknown)
+            atoms = list(real)
         atoms = list(atoms)
         if not atoms:
             raise ValueError("ML region: it has no atoms; give createMixedSystem some")

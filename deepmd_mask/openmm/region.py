@@ -174,6 +174,10 @@ class Region:
         inside[self.residue[self.centres]] = True
         return np.flatnonzero(inside[self.residue] & self.eligible)
 
+    def certain_links(self) -> int:
+        """Return how many link atoms there are in any configuration; 0 unless members are fixed."""
+        return 0 if self.fixed is None else len(self._structure(self.fixed)[1].row)
+
     def possible(self) -> np.ndarray:
         """Return the atoms [n] that may be members, tell who is, or where link atoms are."""
         members = np.flatnonzero(self.eligible) if self.fixed is None else self.fixed
