@@ -32,7 +32,7 @@ from deepmd.utils.data import DeepmdData
 from deepmd.utils.weight_avg import merge_weighted_errors
 
 from ._kernels import reason_against_box
-from .frozen.graph import MARKS
+from .frozen.graph import TELLING_OPS
 from .process import claim_process
 
 log = logging.getLogger("deepmd.mask")
@@ -66,7 +66,7 @@ def _replace(module: ModuleType, old: Any, new: Any) -> None:
 
 
 def operators_of(model: Any) -> str | None:
-    """Return whose operators a loaded model runs on, a key of MARKS; None for another model.
+    """Return whose operators a loaded model runs on, a key of TELLING_OPS; None for another model.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def operators_of(model: Any) -> str | None:
 def _operators_in(graph: tf.Graph) -> str | None:
     if graph not in _operators:
         found = {op.type for op in graph.get_operations()}
-        _operators[graph] = next((name for name, op in MARKS.items() if op in found), None)
+        _operators[graph] = next((name for name, op in TELLING_OPS.items() if op in found), None)
     return _operators[graph]
 
 
@@ -226,7 +226,7 @@ def _takes_real_atoms(models: list, command: str, instead: str) -> bool:
     operators = {operators_of(model) for model in models}
     if operators == {"deepmd-mask"}:
         return True
-    if operators & set(MARKS):
+    if operators & set(TELLING_OPS):
         log.warning(
             "se_a_mask: %s counts virtual atoms as exact, so its errors and deviations depend on "
             "the padding; models of the built-in need all their slots. Take %s",
