@@ -50,6 +50,7 @@ NO_MASK = (
 
 def register() -> None:
     """Have DeePMD-kit evaluate masked models on their real atoms."""
+    DeepEval._load_graph = staticmethod(_claiming_process(DeepEval._load_graph))
     DeepEval.eval = _checking_input(DeepEval.eval)
     EnerTester.evaluate_chunk = _testing_real_atoms(EnerTester.evaluate_chunk)
     original = model_devi.calc_model_devi
@@ -85,6 +86,24 @@ def _operators_in(graph: tf.Graph) -> str | None:
 
 
 _operators: WeakKeyDictionary[tf.Graph, str | None] = WeakKeyDictionary()
+
+
+def _claiming_process(load_graph: Any) -> Any:
+    """Have a model claim the process when it is loaded.
+
+    DeepEval loads the graph first, and then starts a session to read what the graph holds: after a
+    fork that would hang already.
+    """
+
+    @functools.wraps(load_graph)
+    def wrapper(*args: Any, **kwargs: Any) -> tf.Graph:
+        graph = load_graph(*args, **kwargs)
+        _operators.pop(graph, None)  # the default graph may have had other models before
+        if _operators_in(graph) is not None:
+            claim_process()
+        return graph
+
+    return wrapper
 
 
 def _checking_input(evaluate: Any) -> Any:
