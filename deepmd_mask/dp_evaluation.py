@@ -32,7 +32,7 @@ from deepmd.utils.data import DeepmdData
 from deepmd.utils.weight_avg import merge_weighted_errors
 
 from ._kernels import reason_against_box
-from .frozen.graph import MARKS
+from .frozen.graph import TELLING_OPS
 from .process import claim_process
 
 log = logging.getLogger("deepmd.mask")
@@ -50,6 +50,7 @@ NO_MASK = (
 
 def register() -> None:
     """Have DeePMD-kit evaluate masked models on their real atoms."""
+    DeepEval._load_graph = staticmethod(_claiming_process(DeepEval._load_graph))
     DeepEval.eval = _checking_input(DeepEval.eval)
     EnerTester.evaluate_chunk = _testing_real_atoms(EnerTester.evaluate_chunk)
     original = model_devi.calc_model_devi
@@ -66,7 +67,7 @@ def _replace(module: ModuleType, old: Any, new: Any) -> None:
 
 
 def operators_of(model: Any) -> str | None:
-    """Return whose operators a loaded model runs on, a key of MARKS; None for another model.
+    """Return whose operators a loaded model runs on, a key of TELLING_OPS; None for another model.
 
     Parameters
     ----------
@@ -80,11 +81,29 @@ def operators_of(model: Any) -> str | None:
 def _operators_in(graph: tf.Graph) -> str | None:
     if graph not in _operators:
         found = {op.type for op in graph.get_operations()}
-        _operators[graph] = next((name for name, op in MARKS.items() if op in found), None)
+        _operators[graph] = next((name for name, op in TELLING_OPS.items() if op in found), None)
     return _operators[graph]
 
 
 _operators: WeakKeyDictionary[tf.Graph, str | None] = WeakKeyDictionary()
+
+
+def _claiming_process(load_graph: Any) -> Any:
+    """Have a model claim the process when it is loaded.
+
+    DeepEval loads the graph first, and then starts a session to read what the graph holds: after a
+    fork that would hang already.
+    """
+
+    @functools.wraps(load_graph)
+    def wrapper(*args: Any, **kwargs: Any) -> tf.Graph:
+        graph = load_graph(*args, **kwargs)
+        _operators.pop(graph, None)  # the default graph may have had other models before
+        if _operators_in(graph) is not None:
+            claim_process()
+        return graph
+
+    return wrapper
 
 
 def _checking_input(evaluate: Any) -> Any:
@@ -226,7 +245,7 @@ def _takes_real_atoms(models: list, command: str, instead: str) -> bool:
     operators = {operators_of(model) for model in models}
     if operators == {"deepmd-mask"}:
         return True
-    if operators & set(MARKS):
+    if operators & set(TELLING_OPS):
         log.warning(
             "se_a_mask: %s counts virtual atoms as exact, so its errors and deviations depend on "
             "the padding; models of the built-in need all their slots. Take %s",

@@ -71,9 +71,11 @@ def hook_change_bias() -> None:
     change_bias = module.change_bias
 
     def change(INPUT: str, *args: Any, bias_value: list | None = None, **kwargs: Any) -> None:
-        # DeePMD-kit takes the newest checkpoint of the folder, whichever is named.
-        folder = INPUT if os.path.isdir(INPUT) else os.path.dirname(INPUT) or "."
-        newest = tf.train.latest_checkpoint(folder)
+        newest = None
+        if not INPUT.endswith((".pb", ".pbtxt")):  # frozen models are no checkpoints
+            # DeePMD-kit takes the newest checkpoint of the folder, whichever is named.
+            folder = INPUT if os.path.isdir(INPUT) else os.path.dirname(INPUT) or "."
+            newest = tf.train.latest_checkpoint(folder)
         if bias_value is None and newest and has_mask(input_of_checkpoint(Path(newest))):
             msg = (
                 "se_a_mask: dp change-bias would count virtual atoms; give the energies with "

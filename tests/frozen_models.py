@@ -7,9 +7,9 @@ import jobs
 import numpy as np
 import tensorflow as tf
 
-from deepmd_mask.frozen.graph import MARKS, FrozenModel
+from deepmd_mask.frozen.graph import TELLING_OPS, FrozenModel
 
-REAL_ATOMS = MARKS["deepmd-mask"]
+REAL_ATOMS = TELLING_OPS["deepmd-mask"]
 
 
 def edited(source, target, drop=(), change=None, **constants):

@@ -269,13 +269,35 @@ def test_virtual_atoms_of_a_file(models, frames, wanted, tmp_path):
     assert_rows(model_deviation(models, tmp_path / "a.xyz"), wanted[:1], tolerance=1e-5)
 
 
+@pytest.mark.parametrize("unit", ["bohr", "nm"])
+def test_units_of_a_file(models, frames, wanted, tmp_path, unit):
+    """Those of labels, which are not read, have no effect."""
+    atoms = as_atoms(frames, 0)
+    atoms.positions /= {"bohr": ase.units.Bohr, "nm": ase.units.nm}[unit]
+    atoms.info.update({"position-unit": unit, "energy-unit": "hartree"})
+    ase.io.write(tmp_path / "a.xyz", atoms)
+    assert_rows(model_deviation(models, tmp_path / "a.xyz"), wanted[:1], tolerance=1e-5)
+
+
+def test_some_frames_of_a_file(models, frames, wanted, tmp_path):
+    file = tmp_path / "a.xyz"
+    ase.io.write(file, [as_atoms(frames, frame) for frame in (0, 2, 4)])
+    found = model_deviation(models, f"{file}@1:")
+    assert_rows(found, [wanted[2], wanted[4]], tolerance=1e-5)
+    assert str(found.place(1)) == f"{file}@1:, frame 2"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(ValueError, match=r"a\.xyz, frame 2: it is cut off \(.* FILE@:-1"):
+        model_deviation(models, file)
+    assert_rows(model_deviation(models, f"{file}@:-1"), [wanted[0], wanted[2]], tolerance=1e-5)
+
+
 def test_bad_frames_of_a_file(models, frames, tmp_path, monkeypatch):
     good = as_atoms(frames, 0)
     bad = {
-        "atom 0: the models do not know Fe": good.copy(),
-        "atom 1: coordinate y of a real atom is nan": good.copy(),
-        "atom 0: at the same point as atom 2": good.copy(),
-        "the input is periodic": good.copy(),
+        ", atom 0: the models do not know Fe": good.copy(),
+        ", atom 1: coordinate y of a real atom is nan": good.copy(),
+        ", atom 0: at the same point as atom 2": good.copy(),
+        ": the input is periodic": good.copy(),
     }
     iron, nowhere, same, periodic = bad.values()
     iron.symbols[0] = "Fe"
@@ -286,7 +308,7 @@ def test_bad_frames_of_a_file(models, frames, tmp_path, monkeypatch):
     file = tmp_path / "a.traj"
     for message, atoms in bad.items():
         ase.io.write(file, [good, atoms])
-        with pytest.raises(ValueError, match=rf"a\.traj, frame 1: {message}"):
+        with pytest.raises(ValueError, match=rf"a\.traj, frame 1{message}"):
             model_deviation(models, file)
     monkeypatch.setenv("DP_MASK_IGNORE_BOX", "1")
     ase.io.write(file, [good, periodic])
@@ -294,6 +316,27 @@ def test_bad_frames_of_a_file(models, frames, tmp_path, monkeypatch):
     file.write_text("nothing")
     with pytest.raises(ValueError, match=r"a\.traj, frame 0: ASE cannot read it"):
         model_deviation(models, file)
+
+
+def test_bad_arrays_and_units_of_a_file(models, frames, tmp_path):
+    good = as_atoms(frames, 0)
+    bad = {
+        ", atom 2: preference -1 in array atom_pref; it must be 0 or": good.copy(),
+        ", atom 1: preference nan in array atom_pref": good.copy(),
+        ": array atom_pref has the shape .* one number for each of the 6 atoms": good.copy(),
+        ": array mask has the shape": good.copy(),
+        ": it says position-unit=furlong, and .* no unit of length": good.copy(),
+    }
+    negative, nan, wide, masks, furlong = bad.values()
+    negative.arrays["atom_pref"][2] = -1
+    nan.arrays["atom_pref"][1] = np.nan
+    wide.arrays["atom_pref"] = np.ones((len(wide), 2))
+    masks.arrays["mask"] = np.ones((len(masks), 3))
+    furlong.info["position-unit"] = "furlong"
+    for message, atoms in bad.items():
+        ase.io.write(tmp_path / "a.xyz", [good, atoms])
+        with pytest.raises(ValueError, match=rf"a\.xyz, frame 1{message}"):
+            model_deviation(models, tmp_path / "a.xyz")
 
 
 # ---- Refusals and output -------------------------------------------------------------------------

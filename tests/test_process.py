@@ -8,7 +8,7 @@ import signal
 import ase
 import numpy as np
 import pytest
-from helpers import TYPE_MAP
+from helpers import TYPE_MAP, run_python
 
 from deepmd_mask.ase import MaskedDP
 from deepmd_mask.data import evaluate
@@ -63,3 +63,37 @@ def test_forked_child_is_refused(evaluations, name):
     assert message.startswith("RuntimeError: this process, ")
     assert f"was forked from process {os.getpid()}" in message
     assert 'multiprocessing.get_context("spawn")' in message
+
+
+# In a process of its own, since in this one a model has been evaluated. ``use`` is all that the
+# child does with what its parent has loaded.
+LOADED = """
+import sys
+sys.path.insert(0, {tests!r})
+import ase, numpy as np
+from deepmd.calculator import DP
+from deepmd.infer import DeepPot
+from test_process import in_forked_child
+model, positions, mask = sys.argv[1], np.eye(3)[:2], np.ones((1, 2))
+{loaded}
+print(in_forked_child(lambda: {use}))
+"""
+ATOMS = "ase.Atoms('CO', positions, info={'aparam': mask[0]}, calculator={calculator})"
+CALCULATOR = "DP(model, type_dict={'C': 0, 'O': 1})"
+POTENTIAL = "loaded = DeepPot(model)"
+
+
+@pytest.mark.parametrize(
+    ("loaded", "use"),
+    [
+        (POTENTIAL, "loaded.eval(positions.reshape(1, -1), None, [0, 1], aparam=mask)"),
+        (f"loaded = {ATOMS.replace('{calculator}', CALCULATOR)}", "loaded.get_potential_energy()"),
+        (POTENTIAL, "DeepPot(model)"),
+    ],
+    ids=["DeepPot", "DP", "another DeepPot"],
+)
+def test_loaded_but_not_used_before_the_fork(trained, tmp_path, loaded, use):
+    script = LOADED.format(tests=os.path.dirname(__file__), loaded=loaded, use=use)
+    output = run_python(["-c", script, trained.model], tmp_path)
+    assert "RuntimeError: this process, " in output
+    assert 'multiprocessing.get_context("spawn")' in output

@@ -121,6 +121,12 @@ class TestChangeBias:
             jobs.run([[copied, "change-bias", checkpoint, "-s", system, "-o", "f.pb"]])
         assert {path: path.read_bytes() for path in copied.iterdir()} == before
 
+    def test_frozen_model_beside_a_checkpoint_is_none(self, copied):
+        """DeePMD-kit's own word on frozen models, which may have no mask."""
+        (copied / "other.pb").touch()
+        with pytest.raises(NotImplementedError, match="frozen models is not yet implemented"):
+            jobs.run([[copied, "change-bias", "other.pb", "-o", "f.pb"]])
+
     def test_given_ones_shift_energies_of_real_atoms(self, copied, trained):
         """It takes its systems from the working directory then."""
         shutil.copytree(trained.directory / "system", copied / "system")

@@ -11,7 +11,7 @@ from ..reason import reason_of
 from .metrics import Place
 from .systems import Chunk, System
 
-SLOTS_AT_ONCE = 1 << 13  # so many a model is given
+SLOTS_PER_EVALUATION = 1 << 13  # at most, if they are of several frames
 
 
 class Frames(NamedTuple):
@@ -121,7 +121,7 @@ def parts(system: System, models: list[Model]) -> Iterator[tuple[Chunk, np.ndarr
     numbers = np.array([type_map.index(name) for name in system.names or type_map])
     one_frame = any(model.one_frame for model in models)
     for whole in system.chunks():
-        step = 1 if one_frame else max(1, SLOTS_AT_ONCE // max(1, whole.mask.shape[1]))
+        step = 1 if one_frame else max(1, SLOTS_PER_EVALUATION // max(1, whole.mask.shape[1]))
         for first in range(0, len(whole), step):
             chunk = whole.take(slice(first, first + step))
             yield chunk, np.where(chunk.types < 0, 0, numbers[chunk.types])

@@ -104,33 +104,64 @@ def _near(positions: np.ndarray, centres: np.ndarray, distance: float) -> np.nda
     return near
 
 
-def _array(frame: Frame, name: str, kinds: str, what: str) -> np.ndarray:
-    """Return an array of a frame, one entry of one of these kinds for each atom."""
+def checked_weights(values: np.ndarray, natoms: int, name: str, place: str) -> np.ndarray:
+    """Return an array of a source as weights, [natoms] float.
+
+    Parameters
+    ----------
+    values
+        The array.
+    natoms
+        Number of atoms.
+    name
+        Of the array.
+    place
+        Of the frame, for messages.
+
+    Raises
+    ------
+    ValueError
+        Naming frame, array and atom, if there is not one number for each atom, or one is negative
+        or not finite.
+    """
+    values = _checked(values, natoms, name, place, "fiub", "number").astype(np.float64)
+    for atom in np.flatnonzero(~((values >= 0) & np.isfinite(values)))[:1].tolist():
+        raise ValueError(
+            f"{place}, atom {atom}: preference {values[atom]:g} in array {name}; it must be "
+            "0 or a positive number"
+        )
+    return values
+
+
+def _checked(
+    values: np.ndarray, natoms: int, name: str, place: str, kinds: str, what: str
+) -> np.ndarray:
+    """Return an array that has one entry of one of these kinds for each atom."""
+    values = np.asarray(values)
+    if values.shape != (natoms,) or values.dtype.kind not in kinds:
+        raise ValueError(
+            f"{place}: array {name} has the shape {values.shape} and the dtype {values.dtype}; a "
+            f"preference is one {what} for each of the {natoms} atoms"
+        )
+    return values
+
+
+def _array(frame: Frame, name: str) -> np.ndarray:
+    """Return an array of a frame."""
     values = frame.arrays.get(name)
     if values is None:
         raise ValueError(
             f"{frame.place}: there is no per-atom array {name}, which `preference` wants of all "
             "sources; give it to this one, or pack it with another rule"
         )
-    values = np.asarray(values)
-    if values.shape != (len(frame.names),) or values.dtype.kind not in kinds:
-        raise ValueError(
-            f"{frame.place}: array {name} has the shape {values.shape} and the dtype "
-            f"{values.dtype}; a preference is one {what} for each of the {len(frame.names)} atoms"
-        )
     return values
 
 
 def _names(frame: Frame, name: str) -> np.ndarray:
-    return np.char.strip(_array(frame, name, "USO", "name").astype(str))
+    values = _array(frame, name)
+    names = _checked(values, len(frame.names), name, frame.place, "USO", "name")
+    return np.char.strip(names.astype(str))
 
 
 def _of_array(frame: Frame, name: str) -> np.ndarray:
-    values = _array(frame, name, "fiub", "number")
-    values = values.astype(np.float64)
-    for atom in np.flatnonzero(~((values >= 0) & np.isfinite(values)))[:1].tolist():
-        raise ValueError(
-            f"{frame.place}, atom {atom}: preference {values[atom]:g} in array {name}; it must be "
-            "0 or a positive number"
-        )
-    return values
+    return checked_weights(_array(frame, name), len(frame.names), name, frame.place)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..reason import reason_of
-from .graph import MARKS, FrozenModel, python_value, section
+from .graph import TELLING_OPS, FrozenModel, python_value, section
 
 PLUGIN = "PipInstallDeepmdMask>"
 # Operators that stand for one thing together, and so have the same attributes.
@@ -237,10 +237,10 @@ class _Reader:
 
     def ops_version(self) -> int:
         """Models older than versions need version 1."""
-        return self.model.attributes(MARKS["deepmd-mask"]).get("ops_version", 1)
+        return self.model.attributes(TELLING_OPS["deepmd-mask"]).get("ops_version", 1)
 
     def sel(self) -> list[int] | None:
-        found = self.model.attributes(MARKS["deepmd-mask"]).get("sel")
+        found = self.model.attributes(TELLING_OPS["deepmd-mask"]).get("sel")
         if found is None and isinstance(self.descriptor.get("sel"), list):
             found = self.descriptor["sel"]
         return self._sel_of_slices() if found is None else [int(bound) for bound in found]

@@ -12,7 +12,8 @@ from google.protobuf.message import DecodeError
 
 from ..reason import reason_of
 
-MARKS = {"deepmd-mask": "PipInstallDeepmdMask>RealAtoms", "built-in": "DescrptSeAMask"}
+# Operators by which models are told apart.
+TELLING_OPS = {"deepmd-mask": "PipInstallDeepmdMask>RealAtoms", "built-in": "DescrptSeAMask"}
 LARGEST_FILE = 1 << 31  # bytes; protobuf has no larger ones
 # So many numbers may a constant have of which the file has fewer, all others being the last of
 # them: whoever reads it needs memory for all.
@@ -90,9 +91,9 @@ class FrozenModel:
             raise ValueError(msg)
 
     def operators(self) -> str | None:
-        """Return whose operators the model runs on, a key of MARKS; None for another model."""
+        """Return whose operators the model runs on, a key of TELLING_OPS; None for others."""
         found = {node.op for node in self.graph_def.node}
-        return next((name for name, op in MARKS.items() if op in found), None)
+        return next((name for name, op in TELLING_OPS.items() if op in found), None)
 
     def require_operators(self) -> str:
         """Return whose operators the model runs on.
