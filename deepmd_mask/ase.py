@@ -15,6 +15,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.data import chemical_symbols
 
+from .boxes import require_no_box
 from .evaluator import Evaluator
 
 MASK = "mask"  # the name of the array in Atoms that tells real atoms (1) from virtual ones (0)
@@ -144,11 +145,7 @@ class MaskedDP(Calculator):
         super().calculate(atoms, properties, system_changes)
         atoms = self.atoms
         if atoms.pbc.any() and not self.ignore_pbc:
-            msg = (
-                "the atoms are periodic, and se_a_mask knows no periodic images: set atoms.pbc to "
-                "False, or pass ignore_pbc=True for one molecule in a box that it does not cross"
-            )
-            raise ValueError(msg)
+            require_no_box("ignore_pbc=True")
         real = _real_atoms(atoms)
         found = self.evaluator.evaluate(
             self._types_of(atoms, real), atoms.positions[real] / self.length_unit, real
