@@ -14,6 +14,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.data import chemical_symbols
 
+from .boxes import require_no_box
 from .elements import (
     ATOM_NAMES,
     Types,
@@ -141,11 +142,7 @@ class MaskedDP(Calculator):
         super().calculate(atoms, properties, system_changes)
         atoms = self.atoms
         if atoms.pbc.any() and not self.ignore_pbc:
-            msg = (
-                "the atoms are periodic, and se_a_mask knows no periodic images: set atoms.pbc to "
-                "False, or pass ignore_pbc=True for one molecule in a box that it does not cross"
-            )
-            raise ValueError(msg)
+            require_no_box("ignore_pbc=True")
         names, real = self._names_of(atoms), _real_atoms(atoms)
         if names.dtype == object:
             real = np.array([atom for atom in real if names[atom] is not None], int)

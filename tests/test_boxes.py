@@ -4,6 +4,7 @@
 import shutil
 
 import ase
+import dpdata
 import jobs
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from frozen_models import evaluate as evaluate_frozen
 from frozen_models import of_first_version
 from helpers import TYPE_MAP, run_python
 
+from deepmd_mask.ase import MaskedDP
 from deepmd_mask.data import evaluate
 from deepmd_mask.frozen import info
 from deepmd_mask.frozen.convert import convert
@@ -104,6 +106,24 @@ def test_calculator_of_deepmd_kit(trained):
     np.testing.assert_allclose(atoms.get_forces(), wanted, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("way", ["MaskedDP", "dpdata"])
+def test_argument_or_environment(trained, monkeypatch, way):
+    atoms = ase.Atoms("CO", np.eye(3)[:2], cell=[50] * 3, pbc=True)
+
+    def energy(**options):
+        if way == "MaskedDP":
+            atoms.calc = MaskedDP(trained.model, **options)
+            return atoms.get_potential_energy()
+        system = dpdata.System(atoms, fmt="ase/structure")
+        return system.predict(trained.model, driver="deepmd-mask", **options)["energies"][0]
+
+    with pytest.raises(ValueError, match=f"{PERIODIC}; or pass ignore_pbc=True"):
+        energy()
+    wanted = energy(ignore_pbc=True)
+    monkeypatch.setenv("DP_MASK_IGNORE_BOX", "1")
+    assert energy() == wanted
+
+
 def test_commands(trained, tmp_path, monkeypatch):
     system = shutil.copytree(trained.directory / "system", tmp_path / "system")
     (system / "nopbc").unlink()
@@ -114,11 +134,13 @@ def test_commands(trained, tmp_path, monkeypatch):
     for command in (test, devi):
         with pytest.raises(ValueError, match=PERIODIC):
             jobs.run([command])
-    with pytest.raises(ValueError, match="nopbc: is missing, so the system is periodic"):
+    with pytest.raises(ValueError, match=f"nopbc: is missing; {PERIODIC}"):
         evaluate(trained.model, system)
     assert not (tmp_path / "devi.out").exists()
     monkeypatch.setenv("DP_MASK_IGNORE_BOX", "1")
     jobs.run([test, devi])
+    wanted = evaluate(trained.model, trained.directory / "system").overall
+    assert evaluate(trained.model, system).overall.force.rmse == wanted.force.rmse
     forces = np.loadtxt(tmp_path / "detail.f.out")
     assert len(forces) == trained.frames.mask.sum()
     np.testing.assert_array_equal(np.loadtxt(tmp_path / "devi.out")[:, 4:], np.zeros((4, 4)))

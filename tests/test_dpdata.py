@@ -99,7 +99,7 @@ def test_driver_refuses_what_the_model_does_not_know(many, trained):
     system = many[0].copy()
     periodic = system.copy()
     periodic.data["nopbc"] = False
-    with pytest.raises(ValueError, match="the system is periodic"):
+    with pytest.raises(ValueError, match="the input is periodic"):
         periodic.predict(trained.model, driver="deepmd-mask")
     same = periodic.predict(trained.model, driver="deepmd-mask", ignore_pbc=True)
     assert np.isfinite(same["energies"]).all()

@@ -126,7 +126,7 @@ def _open(
         if is_atoms_file(path):
             opened.append(AtomsFile(path, type_map))
             continue
-        wanted = Wanted(type_map, required=("coord",), used=())
+        wanted = Wanted(type_map, required=("coord",), used=(), to_evaluate=True)
         opened += [scan_system(system, wanted).system for system in systems_in(path)]
     if not opened:
         raise ValueError("there is no system; name one")

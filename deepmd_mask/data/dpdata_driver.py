@@ -6,6 +6,7 @@ from os import PathLike
 import numpy as np
 from dpdata.driver import Driver
 
+from ..boxes import require_no_box
 from ..elements import types_of_names
 
 
@@ -19,7 +20,7 @@ class MaskDriver(Driver):
         The frozen model, a file that ``dp freeze`` or ``dp compress`` wrote.
     ignore_pbc
         Whether to take periodic systems for isolated molecules, as they are, not wrapped. Without
-        it they are refused.
+        it they are refused, unless DP_MASK_IGNORE_BOX is 1 in the environment.
 
     Examples
     --------
@@ -47,11 +48,7 @@ class MaskDriver(Driver):
             evaluated.
         """
         if not data.get("nopbc", False) and not self.ignore_pbc:
-            raise ValueError(
-                "the system is periodic, and se_a_mask knows no periodic images: set "
-                'system.data["nopbc"] to True, or pass ignore_pbc=True for a molecule in a box '
-                "that it does not cross"
-            )
+            require_no_box("ignore_pbc=True")
         types = self._types(data["atom_names"])[data["atom_types"]]
         found = [self._evaluate(types, *frame) for frame in enumerate(data["coords"])]
         return {

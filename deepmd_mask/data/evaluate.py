@@ -119,7 +119,7 @@ def require_unlike_files(**files: str | os.PathLike | None) -> None:
 
 def _scan(path: str, type_map: tuple[str, ...]) -> System:
     """Open a system and look through it, by the rules of training."""
-    system = scan_system(path, Wanted(type_map)).system
+    system = scan_system(path, Wanted(type_map, to_evaluate=True)).system
     if not any(key in part.arrays for part in system.sets for key in ("energy", "force")):
         raise ValueError(f"system {path}: it has neither energy.npy nor force.npy to compare with")
     return system

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._kernels import RealAtoms
+from .._kernels import RealAtoms, reason_against_box
 from .arrays import is_there
 from .findings import Finding, Report, refuse
 from .systems import Chunk, System, open_system
@@ -34,6 +34,8 @@ class Wanted:
         Keys of arrays without which a part of the loss is left out.
     by_input
         Whether an input says so. If not, the model may still have any type map.
+    to_evaluate
+        Whether for evaluation only, in which the environment can have boxes ignored.
     """
 
     type_map: tuple[str, ...] | None = None
@@ -41,6 +43,7 @@ class Wanted:
     required: tuple[str, ...] = ("coord", "aparam")
     used: tuple[str, ...] = ("energy", "force", "atom_pref")
     by_input: bool = False
+    to_evaluate: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,11 +120,7 @@ def scan_system(
     _check_labels_there(system, wanted, report)
     _check_order(system, report)
     if system.periodic:
-        message = (
-            "is missing, so the system is periodic. se_a_mask knows no periodic images; cut out "
-            "the region with whole molecules and add an empty file nopbc"
-        )
-        report(Finding("error", "periodic", system.path, message, "nopbc"))
+        _check_box(system, wanted, report)
     numbers = _numbers_in_model(system, wanted.type_map, report)
     if numbers is None:
         return None
@@ -138,6 +137,20 @@ def scan_system(
     if not counts:
         counts = [np.zeros((0, ntypes), dtype=int)]
     return Scan(system, shortest, np.concatenate(counts), places)
+
+
+def _check_box(system: System, wanted: Wanted, report: Report) -> None:
+    """Report a box, unless it is to be ignored."""
+    message = (
+        "is missing, so the system is periodic. se_a_mask knows no periodic images; cut out "
+        "the region with whole molecules and add an empty file nopbc"
+    )
+    if wanted.to_evaluate:
+        reason = reason_against_box()
+        if not reason:
+            return
+        message = f"is missing; {reason}"
+    report(Finding("error", "periodic", system.path, message, "nopbc"))
 
 
 def _numbers_in_model(
