@@ -285,7 +285,7 @@ def test_any_atoms_give_finite_numbers_or_an_error(calculator, seed):
     atoms, good = random_atoms(rng)
     atoms.calc = calculator
     if not good:
-        with pytest.raises(ValueError, match=r"^(atom \d+: |the atoms are periodic)"):
+        with pytest.raises(ValueError, match=r"^(atom \d+: |the input is periodic)"):
             atoms.get_potential_energy()
         return
     energy, forces = atoms.get_potential_energy(), atoms.get_forces()

@@ -145,7 +145,7 @@ def test_training_cannot_go_on_from_it(models):
     output = run_dp(
         ["train", "input.json", "--init-frz-model", "compressed.pb"], folder, succeeds=False
     )
-    assert "cannot start from a compressed model" in output
+    assert "compressed.pb is compressed, and a table cannot be trained" in output
 
 
 def test_compressed_models_are_not_compressed_again(models):

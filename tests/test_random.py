@@ -53,10 +53,10 @@ embed()
 calls = {
     "a product of shapes": lambda: ops.contract(x=huge(0, 4, 2**62), y=huge(0, 4, 2**62), M2=7),
     "real atoms of many slots": lambda: ops.real_atoms(
-        coord=huge(0, 3), type=huge(0, 2**62, dtype=tf.int32), mask=huge(0, 2**62), nloc=0,
+        coord=huge(0, 3), type=huge(0, 2**62, dtype=tf.int32), mask=huge(0, 2**62), sizes=[0, 0],
         sel=[1]),
     "real atoms of many frames": lambda: ops.real_atoms(
-        coord=huge(2**62, 0), type=huge(2**62, 0, dtype=tf.int32), mask=huge(2**62, 0), nloc=0,
+        coord=huge(2**62, 0), type=huge(2**62, 0, dtype=tf.int32), mask=huge(2**62, 0), sizes=[0, 0],
         sel=[1] * 4),
     "frames by types": lambda: embed(coord=huge(2**62, 0), net=[0] * 4),
     "rows without columns": lambda: ops.energies(

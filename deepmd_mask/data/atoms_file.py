@@ -117,7 +117,10 @@ class AtomsFile:
     def _types(self, symbols: list[str], mask: np.ndarray, place: str) -> np.ndarray:
         """Return the types of elements; 0 for a virtual atom."""
         types, real = np.zeros(len(symbols), int), np.flatnonzero(mask != 0)
-        types[real] = types_of_names([symbols[atom] for atom in real], self.names)
+        try:
+            types[real] = types_of_names([symbols[atom] for atom in real], self.names)
+        except ValueError as error:  # two types that fit
+            raise ValueError(f"{place}: {error}") from None
         for atom in np.flatnonzero(types < 0)[:1]:
             raise ValueError(
                 f"{place}, atom {atom}: the models do not know {symbols[atom]}, only "

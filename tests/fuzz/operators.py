@@ -77,8 +77,9 @@ class Call:
     # One method an operator; each returns its inputs, lists of inputs and attributes.
 
     def real_atoms(self):
-        inputs = {"coord": self.coord, "type": self.types, "mask": self.mask, "nloc": self.nslots}
-        return {**inputs, "nloc": np.int32(self.nslots)}, {}, {"sel": [3] * self.ntypes}
+        inputs = {"coord": self.coord, "type": self.types, "mask": self.mask}
+        sizes = np.array([self.nslots, 0], np.int32)  # no mesh, so no box
+        return {**inputs, "sizes": sizes}, {}, {"sel": [3] * self.ntypes}
 
     def fit_series(self):
         inputs, attributes = self.embedding(series=False)
