@@ -56,8 +56,8 @@ calls = {
         coord=huge(0, 3), type=huge(0, 2**62, dtype=tf.int32), mask=huge(0, 2**62), sizes=[0, 0],
         sel=[1]),
     "real atoms of many frames": lambda: ops.real_atoms(
-        coord=huge(2**62, 0), type=huge(2**62, 0, dtype=tf.int32), mask=huge(2**62, 0), sizes=[0, 0],
-        sel=[1] * 4),
+        coord=huge(2**62, 0), type=huge(2**62, 0, dtype=tf.int32), mask=huge(2**62, 0),
+        sizes=[0, 0], sel=[1] * 4),
     "frames by types": lambda: embed(coord=huge(2**62, 0), net=[0] * 4),
     "rows without columns": lambda: ops.energies(
         type_first=np.array([0, 2**62]), d=huge(2**62, 0), ntypes=1, neuron=[], resnet_dt=False,
