@@ -208,18 +208,31 @@ def files(side):
     return sorted(path for path in written if "ckpt" not in path.name and path.name != "checkpoint")
 
 
+def rounded(array):
+    """Return an array as a list; DeePMD-kit's training adds up in any order, so to 9 decimals."""
+    array = np.asarray(array)
+    return (np.round(array, 9) + 0.0 if array.dtype.kind == "f" else array).tolist()
+
+
 def nodes(path):
     """Return the nodes of a frozen model as text."""
     graph = tf.GraphDef()
     graph.ParseFromString(path.read_bytes())
-    return [str(node) for node in graph.node]
+    found = []
+    for node in graph.node:
+        value = ""
+        if node.op == "Const":
+            value = rounded(tf.make_ndarray(node.attr["value"].tensor))
+            node.attr["value"].Clear()
+        found.append(f"{node}{value}")
+    return found
 
 
 def portable(path):
     """Return the parts of a model for any backend, without the time when it was written."""
     model = load_dp_model(str(path))
     model.pop("time", None)
-    return json.dumps(model, default=lambda array: np.asarray(array).tolist(), indent=1).split("\n")
+    return json.dumps(model, default=rounded, indent=1).split("\n")
 
 
 def lines(path):
