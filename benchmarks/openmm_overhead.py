@@ -20,7 +20,7 @@ import openmm as mm
 from openmm import app, unit
 from tqdm import tqdm
 
-from deepmd_mask.evaluator import Evaluation, Evaluator
+from deepmd_mask.frozen.evaluator import Evaluation, Evaluator
 from deepmd_mask.openmm import DPRegion, dp_force
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "zinc_protein"

@@ -14,8 +14,9 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.data import chemical_symbols
 
-from .boxes import require_no_box
-from .elements import (
+from .frozen.evaluator import Evaluator
+from .shared.boxes import require_no_box
+from .shared.elements import (
     ATOM_NAMES,
     Types,
     forms_of_types,
@@ -24,7 +25,6 @@ from .elements import (
     require_types,
     types_of_names,
 )
-from .evaluator import Evaluator
 
 MASK = "mask"  # the name of the array in Atoms that tells real atoms (1) from virtual ones (0)
 _FORMS = forms_of_types("of Atoms that returns the type of each")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from .reason import reason_of
+from .shared.reason import reason_of
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # what TensorFlow says of itself
 for name in ("deepmd.env", "deepmd.utils.batch_size"):  # hints on speed, in each run
@@ -309,9 +309,9 @@ def test_model(
     Errors are those on real and on preferred atoms, whatever the padding: dp-mask test -m
     model.pb -s SYSTEM1 SYSTEM2. Models of the built-in se_a_mask serve, too.
     """
-    from . import data  # noqa: PLC0415
+    from . import evaluation  # noqa: PLC0415
 
-    result = data.evaluate(model, (*first, *others), progress=not as_json, **options)
+    result = evaluation.evaluate(model, (*first, *others), progress=not as_json, **options)
     click.echo(result.as_json() if as_json else result.as_text())
 
 
@@ -356,7 +356,7 @@ def devi(
     Deviations are those of dp model-devi, but of real and of preferred atoms, whatever the padding:
     dp-mask devi -m 1.pb 2.pb 3.pb 4.pb -s SYSTEM1 SYSTEM2 -o devi.csv.
     """
-    from . import data  # noqa: PLC0415
+    from . import evaluation  # noqa: PLC0415
 
-    result = data.model_deviation(models, systems, progress=not as_json, **options)
+    result = evaluation.model_deviation(models, systems, progress=not as_json, **options)
     click.echo(result.as_json() if as_json else result.as_text())

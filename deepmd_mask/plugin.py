@@ -19,12 +19,12 @@ from deepmd.tf.env import tf
 from deepmd.tf.fit.fitting import Fitting
 from deepmd.utils.argcheck import normalize
 
-from . import dp_evaluation
 from .data.training import check_training_data
-from .descriptor import PRECISIONS, DescrptMask
-from .fitting import MASK_FITTING, MaskEnerFitting
-from .model import hook_models
-from .start import Start, input_of_checkpoint, require_same_model, start_of
+from .graph.descriptor import PRECISIONS, DescrptMask
+from .graph.fitting import MASK_FITTING, MaskEnerFitting
+from .graph.model import hook_models
+from .hooks import evaluation
+from .hooks.start import Start, input_of_checkpoint, require_same_model, start_of
 
 
 def register() -> None:
@@ -34,7 +34,7 @@ def register() -> None:
     hook_models()
     hook_training()
     hook_change_bias()
-    dp_evaluation.register()
+    evaluation.register()
 
 
 def hook_training() -> None:

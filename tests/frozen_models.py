@@ -7,7 +7,7 @@ import jobs
 import numpy as np
 import tensorflow as tf
 
-from deepmd_mask.frozen.graph import TELLING_OPS, FrozenModel
+from deepmd_mask.frozen.model_file import TELLING_OPS, FrozenModel
 
 REAL_ATOMS = TELLING_OPS["deepmd-mask"]
 

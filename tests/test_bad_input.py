@@ -13,7 +13,7 @@ from deepmd.tf.env import tf
 from helpers import SLOTS, TYPE_MAP
 
 from deepmd_mask.data.training import check_training_data, scan_systems
-from deepmd_mask.descriptor import DescrptMask
+from deepmd_mask.graph.descriptor import DescrptMask
 
 NREAL = [[3, 2, 1], [4, 2, 1], [5, 1, 2]]
 NSLOTS = sum(SLOTS)

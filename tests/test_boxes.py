@@ -16,7 +16,7 @@ from frozen_models import of_first_version
 from helpers import TYPE_MAP, run_python
 
 from deepmd_mask.ase import MaskedDP
-from deepmd_mask.data import evaluate
+from deepmd_mask.evaluation import evaluate
 from deepmd_mask.frozen import info
 from deepmd_mask.frozen.convert import convert
 

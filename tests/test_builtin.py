@@ -14,9 +14,9 @@ import pytest
 from deepmd.tf.utils.argcheck import normalize
 from deepmd.tf.utils.compat import update_deepmd_input
 
-from deepmd_mask.evaluator import Evaluator
+from deepmd_mask.frozen.evaluator import Evaluator
+from deepmd_mask.hooks.start import Start
 from deepmd_mask.plugin import check
-from deepmd_mask.start import Start
 
 SEL = (4, 3)
 TYPE_MAP = helpers.TYPE_MAP[:2]

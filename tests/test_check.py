@@ -16,7 +16,7 @@ from helpers import SLOTS, TYPE_MAP
 from deepmd_mask import data
 from deepmd_mask.cli import main
 from deepmd_mask.data import pack
-from deepmd_mask.data.suspicions import fit_composition
+from deepmd_mask.data.checking.suspicions import fit_composition
 from deepmd_mask.data.training import check_training_data
 
 check = partial(data.check, external_field=True)  # forces here are random

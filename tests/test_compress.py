@@ -8,7 +8,7 @@ from frozen_models import edited
 from helpers import make_input, random_frames, run_dp, run_jobs, write_input, write_system
 from jobs import OUTPUTS, evaluate, run
 
-from deepmd_mask.frozen.graph import FrozenModel
+from deepmd_mask.frozen.model_file import FrozenModel
 
 NETS = {
     "one side": {},

@@ -17,9 +17,9 @@ from deepmd_mask.cli import main
 from deepmd_mask.frozen import info
 from deepmd_mask.frozen.convert import convert
 from deepmd_mask.frozen.description import describe
-from deepmd_mask.frozen.graph import FrozenModel
-from deepmd_mask.frozen.info import info_text
+from deepmd_mask.frozen.model_file import FrozenModel
 from deepmd_mask.frozen.rebuild import build_frozen
+from deepmd_mask.frozen.report import info_text
 
 SEL = (4, 3)
 OPTIONS = {

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from deepmd_mask.data import check, open_system, pack
-from deepmd_mask.evaluator import Evaluator
+from deepmd_mask.frozen.evaluator import Evaluator
 
 pytestmark = pytest.mark.filterwarnings("ignore::deepmd_mask.data.balance.NetForceWarning")
 FRAMES = helpers.random_frames(nframes=9)

@@ -10,8 +10,8 @@ from md import add_residue
 from openmm import app
 
 from deepmd_mask.ase import MaskedDP
-from deepmd_mask.elements import types_of_names
 from deepmd_mask.openmm import DPRegion, dp_force
+from deepmd_mask.shared.elements import types_of_names
 
 
 @pytest.mark.parametrize(

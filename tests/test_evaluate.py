@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from deepmd_mask.cli import main
-from deepmd_mask.data import Errors, Evaluation, evaluate
-from deepmd_mask.data.metrics import Place
+from deepmd_mask.evaluation import Errors, Evaluation, evaluate
+from deepmd_mask.evaluation.metrics import Place
 
 
 def weighted(frames, force, weights):
@@ -244,7 +244,7 @@ def test_folder_that_cannot_be_written_is_refused_before_the_evaluation(
     def too_late(*_):
         raise AssertionError
 
-    monkeypatch.setattr(sys.modules["deepmd_mask.data.predict"].Model, "predict", too_late)
+    monkeypatch.setattr(sys.modules["deepmd_mask.evaluation.predict"].Model, "predict", too_late)
     (tmp_path / "file").write_text("precious")
     for name in ("csv_file", "plot"):
         with pytest.raises(OSError, match="nothing was left"):
@@ -318,7 +318,7 @@ def test_errors_do_not_depend_on_how_they_are_added(parts):
 
 
 def test_figure_of_many_points_is_thinned_evenly(monkeypatch):
-    from deepmd_mask.data import parity
+    from deepmd_mask.evaluation import parity
 
     monkeypatch.setattr(parity, "SHOWN", 500)
     points = parity.Points()

@@ -16,8 +16,8 @@ from helpers import make_input, random_frames, write_input, write_system
 from jobs import OUTPUTS, run
 
 import deepmd_mask
-from deepmd_mask.frozen.graph import FrozenModel
-from deepmd_mask.ops import PREFIX
+from deepmd_mask.frozen.model_file import FrozenModel
+from deepmd_mask.graph.ops import PREFIX
 
 EMULATED = Path(deepmd_mask.__file__).parent / "libdeepmd_mask_emulated_gpu.so"
 ACCESSES = ("kernel", "to_host", "to_device", "within", "fill")  # cuda/emulated/access.h

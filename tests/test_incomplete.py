@@ -27,7 +27,7 @@ from packing import load, packed, refusal, require_water, run, water
 
 from deepmd_mask.data import pack
 from deepmd_mask.data.frame import Frame
-from deepmd_mask.data.readers.outputs import Output
+from deepmd_mask.data.packing.readers.outputs import Output
 
 pytestmark = pytest.mark.filterwarnings("error::deepmd_mask.data.balance.NetForceWarning")
 

@@ -14,8 +14,8 @@ from ase.io import iread
 from frozen_models import edited
 from helpers import LIMITS, TYPE_MAP, parameters, tail
 
-from deepmd_mask.data import model_deviation
-from deepmd_mask.evaluator import Evaluator
+from deepmd_mask.evaluation import model_deviation
+from deepmd_mask.frozen.evaluator import Evaluator
 
 SCRIPTS = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 LIBRARY = Path(sys.modules[Evaluator.__module__].__file__).parent / "libdeepmd_mask.so"

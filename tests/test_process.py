@@ -11,8 +11,8 @@ import pytest
 from helpers import TYPE_MAP, run_python
 
 from deepmd_mask.ase import MaskedDP
-from deepmd_mask.data import evaluate
-from deepmd_mask.evaluator import Evaluator
+from deepmd_mask.evaluation import evaluate
+from deepmd_mask.frozen.evaluator import Evaluator
 
 
 def in_forked_child(function):

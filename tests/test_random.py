@@ -24,7 +24,7 @@ def test_some_seeds(target, trained, tmp_path):
 OPERATORS = """
 import numpy as np
 import tensorflow as tf
-from deepmd_mask import ops
+from deepmd_mask.graph import ops
 
 def huge(*shape, dtype=tf.float64):
     return tf.zeros(tf.constant(shape, tf.int64), dtype)

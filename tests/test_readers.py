@@ -12,9 +12,9 @@ from packing import load, run, water
 
 from deepmd_mask.data import pack
 from deepmd_mask.data.frame import Frame
-from deepmd_mask.data.readers.dpdata_files import _dropped
-from deepmd_mask.data.readers.outputs import Output
-from deepmd_mask.data.readers.programs import (
+from deepmd_mask.data.packing.readers.dpdata_files import _dropped
+from deepmd_mask.data.packing.readers.outputs import Output
+from deepmd_mask.data.packing.readers.programs import (
     NOTHING_TO_TELL,
     PROGRAM_OF,
     TOLD_BY_DPDATA,

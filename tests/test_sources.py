@@ -23,7 +23,7 @@ from outputs import (
 from packing import load, packed, refusal, require_water, water
 
 from deepmd_mask.data import pack
-from deepmd_mask.data.readers import naming
+from deepmd_mask.data.packing.readers import naming
 
 pytestmark = pytest.mark.filterwarnings("error::deepmd_mask.data.balance.NetForceWarning")
 

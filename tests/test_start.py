@@ -14,8 +14,8 @@ from deepmd.tf.utils.argcheck import normalize
 from deepmd.tf.utils.compat import update_deepmd_input
 from helpers import SLOTS, TYPE_MAP
 
+from deepmd_mask.hooks.start import Start
 from deepmd_mask.plugin import check
-from deepmd_mask.start import Start
 
 SAME = {"descriptor": {"resnet_dt": True}}  # as the fixture "trained" has it
 # What is changed in the input, and what the error must say of it.

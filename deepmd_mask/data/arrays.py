@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from deepmd.utils.path import DPH5Path, DPPath
 
-from ..reason import reason_of
+from ..shared.reason import reason_of
 from .findings import Finding, Report
 
 # What to say if one is missing.

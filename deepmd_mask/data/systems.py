@@ -13,7 +13,7 @@ import numpy as np
 from deepmd.common import expand_sys_str
 from deepmd.utils.path import DPPath
 
-from ..reason import reason_of
+from ..shared.reason import reason_of
 from .arrays import ArrayFile, is_there, require_array
 from .findings import Finding, Report, refuse
 

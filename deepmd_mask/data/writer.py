@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ..reason import NOTHING_LEFT
+from ..shared.reason import NOTHING_LEFT
 from .systems import SLOTS_AT_ONCE
 
 # Virtual atoms lie in a line beyond the real ones, further apart than any cutoff, so that

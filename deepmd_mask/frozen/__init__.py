@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Frozen models: what they are, and the same ones on other operators."""
 
-from .info import info, info_text
+from .report import info, info_text
 
 __all__ = ["info", "info_text"]

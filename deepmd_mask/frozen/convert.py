@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from .._kernels import OPS_VERSION
-from ..reason import NOTHING_LEFT, reason_of
+from ..shared.reason import NOTHING_LEFT, reason_of
 from .compare import Difference, compare
 from .description import Description, describe
-from .graph import FrozenModel, require_sections, section
+from .model_file import FrozenModel, require_sections, section
 from .rebuild import build_frozen, model_options
 
 # Largest difference, relative to the largest number, that is rounding and not another model.

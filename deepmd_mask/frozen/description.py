@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ..reason import reason_of
-from .graph import TELLING_OPS, FrozenModel, python_value, section
+from ..shared.reason import reason_of
+from .model_file import TELLING_OPS, FrozenModel, python_value, section
 
 PLUGIN = "PipInstallDeepmdMask>"
 # Operators that stand for one thing together, and so have the same attributes.

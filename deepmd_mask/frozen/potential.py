@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from deepmd.infer import DeepPot
 
-from ..process import claim_process
-from ..reason import reason_of
+from ..shared.process import claim_process
+from ..shared.reason import reason_of
 from .description import describe
-from .graph import FrozenModel
+from .model_file import FrozenModel
 
 # The nodes that DeePMD-kit feeds and asks for.
 INPUTS = ("t_coord", "t_type", "t_natoms", "t_box", "t_mesh", "t_aparam")

@@ -15,10 +15,10 @@ from deepmd.tf.fit.ener import EnerFitting
 from deepmd.tf.model.ener import EnerModel
 from deepmd.tf.utils.graph import load_graph_def
 
-from ..descriptor import DescrptMask
-from ..fitting import MaskEnerFitting
-from ..model import MaskEnerModel
-from ..reason import reason_of
+from ..graph.descriptor import DescrptMask
+from ..graph.fitting import MaskEnerFitting
+from ..graph.model import MaskEnerModel
+from ..shared.reason import reason_of
 from .description import Description
 
 CLASSES = {

@@ -14,14 +14,14 @@ import numpy as np
 import openmm
 from openmm import app, unit
 
-from ..elements import types_of_names
+from ..shared.elements import types_of_names
 from .arguments import indices, plain, unit_in
 from .labels import Labels, Types
 from .layout import DPRegion, lay_out
 from .region import Region
 
 if TYPE_CHECKING:
-    from ..evaluator import Evaluator
+    from ..frozen.evaluator import Evaluator
 
 LAYOUT = 1  # of a pickled DPTerm and what it holds; goes up when that changes
 LOCK = Lock()  # an Evaluator reuses its buffers
@@ -221,7 +221,7 @@ class DPTerm:
 
 @lru_cache(maxsize=16)
 def _evaluator(model: str, changed: int) -> "Evaluator":  # a file that has changed is another
-    from ..evaluator import Evaluator  # noqa: PLC0415  OpenMM-ML imports this, TensorFlow can wait
+    from ..frozen.evaluator import Evaluator  # noqa: PLC0415  OpenMM-ML imports this, TensorFlow can wait
 
     return Evaluator(model)
 

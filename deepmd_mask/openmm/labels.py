@@ -8,7 +8,7 @@ import numpy as np
 import openmm
 from openmm import app
 
-from ..elements import (
+from ..shared.elements import (
     Types,
     forms_of_types,
     is_type,

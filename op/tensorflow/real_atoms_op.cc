@@ -126,7 +126,7 @@ class RealAtomsOp : public tf::OpKernel {
   std::atomic<bool> warned_{false};
 };
 
-// For the host alone, on which deepmd_mask/real_atoms.py keeps what belongs to it by this.
+// For the host alone, on which deepmd_mask/graph/real_atoms.py keeps what belongs to it by this.
 REGISTER_KERNEL_BUILDER(Name(DPMASK_OP("RealAtoms")).Device(tf::DEVICE_CPU), RealAtomsOp);
 
 }  // namespace

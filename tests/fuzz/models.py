@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 
 import deepmd_mask.frozen.description  # noqa: F401  loads TensorFlow before memory is limited
 from deepmd_mask.cli import main
-from deepmd_mask.evaluator import Evaluator
+from deepmd_mask.frozen.evaluator import Evaluator
 
 BASES = Path("models")  # in the working directory; made where it is missing
 TYPES = np.array([0, 0, 1, 1])

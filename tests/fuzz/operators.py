@@ -5,7 +5,7 @@ import numpy as np
 import reference
 import tensorflow as tf
 
-from deepmd_mask import ops
+from deepmd_mask.graph import ops
 
 REFUSALS = (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError)
 # What TensorFlow's Python refuses before an operator is asked.

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Finds in masked systems, and in an input, what will go wrong in training."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from deepmd.common import j_loader
+from tqdm import tqdm
+
+from ..findings import Finding, Report
+from ..scan import Scan, Scanned, Wanted
+from ..systems import System, systems_in
+from ..training import scan_training_data, training_systems, wanted_by
+from .statistics import Statistics, Sums, as_text
+from .suspicions import Repeats, check_balance, check_distances, check_energies
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a check has found.
+
+    Attributes
+    ----------
+    findings
+        In the order in which systems and frames come.
+    systems
+        Numbers of each system that could be read.
+    """
+
+    findings: list[Finding]
+    systems: list[Statistics]
+
+    @property
+    def errors(self) -> int:
+        """Return the number of findings with which training cannot go on."""
+        return sum(finding.level == "error" for finding in self.findings)
+
+    @property
+    def warnings(self) -> int:
+        """Return the number of the other findings."""
+        return len(self.findings) - self.errors
+
+    def as_json(self) -> str:
+        """Return everything as JSON."""
+        everything = {
+            "errors": self.errors,
+            "warnings": self.warnings,
+            "findings": [asdict(finding) for finding in self.findings],
+            "systems": [asdict(numbers) for numbers in self.systems],
+        }
+        return json.dumps(everything, indent=2, allow_nan=False)
+
+    def as_text(self, most: int | None = None) -> str:
+        """Return everything as text, with at most so many findings of a kind in each system."""
+        lines, told = [as_text(numbers) for numbers in self.systems], Counter()
+        for finding in self.findings:
+            kind = finding.level, finding.code, finding.system
+            told[kind] += 1
+            if most is None or told[kind] <= most:
+                lines.append(finding.in_full())
+        for (level, code, system), count in told.items():
+            if most is not None and count > most:
+                lines.append(f"{level} [{code}] system {system}: {count - most} more of this kind")
+        lines.append(f"{self.errors} errors, {self.warnings} warnings")
+        return "\n".join(lines)
+
+
+def check(
+    systems: str | os.PathLike | Iterable[str | os.PathLike] = (),
+    input_file: str | os.PathLike | None = None,
+    *,
+    external_field: bool = False,
+    progress: bool = False,
+) -> Checked:
+    """Look for everything that will go wrong in training.
+
+    The errors are what ``dp train`` refuses, by the same rules; docs/data.md lists all findings.
+
+    Parameters
+    ----------
+    systems
+        Path of a masked system or of several; each may be a folder of systems.
+    input_file
+        An input of ``dp train``. Its options are checked, too, and its systems as well as those
+        given; its model says which types there are and how many atoms of each may be real.
+        Paths in it are relative to the working directory, as for ``dp train``.
+    external_field
+        Do not warn of net forces and torques, as a field, embedding charges or other atoms act.
+    progress
+        Show a progress bar if the standard error is a terminal.
+
+    Returns
+    -------
+    Checked
+        Findings and numbers.
+
+    Raises
+    ------
+    ValueError
+        If there is neither a system nor an input.
+    """
+    given = [systems] if isinstance(systems, (str, os.PathLike)) else list(systems)
+    if not given and input_file is None:
+        raise ValueError("there is nothing to check; name a system or an input")
+    findings: list[Finding] = []
+    wanted, sections = Wanted(), {}
+    if input_file is not None:
+        wanted, sections = _read_input(os.fspath(input_file), findings.append)
+    known = _once(sections, findings.append)
+    more = [path for each in given for path in systems_in(each) if path not in known]
+    if more:
+        sections["systems"] = list(dict.fromkeys(more))
+    looks = [check_distances] if external_field else [check_distances, check_balance]
+    return Checked(findings, _check_systems(wanted, sections, looks, findings.append, progress))
+
+
+def _once(sections: dict[str, list[str]], report: Report) -> set[str]:
+    """Leave each system of an input where it comes first; return all of them."""
+    first: dict[str, str] = {}
+    for section, paths in list(sections.items()):
+        sections[section] = []
+        for path in paths:
+            if path in first:
+                message = f"is in {section} and was in {first[path]} before; take it out of one"
+                report(Finding("warning", "repeated", path, message))
+            else:
+                first[path] = section
+                sections[section].append(path)
+        if not sections[section]:
+            del sections[section]
+    return set(first)
+
+
+def _read_input(path: str, report: Report) -> tuple[Wanted, dict[str, list[str]]]:
+    """Check an input's options; return what it asks of its systems, and them by section."""
+
+    def bad(error: object) -> tuple[Wanted, dict[str, list[str]]]:
+        text = " ".join(str(error).split()) or type(error).__name__
+        report(Finding("error", "input", "", text, path))
+        return Wanted(), {}
+
+    if not os.path.isfile(path):
+        return bad("not found; check the path")
+    try:
+        jdata = j_loader(path)
+    except (ValueError, TypeError, OSError) as error:
+        return bad(f"cannot be read ({error})")
+    # Only here, because TensorFlow takes its time.
+    from deepmd.tf.utils.compat import update_deepmd_input  # noqa: PLC0415
+    from deepmd.utils.argcheck import normalize  # noqa: PLC0415
+
+    from ...plugin import check_options  # noqa: PLC0415
+
+    try:
+        jdata = normalize(update_deepmd_input(deepcopy(jdata), warning=False))
+        if not check_options(jdata):
+            return bad("the descriptor is not se_a_mask, or the model is compressed")
+        return wanted_by(jdata), training_systems(jdata)
+    except Exception as error:  # DeePMD-kit's checks raise exceptions of many kinds
+        return bad(error)
+
+
+def _check_systems(
+    wanted: Wanted,
+    sections: dict[str, list[str]],
+    looks: list[Callable[[System, Scanned, Report], None]],
+    report: Report,
+    progress: bool,
+) -> list[Statistics]:
+    repeats, sums = Repeats(), {}
+    with tqdm(desc="checking", unit=" frames", disable=None if progress else True) as bar:
+
+        def visit(system: System, scanned: Scanned) -> None:
+            for look in looks:
+                look(system, scanned, report)
+            repeats.check(system, scanned, report)
+            sums.setdefault(system.path, Sums()).add(scanned)
+            bar.update(len(scanned.chunk))
+
+        scans = scan_training_data(wanted, sections, report, visit)
+    _check_energies(scans, wanted, sums, report)
+    return [sums.get(scan.system.path, Sums()).of(scan, _names(scan, wanted)) for scan in scans]
+
+
+def _names(scan: Scan, wanted: Wanted) -> list[str]:
+    """Return the names of the columns of a scan's counts."""
+    numbers = [f"type {t}" for t in range(scan.counts.shape[1])]
+    return list(wanted.type_map or scan.system.names or numbers)
+
+
+def _check_energies(
+    scans: list[Scan], wanted: Wanted, sums: dict[str, Sums], report: Report
+) -> None:
+    """Fit the energies of all systems at once, as they come from one method."""
+    all_names = list(dict.fromkeys(name for scan in scans for name in _names(scan, wanted)))
+    places, counts, energies = [], [], []
+    for scan in scans:
+        if not len(scan.counts):
+            continue
+        columns = [all_names.index(name) for name in _names(scan, wanted)]
+        wide = np.zeros((len(scan.counts), len(all_names)), dtype=int)
+        wide[:, columns] = scan.counts
+        counts.append(wide)
+        energies.append(np.concatenate(sums[scan.system.path].energies))
+        places += [(scan.system, place) for place in scan.places]
+    if not places:
+        return
+    counts, energies = np.concatenate(counts), np.concatenate(energies)
+    usable = np.flatnonzero(np.isfinite(energies) & counts.any(axis=1))
+    if len(usable):
+        check_energies([places[k] for k in usable], counts[usable], energies[usable], report)

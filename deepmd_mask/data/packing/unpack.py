@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Unpacks masked systems to extended XYZ: real atoms only, with their labels."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+from tqdm import tqdm
+
+from ..scan import sound_frames
+from ..systems import Chunk, System, open_system, systems_in
+from ..writer import put_in_place
+
+
+def unpack(
+    systems: str | os.PathLike | Iterable[str | os.PathLike],
+    output: str | os.PathLike,
+    *,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> int:
+    """Write the real atoms of masked systems to an extended XYZ file.
+
+    Columns are species, pos, forces and atom_pref; energy is in the comment line. Numbers have
+    all their digits, so that packing gives the same arrays again.
+
+    Parameters
+    ----------
+    systems
+        Path of one system or of several; each may be a folder of systems.
+    output
+        The file.
+    overwrite
+        Replace a file that exists.
+    progress
+        Show a progress bar if the standard error is a terminal.
+
+    Returns
+    -------
+    int
+        Number of frames.
+
+    Raises
+    ------
+    ValueError
+        Naming system, file, frame and atom, if a system is not a masked one.
+    OSError
+        If the output exists or cannot be written. Nothing is left of it then.
+    """
+    paths = [systems] if isinstance(systems, (str, os.PathLike)) else list(systems)
+    opened = [_open(path) for given in paths for path in systems_in(given)]
+    if not opened:
+        raise ValueError("there is no system; name one")
+    total = sum(system.nframes for system in opened)
+    hidden = None if progress else True
+    with (
+        put_in_place(Path(output), overwrite, folder=False) as part,
+        open(part, "w", encoding="utf-8") as file,
+        tqdm(desc="unpacking", total=total, unit=" frames", disable=hidden) as bar,
+    ):
+        for system in opened:
+            for chunk in _sound_chunks(system):
+                _write(file, system.names, chunk)
+                bar.update(len(chunk))
+    return total
+
+
+def _open(path: str) -> System:
+    from ase.data import atomic_numbers  # noqa: PLC0415  ASE takes its time
+
+    system = open_system(path)
+    if system.names is None:
+        raise ValueError(f"system {path}: there is no type_map.raw, so its types have no names")
+    for name in system.names:
+        if name.capitalize() not in atomic_numbers:
+            raise ValueError(
+                f"system {path}, type_map.raw: {name} is no element, and extended XYZ has nothing "
+                "else; name the element there"
+            )
+    return system
+
+
+def _sound_chunks(system: System) -> Iterator[Chunk]:
+    numbers = np.arange(len(system.names))
+    for chunk in system.chunks():
+        for part in sound_frames(system, chunk, numbers, len(numbers)):
+            yield part.chunk
+
+
+def _write(file: TextIO, names: tuple[str, ...], chunk: Chunk) -> None:
+    columns = {"pos:R:3": chunk.coord}
+    if chunk.force is not None:
+        columns["forces:R:3"] = chunk.force
+    if chunk.preference is not None:
+        columns["atom_pref:R:1"] = chunk.preference[:, :, None]
+    properties = ":".join(["species:S:1", *columns])
+    table = np.concatenate(list(columns.values()), axis=2)
+    for f in range(len(chunk)):
+        real = np.flatnonzero(chunk.mask[f])
+        energy = "" if chunk.energy is None else f" energy={chunk.energy[f].item()!r}"
+        file.write(f'{len(real)}\nProperties={properties}{energy} pbc="F F F"\n')
+        for slot, values in zip(real, table[f, real].tolist(), strict=True):
+            # repr is the shortest text that gives the same number.
+            file.write(
+                f"{names[chunk.types[f, slot]].capitalize()} {' '.join(map(repr, values))}\n"
+            )

@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Frozen models on masked systems: against labels, and among themselves."""
+
+from .against_labels import evaluate
+from .among_models import model_deviation
+from .deviations import Deviations
+from .metrics import Errors, Evaluation, Metrics
+
+__all__ = ["Deviations", "Errors", "Evaluation", "Metrics", "evaluate", "model_deviation"]

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Compares a frozen model with the labels of masked systems: ``dp-mask test``."""
+
+import csv
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ..data.scan import Wanted, scan_system
+from ..data.systems import System, systems_in
+from ..data.writer import put_in_place, require_replaceable
+from .metrics import Errors, Evaluation, Metrics, Place
+from .parity import Points, draw, require_format
+from .predict import Frames, Model
+
+COLUMNS = (
+    "system", "set", "frame", "real_atoms", "energy", "energy_predicted", "energy_error_per_atom",
+    "force_rmse", "force_mae", "force_max", "preference", "preferred_rmse", "preferred_mae",
+    "preferred_max",
+)  # fmt: skip
+
+
+def evaluate(
+    model: str | os.PathLike,
+    systems: str | os.PathLike | Iterable[str | os.PathLike],
+    *,
+    csv_file: str | os.PathLike | None = None,
+    plot: str | os.PathLike | None = None,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> Evaluation:
+    """Compare a model with the labels of masked systems.
+
+    The energy of a frame is the sum of the model's atomic energies of real atoms. That is the
+    model's energy, but with a model of the built-in se_a_mask, whose energy has a constant for
+    each virtual atom besides.
+
+    Parameters
+    ----------
+    model
+        Frozen model with se_a_mask, of this package or of the built-in.
+    systems
+        Path of one system or of several; each may be a folder of systems. What they have no
+        labels of is left out.
+    csv_file
+        File for a table with a row for each frame.
+    plot
+        File for a figure, PNG, PDF or SVG by its suffix: parity plots and histograms of errors.
+    overwrite
+        Replace these files if they exist.
+    progress
+        Show a progress bar if the standard error is a terminal.
+
+    Returns
+    -------
+    Evaluation
+        Errors over all, by system and by element.
+
+    Raises
+    ------
+    ValueError
+        Naming system, file, frame and atom, if a system is not a masked one, has no labels, or the
+        model does not fit it.
+    OSError
+        If a file cannot be read, exists, or cannot be written. Nothing is left of it then.
+    """
+    require_unlike_files(model=model, csv_file=csv_file, plot=plot)
+    if plot is not None:
+        require_format(plot)
+    paths = [systems] if isinstance(systems, (str, os.PathLike)) else list(systems)
+    paths = [path for given in paths for path in systems_in(given)]
+    if not paths:
+        raise ValueError("there is no system; name one")
+    for file in (csv_file, plot):
+        if file is not None:
+            require_replaceable(Path(file), overwrite, folder=False)
+    potential = Model(model)
+    opened = [_scan(path, potential.type_map) for path in paths]
+    result = Evaluation(str(model))
+    points = {key: Points() for key in Metrics().__dict__} if plot is not None else {}
+    with ExitStack() as stack:
+        # Both files come first: one that cannot be written costs no evaluation.
+        write_row = _table_writer(stack, csv_file, overwrite)
+        figure = plot and stack.enter_context(put_in_place(Path(plot), overwrite, folder=False))
+        total = sum(system.nframes for system in opened)
+        hidden = None if progress else True
+        bar = tqdm(desc="evaluating", total=total, unit=" frames", disable=hidden)
+        stack.enter_context(bar)
+        for system in opened:
+            for frames in potential.predict(system):
+                _add(result, frames, potential.type_map, points)
+                for row in _rows(frames):
+                    write_row(row)
+                bar.update(len(frames.chunk))
+        if figure:
+            draw(figure, Path(plot).suffix[1:], points, potential.type_map)
+    return result
+
+
+def require_unlike_files(**files: str | os.PathLike | None) -> None:
+    """Refuse one file for two parameters, which are named.
+
+    Raises
+    ------
+    ValueError
+        If there is such a file.
+    """
+    named: dict[str, str] = {}
+    for name, file in files.items():
+        path = file and os.path.realpath(file)
+        if path and named.setdefault(path, name) != name:
+            first = named[path]
+            raise ValueError(f"`{first}` and `{name}` are both {file}; give each a file of its own")
+
+
+def _scan(path: str, type_map: tuple[str, ...]) -> System:
+    """Open a system and look through it, by the rules of training."""
+    system = scan_system(path, Wanted(type_map, to_evaluate=True)).system
+    if not any(key in part.arrays for part in system.sets for key in ("energy", "force")):
+        raise ValueError(f"system {path}: it has neither energy.npy nor force.npy to compare with")
+    return system
+
+
+def _add(
+    result: Evaluation, frames: Frames, type_map: tuple[str, ...], points: dict[str, Points]
+) -> None:
+    """Add frames to all errors that they belong to."""
+    result.nframes += len(frames.chunk)
+    everything = result.overall, result.systems.setdefault(frames.system, Metrics())
+    for key, reference, predicted, weights, place in _compared(frames):
+        for metrics in everything:
+            getattr(metrics, key).add(reference, predicted, weights, place)
+        kinds = frames.types.ravel() if key != "energy" else np.full(len(weights), -1)
+        for kind in np.unique(kinds[(weights > 0) & (kinds >= 0)]).tolist():
+            of_element = result.elements.setdefault(type_map[kind], Metrics())
+            getattr(of_element, key).add(reference, predicted, weights * (kinds == kind), place)
+        if key in points:
+            points[key].add(reference, predicted, weights, kinds)
+
+
+def _compared(
+    frames: Frames,
+) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray, Callable[[int], Place]]]:
+    """Yield what there are labels of: a field of Metrics, then the arguments of Errors.add."""
+    chunk = frames.chunk
+    natoms = chunk.mask.sum(axis=1)
+    if chunk.energy is not None:
+        per_atom = np.maximum(natoms, 1)
+        energies = [(e / per_atom)[:, None] for e in (chunk.energy, frames.energy)]
+        yield "energy", *energies, (natoms > 0).astype(float), frames.place
+    if chunk.force is not None:
+        forces = [force.reshape(-1, 3) for force in (chunk.force, frames.force)]
+        yield "force", *forces, chunk.mask.ravel(), frames.atom
+        if chunk.preference is not None:
+            yield "preferred", *forces, (chunk.preference * chunk.mask).ravel(), frames.atom
+
+
+def _table_writer(
+    stack: ExitStack, path: str | os.PathLike | None, overwrite: bool
+) -> Callable[[list], object]:
+    """Return what writes a row, and let the stack finish the file."""
+    if path is None:
+        return lambda _: None
+    part = stack.enter_context(put_in_place(Path(path), overwrite, folder=False))
+    writer = csv.writer(stack.enter_context(open(part, "w", newline="", encoding="utf-8")))
+    writer.writerow(COLUMNS)
+    return writer.writerow
+
+
+def _rows(frames: Frames) -> Iterator[list]:
+    """Yield a row for each frame, in the order of COLUMNS; empty where there are no labels."""
+    chunk = frames.chunk
+    for f in range(len(chunk)):
+        one = Frames(
+            frames.system, chunk.take(slice(f, f + 1)), *(a[f : f + 1] for a in frames[2:])
+        )
+        errors = Metrics()
+        for key, *pair in _compared(one):
+            getattr(errors, key).add(*pair)
+        natoms = int(chunk.mask[f].sum())
+        energy = "" if chunk.energy is None else chunk.energy[f].item()
+        difference = (
+            "" if energy == "" or not natoms else (frames.energy[f].item() - energy) / natoms
+        )
+        weight = "" if chunk.preference is None else (chunk.preference * chunk.mask)[f].sum().item()
+        row = [frames.system, chunk.set_name, chunk.first + f, natoms]
+        row += [energy, frames.energy[f].item(), difference]
+        yield row + _cells(errors.force) + [weight] + _cells(errors.preferred)
+
+
+def _cells(errors: Errors) -> list:
+    return [errors.rmse, errors.mae, errors.max] if errors.count else ["", "", ""]

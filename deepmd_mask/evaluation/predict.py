@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What frozen models give for the frames of masked systems, some at a time."""
+
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from ..data.systems import Chunk, System
+from ..shared.reason import reason_of
+from .metrics import Place
+
+SLOTS_PER_EVALUATION = 1 << 13  # at most, if they are of several frames
+
+
+class Frames(NamedTuple):
+    """Some frames of a system, and what the model gives for them."""
+
+    system: str
+    chunk: Chunk
+    types: np.ndarray  # [nframes, nslots] as the model numbers them; that of no type is 0
+    energy: np.ndarray  # [nframes]
+    force: np.ndarray  # [nframes, nslots, 3]
+
+    def place(self, index: int) -> Place:
+        """Name a frame by its index."""
+        return Place(self.system, self.chunk.set_name, self.chunk.first + index)
+
+    def atom(self, index: int) -> Place:
+        """Name a slot by its index among those of all frames."""
+        frame, atom = divmod(index, self.types.shape[1])
+        return self.place(frame)._replace(atom=atom)
+
+
+class Model:
+    """A frozen model."""
+
+    def __init__(self, path: str | os.PathLike):
+        # Only here, because TensorFlow takes its time.
+        from ..frozen.potential import open_model  # noqa: PLC0415
+
+        self.path = os.fspath(path)
+        _, operators, self.potential = open_model(path)
+        # With several frames the built-in's atomic virials have a wrong shape.
+        self.one_frame = operators == "built-in"
+        self.type_map = tuple(self.potential.get_type_map())
+
+    def predict(self, system: System) -> Iterator[Frames]:
+        """Yield all frames of a system, with what the model gives."""
+        for chunk, types in parts(system, [self]):
+            yield self.predict_part(system.path, chunk, types)
+
+    def predict_part(self, path: str, chunk: Chunk, types: np.ndarray) -> Frames:
+        """Return some frames with what the model gives.
+
+        Parameters
+        ----------
+        path
+            Of the system.
+        chunk
+            The frames.
+        types
+            [nframes, nslots] as the model numbers them.
+
+        Raises
+        ------
+        ValueError
+            Naming model and system, if the model cannot be evaluated, and the frame if an energy
+            or a force is not finite.
+        RuntimeError
+            If this process was forked from one that had opened a model.
+        """
+        energy, force = np.zeros(len(chunk)), np.zeros(chunk.coord.shape)
+        # Mixed systems have types frame by frame; the model takes those of all frames at once.
+        kinds, kind = np.unique(types, axis=0, return_inverse=True)
+        for k, of_slots in enumerate(kinds):
+            frames = np.flatnonzero(kind.reshape(-1) == k)
+            coord, mask = chunk.coord[frames], chunk.mask[frames]
+            # What the file has for virtual atoms is nobody's business, but must not be NaN.
+            coord = np.where(mask[..., None] == 1, coord, 0.0)
+            try:
+                _, force[frames], _, atomic, _ = self.potential.eval(
+                    coord.reshape(len(frames), -1), None, of_slots, atomic=True, aparam=mask
+                )
+            except RuntimeError:  # of a forked process
+                raise
+            except Exception as error:  # TensorFlow's own: the frames have been looked through
+                reason = reason_of(error)
+                raise ValueError(f"model {self.path} cannot evaluate {path} ({reason})") from error
+            energy[frames] = np.where(mask == 1, atomic[..., 0], 0.0).sum(axis=1)
+        force = np.where(chunk.mask[..., None] == 1, force, 0.0)
+        result = Frames(path, chunk, types, energy, force)
+        finite = np.isfinite(energy) & np.isfinite(force).all(axis=(1, 2))
+        for frame in np.flatnonzero(~finite)[:1].tolist():
+            raise ValueError(
+                f"{result.place(frame)}: model {self.path} gives an energy or a force that is not "
+                "finite; look at its training (lcurve.out)"
+            )
+        return result
+
+
+def parts(system: System, models: list[Model]) -> Iterator[tuple[Chunk, np.ndarray]]:
+    """Yield all frames of a system, as many at a time as all models take, and their types.
+
+    Parameters
+    ----------
+    system
+        The system; the models know its types.
+    models
+        Models of one type map.
+
+    Yields
+    ------
+    Chunk
+        Some frames.
+    np.ndarray
+        [nframes, nslots] their types as the models number them; 0 for no type.
+    """
+    type_map = models[0].type_map
+    numbers = np.array([type_map.index(name) for name in system.names or type_map])
+    one_frame = any(model.one_frame for model in models)
+    for whole in system.chunks():
+        step = 1 if one_frame else max(1, SLOTS_PER_EVALUATION // max(1, whole.mask.shape[1]))
+        for first in range(0, len(whole), step):
+            chunk = whole.take(slice(first, first + step))
+            yield chunk, np.where(chunk.types < 0, 0, numbers[chunk.types])
