@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The kernels that tests run on: deepmd_mask._kernels, and the CUDA kernels with its interface."""
 
-from functools import partial
+import os
+from functools import cache, partial
 from importlib import import_module
 
 import numpy as np
@@ -9,11 +10,39 @@ import pytest
 import reference
 
 INSTRUCTION_SETS = ["avx512", "avx2", "baseline"]
+BUILT = {"cuda": "ON", "emulated": "EMULATED"}  # by which DPMASK_CUDA
 
 
 def on(*names):
-    """Run a test on implementations; a test that has none of this runs on the CPU."""
-    return pytest.mark.parametrize("implementation", names, indirect=True)
+    """Run a test on those implementations that there are; a test without this runs on the CPU.
+
+    DP_MASK_TEST_ON in the environment, words with commas between them, names those that must be
+    there.
+    """
+    found = [name for name in names if reason_against(name) is None]
+    missing = "; ".join(f"no {n}: {reason_against(n)}" for n in names if n not in found)
+    # One stays, skipped, where there is none: pytest would call an empty list a mistake.
+    nothing = [pytest.param(names[0], marks=pytest.mark.skip(reason=missing))]
+    return pytest.mark.parametrize("implementation", found or nothing, indirect=True)
+
+
+@cache
+def reason_against(name):
+    """Return why an implementation cannot be tested here, or None if it can."""
+    try:
+        kernels = load(name)
+        if name == "cuda":
+            kernels.upload([1])
+        if name in INSTRUCTION_SETS:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("DP_MASK_ISA", name)
+                kernels.instruction_set()
+    except (ImportError, RuntimeError, ValueError) as error:
+        if name in os.environ.get("DP_MASK_TEST_ON", "").split(","):
+            raise
+        built = f", which takes -DDPMASK_CUDA={BUILT[name]}" if name in BUILT else ""
+        return f"{error}{built}"
+    return None
 
 
 @pytest.fixture(autouse=True)
@@ -22,35 +51,30 @@ def implementation(request, monkeypatch):
     name = getattr(request, "param", "cpu")
     if name in INSTRUCTION_SETS:
         monkeypatch.setenv("DP_MASK_ISA", name)
-    loaded = load("cpu" if name in INSTRUCTION_SETS else name)
-    monkeypatch.setattr(request.module, "kernels", loaded)
+    loaded = load(name)
     if name in INSTRUCTION_SETS:
-        try:
-            assert loaded.instruction_set() == name
-        except ValueError as error:
-            pytest.skip(str(error))
+        assert loaded.instruction_set() == name
+    monkeypatch.setattr(request.module, "kernels", loaded)
 
 
 def load(name):
-    """Return an object with the functions of _kernels that CUDA has, or skip the test.
+    """Return an object with the functions of _kernels that CUDA has.
 
     Parameters
     ----------
     name
-        "cpu"; "cuda"; or "emulated" for the sources of "cuda", compiled for the CPU.
+        "cpu", or one of INSTRUCTION_SETS; "cuda"; or "emulated" for the sources of "cuda",
+        compiled for the CPU.
+
+    Raises
+    ------
+    ImportError
+        If it has not been built.
     """
-    if name == "cpu":
-        return import_module("deepmd_mask._kernels")
-    if name == "emulated":
-        reason = "built without DPMASK_CUDA=EMULATED, see docs/gpu.md"
-        return CudaKernels(pytest.importorskip("deepmd_mask._emulated_cuda_kernels", reason=reason))
-    reason = "built without DPMASK_CUDA=ON, see docs/gpu.md"
-    loaded = CudaKernels(pytest.importorskip("deepmd_mask._cuda_kernels", reason=reason))
-    try:
-        loaded.upload([1])
-    except RuntimeError as error:
-        pytest.skip(f"there is no GPU: {error}")
-    return loaded
+    if name in BUILT:
+        prefix = {"cuda": "", "emulated": "emulated_"}[name]
+        return CudaKernels(import_module(f"deepmd_mask._{prefix}cuda_kernels"))
+    return import_module("deepmd_mask._kernels")
 
 
 class CudaKernels:

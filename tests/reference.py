@@ -139,13 +139,18 @@ def table(parameters, neuron, resnet_dt, activation, lower, upper):
     return np.array(first), np.array(panels), np.array(C)
 
 
-def embedded_environment(coord, types, mask, ntypes, n, net, parameters, **shape):
-    """X [real atoms, 4, M1] of frames coord [nframes, nslots, 3]; weights w = mask."""
+def embedded_environment(coord, types, mask, ntypes, n, net, parameters, moved=None, **shape):
+    """X [real atoms, 4, M1] of frames coord [nframes, nslots, 3]; weights w = mask.
+
+    `moved`, if given, gets the slot of an atom, those of others and the vectors r_ij to them, and
+    returns the vectors to take in their place.
+    """
     nslots = types.shape[1]
     rows = real_atoms(types, mask)
     r, t, w = coord.reshape(-1, 3)[rows], types.ravel()[rows], mask.ravel()[rows]
     count = len(parameters_per_net(shape["neuron"], shape["resnet_dt"]))
-    X = np.zeros((len(rows), 4, shape["neuron"][-1]), dtype=np.result_type(coord, *parameters))
+    dtype = complex if moved else np.result_type(coord, *parameters)
+    X = np.zeros((len(rows), 4, shape["neuron"][-1]), dtype=dtype)
     for i, slot in enumerate(rows):
         for t_j in range(ntypes):
             which = net[t[i] * ntypes + t_j]
@@ -153,12 +158,33 @@ def embedded_environment(coord, types, mask, ntypes, n, net, parameters, **shape
             if which < 0 or len(j) == 0:
                 continue
             d = r[j] - r[i]
+            if moved:
+                d = moved(slot, rows[j], d)
             r2 = np.sum(d * d, axis=1)
             s = 1 / np.sqrt(r2)
             R = w[j, None] * np.column_stack([s, d / r2[:, None]])
             G = embedding_net(s, parameters[which * count : (which + 1) * count], **shape)
             X[i] += R.T @ G / n
     return X
+
+
+def loss_of_forces(A, coord, force, virial, atom_virial, **environment):
+    """L = sum of dL/dF F + dL/dvirial virial + dL/datom_virial atom_virial, for E = sum(A * X).
+
+    Each of the three is a sum over pairs of -dE/dr_ij, times r_ij for virials. So L is -dE/dt if
+    each r_ij moves by t (dL/dF_j - dL/dF_i + (dL/dvirial + dL/datom_virial_j) r_ij).
+    """
+    nslots = coord.shape[1]
+    force, strain = force.reshape(-1, 3), atom_virial.reshape(-1, 3, 3)
+    strain = strain + virial.reshape(-1, 3, 3).repeat(nslots, 0)
+
+    def E(t):
+        def moved(i, j, d):
+            return d + t * (force[j] - force[i] + np.einsum("jab,jb->ja", strain[j], d))
+
+        return np.sum(A * embedded_environment(coord, moved=moved, **environment))
+
+    return -derivative(E, 0.0, 1.0)
 
 
 def derivative(function, x, direction):

@@ -10,10 +10,17 @@ import pytest
 import reference
 from test_kernels import NTYPES, Case, FittingCase, N
 
+pytestmark = implementations.on("cuda", "emulated")
 
-@pytest.fixture(params=["cuda", "emulated"])
-def kernels(request, monkeypatch):
-    loaded = implementations.load(request.param)
+
+@pytest.fixture
+def implementation(request):
+    return request.param
+
+
+@pytest.fixture
+def kernels(implementation, monkeypatch):
+    loaded = implementations.load(implementation)
     monkeypatch.setattr("test_kernels.kernels", loaded)
     return loaded
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The kernels against the NumPy reference and finite differences, each by one test body."""
 
+from functools import cache, cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -70,23 +71,19 @@ class Case:
             **self.shape,
         )
 
+    def environment(self, parameters=None):
+        """Return what the reference takes besides coordinates, in float64."""
+        parameters = parameters or [p.astype(np.float64) for p in self.parameters]
+        names = {"types": self.types, "mask": self.mask, "ntypes": self.ntypes, "n": N}
+        return {**names, "net": self.net, "parameters": parameters, **self.shape}
+
     def X(self, coord=None, parameters=None):
         """X by the reference, in float64."""
-        coord = self.coord if coord is None else coord
-        parameters = parameters or [p.astype(np.float64) for p in self.parameters]
-        return reference.embedded_environment(
-            np.where(self.mask[..., None] > 0, coord, 0),
-            self.types,
-            self.mask,
-            self.ntypes,
-            N,
-            self.net,
-            parameters,
-            **self.shape,
-        )
+        coord = np.where(self.mask[..., None] > 0, self.coord if coord is None else coord, 0)
+        return reference.embedded_environment(coord, **self.environment(parameters))
 
     def random_X(self):
-        return self.rng.normal(size=self.X().shape).astype(self.dtype)
+        return self.rng.normal(size=self.X_by_reference.shape).astype(self.dtype)
 
     def random_cotangents(self):
         nslots = self.mask.shape[1]
@@ -96,15 +93,113 @@ class Case:
             "atom_virial": self.rng.normal(size=(self.nframes, nslots, 9)),
         }
 
+    # Input for the kernels and what the reference makes of it, once for all that are compared.
+
+    @cached_property
+    def X_by_reference(self):
+        return self.X()
+
+    @cached_property
+    def A(self):
+        return self.random_X()
+
+    @cached_property
+    def cotangents(self):
+        return self.random_cotangents()
+
+    @cached_property
+    def moves(self):
+        """Directions of all coordinates, with the derivatives of sum(A * X) along them."""
+        directions = self.rng.normal(size=(3, *self.coord.shape))
+        return [(d, reference.derivative(self.energy_at, self.coord, d)) for d in directions]
+
+    @cached_property
+    def strains(self):
+        """Strains [nframes, 3, 3] with the derivatives of sum(A * X) along them."""
+        directions = self.rng.normal(size=(3, self.nframes, 3, 3))
+        return [
+            (d, reference.derivative(self.energy_at, self.coord, self.coord @ d.mT))
+            for d in directions
+        ]
+
+    def along(self, parameters, arrays, directions, t):
+        """Return the parameters with those arrays moved by t along directions."""
+        moved = [*parameters]
+        for k, direction in zip(arrays, directions, strict=True):
+            moved[k] = parameters[k] + t * direction
+        return moved
+
+    @cached_property
+    def directions(self):
+        """For each array of a net, the places where the nets' are, and directions for these."""
+        count = len(reference.parameters_per_net(self.shape["neuron"], self.shape["resnet_dt"]))
+        places = [range(k, len(self.parameters), count) for k in range(count)]
+        return [
+            (arrays, [self.rng.normal(size=self.parameters[k].shape) for k in arrays])
+            for arrays in places
+        ]
+
+    @cached_property
+    def embed_grad(self):
+        """Places, directions and derivatives of sum(A * X) along these."""
+        parameters, found = self.environment()["parameters"], []
+        for arrays, directions in self.directions:
+
+            def E(t, arrays=arrays, directions=directions):
+                moved = self.along(parameters, arrays, directions, t)
+                return np.sum(self.A * self.X(parameters=moved))
+
+            found.append((arrays, directions, reference.derivative(E, 0.0, 1.0)))
+        return found
+
+    @cached_property
+    def force_grad(self):
+        """Places, directions and derivatives of L along these, and tolerances.
+
+        The derivative by parameters takes a stencil of five points; where there are kinks with
+        steps so small that none is met.
+        """
+        environment = self.environment()
+        parameters = environment.pop("parameters")
+        coord = np.where(self.mask[..., None] > 0, self.coord, 0)
+
+        def L(A, parameters):
+            arguments = {**self.cotangents, **environment, "parameters": parameters}
+            return reference.loss_of_forces(A, coord, **arguments)
+
+        # L is linear in A.
+        found = [
+            ((None, [A], L(A, parameters)), 0.0)
+            for A in (self.A, self.rng.normal(size=self.A.shape))
+        ]
+        kinks = self.shape["activation"].startswith(("relu", "silut"))
+        step, tolerance = (1e-6, 1e-7) if kinks else (1e-4, 1e-9)
+        for arrays, directions in self.directions:
+            size = np.linalg.norm([np.linalg.norm(d) for d in directions])
+            units = [d / size for d in directions]
+
+            def L_at(t, arrays=arrays, units=units):
+                return L(self.A, self.along(parameters, arrays, units, t * step))
+
+            wanted = (8 * (L_at(1) - L_at(-1)) - (L_at(2) - L_at(-2))) / (12 * step)
+            found.append(((arrays, units, wanted), tolerance * max(abs(L_at(0)), 1)))
+        return found
+
+    def energy_at(self, coord):
+        return np.sum(self.A * self.X(coord))
+
     def assert_close(self, found, wanted, scale=None):
         """Within the tolerance of the precision times the largest number wanted, or scale."""
         scale = max(np.abs(wanted).max(initial=0) if scale is None else scale, 1e-3)
         np.testing.assert_allclose(found, wanted, rtol=0, atol=TOLERANCE[self.dtype] * scale)
 
-    def assert_projects(self, array, direction, wanted):
-        """Check sum(array * direction), to the rounding of the terms of that sum."""
-        scale = np.linalg.norm(array) * np.linalg.norm(direction)
-        self.assert_close(np.sum(array.astype(np.float64) * direction), wanted, scale)
+    def assert_project(self, arrays, directions, wanted, tolerance=0.0):
+        """Check sum(arrays * directions), to the rounding of its terms or a tolerance."""
+        pairs = [(a.astype(np.float64), d) for a, d in zip(arrays, directions, strict=True)]
+        sizes = np.array([[np.linalg.norm(a), np.linalg.norm(d)] for a, d in pairs])
+        scale = np.prod(np.linalg.norm(sizes, axis=0))
+        tolerance = max(tolerance, TOLERANCE[self.dtype] * max(scale, 1e-3))
+        assert sum(np.sum(a * d) for a, d in pairs) == pytest.approx(wanted, rel=0, abs=tolerance)
 
 
 MANY_PAIRS = {"nreal": (40, 25), "nslots": 70}  # so many that nets get series
@@ -146,9 +241,14 @@ CASES = {
 }
 
 
+@cache
+def case_of(name):
+    return Case(**CASES[name])
+
+
 @pytest.fixture(params=CASES, ids=lambda name: name.replace(" ", "-"))
 def case(request):
-    return Case(**CASES[request.param])
+    return case_of(request.param)
 
 
 def test_real_atoms_are_sorted_by_type_frame_and_slot(case):
@@ -157,103 +257,57 @@ def test_real_atoms_are_sorted_by_type_frame_and_slot(case):
 
 @pytest.mark.parametrize("name", SERIES)
 def test_nets_get_series_where_these_are_good(name):
-    options, (least, most) = SERIES[name]
-    case = Case(**options)
+    _, (least, most) = SERIES[name]
+    case = case_of(name)
     npanels = case.kernels(case.atoms).npanels()
     assert (min(npanels), max(npanels)) == (least, most)
 
 
 @everywhere
 def test_embed(case):
-    case.assert_close(case.kernels(case.atoms).embed(), case.X())
+    case.assert_close(case.kernels(case.atoms).embed(), case.X_by_reference)
 
 
 @everywhere
 def test_embed_grad(case):
-    """Parameters' gradient of sum(dX * X), along a random direction for each parameter."""
-    dX = case.random_X()
-    grads = case.kernels(case.atoms).embed_grad(dX)
-    parameters = [p.astype(np.float64) for p in case.parameters]
-    for k, grad in enumerate(grads):
-        direction = case.rng.normal(size=grad.shape)
-        wanted = reference.derivative(
-            lambda p, k=k: np.sum(
-                dX * case.X(parameters=[*parameters[:k], p, *parameters[k + 1 :]])
-            ),
-            parameters[k],
-            direction,
-        )
-        case.assert_projects(grad, direction, wanted)
+    """Parameters' gradient of sum(A * X)."""
+    grads = case.kernels(case.atoms).embed_grad(case.A)
+    for arrays, directions, wanted in case.embed_grad:
+        case.assert_project([grads[k] for k in arrays], directions, wanted)
 
 
 @everywhere
 def test_force_is_minus_the_gradient(case):
-    A = case.random_X()
-    force, _, _ = case.kernels(case.atoms).force(A)
-    rows = case.atoms.slot
-    assert not force.reshape(-1, 3)[np.setdiff1d(np.arange(case.mask.size), rows)].any()
-    for _ in range(3):
-        direction = case.rng.normal(size=case.coord.shape)
-        wanted = reference.derivative(lambda r: np.sum(A * case.X(r)), case.coord, direction)
-        case.assert_projects(-force, direction, wanted)
+    force, _, _ = case.kernels(case.atoms).force(case.A)
+    virtual = np.setdiff1d(np.arange(case.mask.size), case.atoms.slot)
+    assert not force.reshape(-1, 3)[virtual].any()
+    for direction, wanted in case.moves:
+        case.assert_project([-force], [direction], wanted)
 
 
 @everywhere
 def test_virial_is_minus_the_strain_derivative(case):
-    A = case.random_X()
-    _, virial, atom_virial = case.kernels(case.atoms).force(A)
+    _, virial, atom_virial = case.kernels(case.atoms).force(case.A)
     case.assert_close(atom_virial.sum(axis=1), virial)
-    for frame in range(case.nframes):
-        for a, b in np.ndindex(3, 3):
-            stretch = np.zeros_like(case.coord)  # dr_a = strain_ab r_b
-            stretch[frame, :, a] = np.nan_to_num(case.coord[frame, :, b])
-            wanted = -reference.derivative(lambda r: np.sum(A * case.X(r)), case.coord, stretch)
-            case.assert_close(virial[frame, 3 * a + b], wanted, np.abs(virial).max())
+    for strain, wanted in case.strains:  # dr_a = strain_ab r_b
+        case.assert_project([-virial], [strain.reshape(-1, 9)], wanted)
+
+
+@everywhere
+def test_atomic_virial_is_that_of_pairs(case):
+    """Together with the other outputs, by a random linear function of all."""
+    outputs = case.kernels(case.atoms).force(case.A)
+    (_, _, wanted), _ = case.force_grad[0]
+    case.assert_project(outputs, case.cotangents.values(), wanted)
 
 
 @everywhere
 def test_force_grad_is_the_gradient_of_force(case):
-    """A force is linear in A, so dA is exact; parameters by central differences."""
-    A, cotangents, atoms = case.random_X(), case.random_cotangents(), case.atoms
-
-    def loss(A, parameters=None):
-        outputs = case.kernels(atoms, parameters).force(A)
-        return sum(np.sum(c * o) for c, o in zip(cotangents.values(), outputs, strict=True))
-
-    dA, grads = case.kernels(atoms).force_grad(A, **cotangents)
-    direction = case.random_X()
-    case.assert_projects(dA, direction, loss(direction))
-    if case.dtype is np.float32 or "relu" in case.shape["activation"]:
-        return  # no finite difference is exact enough
-    for k, grad in enumerate(grads):
-        direction = case.rng.normal(size=grad.shape)
-        step = 1e-5
-        shifted = [
-            loss(
-                A,
-                [
-                    *case.parameters[:k],
-                    case.parameters[k] + sign * step * direction,
-                    *case.parameters[k + 1 :],
-                ],
-            )
-            for sign in (1, -1)
-        ]
-        wanted = (shifted[0] - shifted[1]) / (2 * step)
-        assert np.sum(grad * direction) == pytest.approx(wanted, rel=2e-6, abs=1e-7)
-
-
-@everywhere
-def test_force_grad_of_relu_and_float32():
-    """What finite differences are too coarse for, against float64 and a mixed derivative."""
-    for activation in ("relu", "relu6", "tanh"):
-        exact = Case(activation=activation)
-        A, cotangents = exact.random_X(), exact.random_cotangents()
-        _, wanted = exact.kernels(exact.atoms).force_grad(A, **cotangents)
-        rough = Case(activation=activation, dtype=np.float32)
-        _, found = rough.kernels(rough.atoms).force_grad(A.astype("f4"), **cotangents)
-        for f, w in zip(found, wanted, strict=True):
-            np.testing.assert_allclose(f, w, rtol=0, atol=1e-4 * max(np.abs(w).max(), 1e-3))
+    """Of L = the sum of cotangents times forces and virials, by A and by the parameters."""
+    dA, grads = case.kernels(case.atoms).force_grad(case.A, **case.cotangents)
+    for (arrays, directions, wanted), tolerance in case.force_grad:
+        found = [dA] if arrays is None else [grads[k] for k in arrays]
+        case.assert_project(found, directions, wanted, tolerance)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -285,7 +339,7 @@ def test_weights_scale_the_environment():
     force, _, _ = case.kernels(atoms).force(A)
     direction = case.rng.normal(size=case.coord.shape)
     wanted = reference.derivative(lambda r: np.sum(A * case.X(r)), case.coord, direction)
-    case.assert_projects(-force, direction, wanted)
+    case.assert_project([-force], [direction], wanted)
 
 
 @everywhere
@@ -488,12 +542,12 @@ def test_environment_matrix(case):
     force, virial, atom_virial = kernels.environment_force(atoms, dR)
     direction = case.rng.normal(size=case.coord.shape)
     along = reference.derivative(wanted, case.coord, direction)
-    case.assert_projects(-force, direction, np.sum(dR * along))
+    case.assert_project([-force], [direction], np.sum(dR * along))
     cotangents = case.random_cotangents()
     ddR = kernels.environment_force_grad(atoms, **cotangents)
     outputs = (force, virial, atom_virial)
     loss = sum(np.sum(c * o) for c, o in zip(cotangents.values(), outputs, strict=True))
-    case.assert_projects(ddR, dR, loss)
+    case.assert_project([ddR], [dR], loss)
 
 
 def clouds():

@@ -342,6 +342,5 @@ def test_number_of_threads_changes_no_bit(tmp_path):
             return {**helpers.parameters(directory / "f.pb"), **found}
 
     alone = with_threads(1)
-    for count in (2, 4):
-        for name, array in with_threads(count).items():
-            np.testing.assert_array_equal(array, alone[name], err_msg=f"{name}, {count} threads")
+    for name, array in with_threads(4).items():
+        np.testing.assert_array_equal(array, alone[name], err_msg=name)
