@@ -25,7 +25,7 @@ from hypothesis.extra.numpy import arrays
 from deepmd_mask.cli import main
 from deepmd_mask.data import pack, scan_systems, unpack
 from deepmd_mask.data import systems as reader
-from deepmd_mask.data.packing.units import energy_factor, force_factor
+from deepmd_mask.data.packing.readers.units import energy_factor, force_factor
 
 # Forces here are random.
 pytestmark = pytest.mark.filterwarnings("ignore::deepmd_mask.data.balance.NetForceWarning")

@@ -10,7 +10,7 @@ import numpy as np
 from deepmd.tf.env import tf
 from deepmd.tf.utils.network import embedding_net_rand_seed_shift, variable_summaries
 
-from .. import _kernels
+from .._kernels import fit_table32, fit_table64
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def tabulate(
         narrower than this.
     """
     single = shape.precision == tf.float32
-    fit_table = _kernels.fit_table32 if single else _kernels.fit_table64
+    fit_table = fit_table32 if single else fit_table64
     return Table(
         *fit_table(
             neuron=shape.neuron,

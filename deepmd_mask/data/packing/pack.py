@@ -14,10 +14,10 @@ from tqdm import tqdm
 from ..balance import NetForces
 from ..writer import SystemWriter, put_in_place
 from .preferences import Preference
+from .readers.units import Units
 from .sources import Frame, Keys
 from .spool import Spool
 from .types import Types
-from .units import Units
 from .usable import usable_frames
 
 

@@ -15,7 +15,7 @@ from ...shared.reason import reason_of
 from ..frame import UNREADABLE, Frame, Incomplete, Keys
 from ..systems import open_system, systems_in
 from .readers.naming import parse_source, split_index
-from .units import Units
+from .readers.units import Units
 
 __all__ = ["Frame", "Incomplete", "Keys", "read_frames", "without_frame"]
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..._kernels import RealAtoms
+from .readers.units import Units
 from .sources import Frame, Incomplete, Keys, read_frames, without_frame
-from .units import Units
 
 
 def usable_frames(

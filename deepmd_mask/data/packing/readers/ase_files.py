@@ -9,10 +9,10 @@ import numpy as np
 
 from ....shared.reason import reason_of
 from ...frame import UNREADABLE, Frame, Incomplete, Keys
-from ..units import Units
 from .extxyz import CutOffError, read_extxyz
 from .header_units import factors_of
 from .outputs import CUT_OFF, Output
+from .units import Units
 
 if TYPE_CHECKING:
     import ase

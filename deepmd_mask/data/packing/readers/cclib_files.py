@@ -13,8 +13,8 @@ import numpy as np
 
 from ....shared.reason import reason_of
 from ...frame import Frame, Incomplete
-from ..units import Units
 from .outputs import Output
+from .units import Units
 
 _CHECKED = ("QChem", "Psi4", "Molpro")
 # What their outputs have in their first lines.

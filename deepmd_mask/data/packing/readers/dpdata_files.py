@@ -11,12 +11,12 @@ import numpy as np
 
 from ....shared.reason import reason_of
 from ...frame import UNREADABLE, Frame, Incomplete, Keys
-from ..units import Units
 from .extxyz import read_headers
 from .header_units import factors_of, stated_units
 from .naming import split_paths
 from .outputs import CUT_OFF, UNCONVERGED, Output
 from .programs import TOLD_BY_DPDATA, VASP_XML
+from .units import Units
 
 _EXTENDED_XYZ = (
     "extxyz", "quip/gap/xyz", "quip/gap/xyz_file", "gpumd/xyz", "nequip/xyz", "mace/xyz"
