@@ -62,18 +62,8 @@ def wanted_by(jdata: dict) -> Wanted:
     ----------
     jdata
         The normalised input of ``dp train``.
-
-    Raises
-    ------
-    ValueError
-        If the input has no mask.
     """
     model = jdata["model"]
-    if model["fitting_net"].get("numb_aparam", 0) != 1:
-        raise ValueError(
-            "se_a_mask takes its mask from aparam.npy; set numb_aparam to 1 and "
-            "use_aparam_as_mask to true in fitting_net"
-        )
     loss = jdata.get("loss", {})
 
     def has(term: str) -> bool:

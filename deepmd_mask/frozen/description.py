@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from ..shared.options import section
 from ..shared.reason import reason_of
-from .model_file import TELLING_OPS, FrozenModel, python_value, section
+from .model_file import TELLING_OPS, FrozenModel, python_value
 
 PLUGIN = "PipInstallDeepmdMask>"
 # Operators that stand for one thing together, and so have the same attributes.

@@ -4,26 +4,26 @@
 import json
 import logging
 import time
+from importlib.metadata import version
 from typing import Any, NoReturn
 
 import numpy as np
 from deepmd.tf import __version__ as deepmd_version
-from deepmd.tf.common import get_activation_func, get_precision
+from deepmd.tf.common import get_precision
 from deepmd.tf.descriptor.se import DescrptSe
 from deepmd.tf.env import GLOBAL_TF_FLOAT_PRECISION, tf
 from deepmd.tf.utils.graph import get_embedding_net_variables_from_graph_def
 from deepmd.utils.data_system import DeepmdDataSystem
 
-from .. import __version__
 from ..data.training import auto_sel, scan_systems
+from ..shared.options import REFUSALS, require_descriptor_options
 from . import ops
 from .embedding_net import NetShape, Seed, Table, net_variables, tabulate
 from .real_atoms import RealAtoms, on_host
 
 log = logging.getLogger("deepmd.mask")  # shown as DeePMD-kit's own messages are
 
-PRECISIONS = (tf.float32, tf.float64)
-VERSIONS = {"deepmd-mask": __version__, "DeePMD-kit": deepmd_version}
+VERSIONS = {"deepmd-mask": version("deepmd-mask"), "DeePMD-kit": deepmd_version}
 
 
 class DescrptMask(DescrptSe):
@@ -87,25 +87,14 @@ class DescrptMask(DescrptSe):
                 "skipped; write a list, or leave out --skip-neighbor-stat"
             )
             raise ValueError(msg)
-        if ntypes and len(sel) != ntypes:
-            msg = f"se_a_mask: sel has {len(sel)} entries, but the type map has {ntypes} types"
-            raise ValueError(msg)
-        if sum(sel) < 1:
-            msg = f"se_a_mask: sel is {list(sel)}; it must allow at least one real atom"
-            raise ValueError(msg)
         if spin is not None:
-            msg = "se_a_mask does not know spins"
-            raise ValueError(msg)
-        if axis_neuron > neuron[-1]:
-            msg = f"se_a_mask: axis_neuron ({axis_neuron}) is larger than M1 ({neuron[-1]})"
-            raise ValueError(msg)
+            raise ValueError(REFUSALS["spin"].message)
+        require_descriptor_options(
+            sel, ntypes or 0, neuron, axis_neuron, activation_function, precision
+        )
         self.sel_a = list(sel)
         self.ntypes = len(sel)
         self.filter_precision = get_precision(precision)
-        if self.filter_precision not in PRECISIONS:
-            msg = f'se_a_mask: precision "{precision}" is not "float64", "float32" or "default"'
-            raise ValueError(msg)
-        get_activation_func(activation_function)  # complains of a name that is not one
         self.n_axis_neuron = axis_neuron
         self.type_one_side = type_one_side
         self.exclude_types = {(i, j) for pair in exclude_types for i, j in (pair, pair[::-1])}
@@ -135,8 +124,7 @@ class DescrptMask(DescrptSe):
 
     def enable_mixed_precision(self, mixed_prec: dict | None = None) -> NoReturn:
         """Refuse mixed precision."""
-        msg = 'se_a_mask: use "precision": "float32" instead of training/mixed_precision'
-        raise NotImplementedError(msg)
+        raise NotImplementedError(REFUSALS["mixed_precision"].message)
 
     @classmethod
     def deserialize(cls, data: dict, suffix: str = "") -> NoReturn:

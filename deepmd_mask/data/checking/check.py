@@ -4,7 +4,7 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 
@@ -12,6 +12,8 @@ import numpy as np
 from deepmd.common import j_loader
 from tqdm import tqdm
 
+from ...shared.options import check_options
+from ...shared.paths import AnyPath, Paths, listed
 from ..findings import Finding, Report
 from ..scan import Scan, Scanned, Wanted
 from ..systems import System, systems_in
@@ -71,8 +73,8 @@ class Checked:
 
 
 def check(
-    systems: str | os.PathLike | Iterable[str | os.PathLike] = (),
-    input_file: str | os.PathLike | None = None,
+    systems: Paths = (),
+    input_file: AnyPath | None = None,
     *,
     external_field: bool = False,
     progress: bool = False,
@@ -104,7 +106,7 @@ def check(
     ValueError
         If there is neither a system nor an input.
     """
-    given = [systems] if isinstance(systems, (str, os.PathLike)) else list(systems)
+    given = listed(systems)
     if not given and input_file is None:
         raise ValueError("there is nothing to check; name a system or an input")
     findings: list[Finding] = []
@@ -153,8 +155,6 @@ def _read_input(path: str, report: Report) -> tuple[Wanted, dict[str, list[str]]
     # Only here, because TensorFlow takes its time.
     from deepmd.tf.utils.compat import update_deepmd_input  # noqa: PLC0415
     from deepmd.utils.argcheck import normalize  # noqa: PLC0415
-
-    from ...plugin import check_options  # noqa: PLC0415
 
     try:
         jdata = normalize(update_deepmd_input(deepcopy(jdata), warning=False))
