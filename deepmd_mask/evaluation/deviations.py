@@ -155,4 +155,4 @@ class Deviations:
             course.set(title=title, xlabel="frame", ylabel="force deviation (eV/Å)")
             course.legend(fontsize="small")
             histogram.set(xlabel="force deviation (eV/Å)", ylabel="frames")
-        figure.savefig(path, format=form.lower(), dpi=150)
+        figure.savefig(path, format=form, dpi=150)

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 SHOWN = 30_000  # numbers of a kind; of more, a random choice
-FORMATS = ("pdf", "png", "svg")
 BINS = 80  # at most
 MANY = 1000  # so many numbers and more have tails that a logarithmic scale shows
 _AXES = {
@@ -63,18 +62,6 @@ class Points:
         return reference, predicted, kinds
 
 
-def require_format(path: str | os.PathLike) -> None:
-    """Refuse a figure of another format.
-
-    Raises
-    ------
-    ValueError
-        If the suffix names none of `FORMATS`.
-    """
-    if Path(path).suffix.lower()[1:] not in FORMATS:
-        raise ValueError(f"figure {path}: the suffix must be one of .{', .'.join(FORMATS)}")
-
-
 def draw(
     path: str | os.PathLike, form: str, points: dict[str, Points], type_map: tuple[str, ...]
 ) -> None:
@@ -85,7 +72,7 @@ def draw(
     path
         Of the file.
     form
-        One of `FORMATS`.
+        Its format, as Matplotlib names it.
     points
         By field of ``Metrics``; those that are empty are left out.
     type_map
@@ -103,7 +90,7 @@ def draw(
         _draw_parity(parity, some, unit, type_map)
         _draw_histogram(histogram, some, unit)
     drawn = BytesIO()  # on a full disk some of matplotlib's writers raise whatever they meet
-    figure.savefig(drawn, format=form.lower(), dpi=150)
+    figure.savefig(drawn, format=form, dpi=150)
     Path(path).write_bytes(drawn.getvalue())
 
 

@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Unpacks masked systems to extended XYZ: real atoms only, with their labels."""
 
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
 import numpy as np
 from tqdm import tqdm
 
+from ...shared.paths import AnyPath, Paths, listed, require_unlike_files
 from ..scan import sound_frames
 from ..systems import Chunk, System, open_system, systems_in
 from ..writer import put_in_place
 
 
 def unpack(
-    systems: str | os.PathLike | Iterable[str | os.PathLike],
-    output: str | os.PathLike,
+    systems: Paths,
+    output: AnyPath,
     *,
     overwrite: bool = False,
     progress: bool = False,
@@ -49,8 +49,9 @@ def unpack(
     OSError
         If the output exists or cannot be written. Nothing is left of it then.
     """
-    paths = [systems] if isinstance(systems, (str, os.PathLike)) else list(systems)
-    opened = [_open(path) for given in paths for path in systems_in(given)]
+    given = listed(systems)
+    require_unlike_files({"systems": given}, {"output": output})
+    opened = [_open(path) for each in given for path in systems_in(each)]
     if not opened:
         raise ValueError("there is no system; name one")
     total = sum(system.nframes for system in opened)
