@@ -129,6 +129,23 @@ def test_only_the_rooms_of_graphs_load_tensorflow_with_them():
         assert not heavy or module.parent.as_posix() in rooms or module.name == "plugin.py", module
 
 
+def test_a_name_means_one_thing():
+    """Classes and constants that others may import, and modules that a package shows."""
+    seen = {}
+    for module in MODULES:
+        for node in ast.parse((ROOT / module).read_text(encoding="utf-8")).body:
+            targets = [node] if isinstance(node, ast.ClassDef) else getattr(node, "targets", [])
+            names = [getattr(target, "name", getattr(target, "id", "_")) for target in targets]
+            for name in names:
+                if name[0].isupper():
+                    assert seen.setdefault(name, module) == module, name
+    for package in {module.parent for module in MODULES}:
+        inside = {m.stem for m in MODULES if m.parent == package} - {"__init__"}
+        tree = ast.parse((ROOT / package / "__init__.py").read_text(encoding="utf-8"))
+        shown = {a.name for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) for a in n.names}
+        assert not shown & inside, package
+
+
 def test_no_circle_of_files():
     ours = {source.as_posix(): includes(source) for source in SOURCES}
     graph = {name: [other for other in names if other in ours] for name, names in ours.items()}

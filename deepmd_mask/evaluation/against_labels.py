@@ -15,7 +15,7 @@ from .outputs import Outputs, opened, require_possible
 from .parity import Points, draw
 from .predict import Frames, Model
 
-COLUMNS = (
+ERROR_COLUMNS = (
     "system", "set", "frame", "real_atoms", "energy", "energy_predicted", "energy_error_per_atom",
     "force_rmse", "force_mae", "force_max", "preference", "preferred_rmse", "preferred_mae",
     "preferred_max",
@@ -136,12 +136,12 @@ def _row_writer(table: TextIO | None) -> Callable[[list], object]:
     if table is None:
         return lambda _: None
     writer = csv.writer(table)
-    writer.writerow(COLUMNS)
+    writer.writerow(ERROR_COLUMNS)
     return writer.writerow
 
 
 def _rows(frames: Frames) -> Iterator[list]:
-    """Yield a row for each frame, in the order of COLUMNS; empty where there are no labels."""
+    """Yield a row for each frame, as ERROR_COLUMNS are; empty where there are no labels."""
     chunk = frames.chunk
     for f in range(len(chunk)):
         one = Frames(

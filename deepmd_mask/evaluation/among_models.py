@@ -13,7 +13,7 @@ from ..data.scan import Wanted, scan_system
 from ..data.systems import System, systems_in
 from ..shared.paths import AnyPath, Paths, listed
 from .atoms_file import AtomsFile, is_atoms_file
-from .deviations import COLUMNS, Deviations, Part
+from .deviations import COLUMNS, Deviations, Rows
 from .outputs import Outputs, opened, require_possible
 from .predict import Frames, Model, parts
 
@@ -71,11 +71,11 @@ def model_deviation(
     result = Deviations([model.path for model in loaded])
     known = [system.nframes for system in scanned]
     with opened(outputs, None if None in known else sum(known)) as out:
-        write = _part_writer(out.table, Path(output or "").suffix)
+        write = _rows_writer(out.table, Path(output or "").suffix)
         for system in scanned:
             for chunk, types in parts(system, loaded):
                 frames = [model.predict_part(system.path, chunk, types) for model in loaded]
-                part = Part(system.path, chunk.set_name, chunk.first, _values(frames))
+                part = Rows(system.path, chunk.set_name, chunk.first, _values(frames))
                 result.add(part)
                 write(part)
                 out.bar.update(len(chunk))
@@ -144,7 +144,7 @@ def _of_atoms(values: np.ndarray, weights: np.ndarray) -> list[np.ndarray]:
     return [np.where(none, np.nan, column) for column in (largest, smallest, mean)]
 
 
-def _part_writer(table: TextIO | None, suffix: str) -> Callable[[Part], None]:
+def _rows_writer(table: TextIO | None, suffix: str) -> Callable[[Rows], None]:
     """Return what writes rows."""
     if table is None:
         return lambda _: None
@@ -155,7 +155,7 @@ def _part_writer(table: TextIO | None, suffix: str) -> Callable[[Part], None]:
     return lambda part: writer.writerows(_csv_rows(part))
 
 
-def _csv_rows(part: Part) -> Iterator[list]:
+def _csv_rows(part: Rows) -> Iterator[list]:
     for index, (natoms, *values) in enumerate(part.values.tolist()):
         cells = ["" if math.isnan(value) else value for value in values]
         yield [part.system, part.set_name, part.first + index, int(natoms), *cells]
@@ -167,7 +167,7 @@ class _OutWriter:
     def __init__(self, file: TextIO) -> None:
         self.file, self.system, self.step = file, None, 0
 
-    def write(self, part: Part) -> None:
+    def write(self, part: Rows) -> None:
         """Write rows."""
         if part.system != self.system:
             self.system, self.step = part.system, 0

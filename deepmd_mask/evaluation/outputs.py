@@ -33,7 +33,7 @@ class Outputs(NamedTuple):
     progress: bool
 
 
-class Opened(NamedTuple):
+class OpenedOutputs(NamedTuple):
     """The same, while the evaluation runs.
 
     Attributes
@@ -86,7 +86,7 @@ def _form(plot: paths.AnyPath) -> str:
 
 
 @contextmanager
-def opened(outputs: Outputs, nframes: int | None) -> Iterator[Opened]:
+def opened(outputs: Outputs, nframes: int | None) -> Iterator[OpenedOutputs]:
     """Open the outputs, and put them in place when all went well.
 
     They come before any evaluation: one that cannot be written costs none.
@@ -117,4 +117,4 @@ def opened(outputs: Outputs, nframes: int | None) -> Iterator[Opened]:
             figure = begin(outputs.plot)
         hidden = None if outputs.progress else True  # None: hidden unless there is a terminal
         bar = tqdm(desc="evaluating", total=nframes, unit=" frames", disable=hidden)
-        yield Opened(table, figure, _form(outputs.plot or ""), stack.enter_context(bar))
+        yield OpenedOutputs(table, figure, _form(outputs.plot or ""), stack.enter_context(bar))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from .figures import draw_histogram
+
 SHOWN = 30_000  # numbers of a kind; of more, a random choice
-BINS = 80  # at most
-MANY = 1000  # so many numbers and more have tails that a logarithmic scale shows
 _AXES = {
     "energy": ("Energy per real atom", "eV"),
     "force": ("Force components, real atoms", "eV/Å"),
@@ -115,7 +115,6 @@ def _draw_parity(axes, some: Points, unit: str, type_map: tuple[str, ...]) -> No
 
 def _draw_histogram(axes, some: Points, unit: str) -> None:
     reference, predicted, _ = some.kept
-    bins = min(BINS, max(10, round(2 * len(reference) ** (1 / 3))))  # the rule of Rice
-    axes.hist(predicted - reference, bins=bins, color="0.5", log=len(reference) >= MANY)
+    draw_histogram(axes, predicted - reference, color="0.5")
     axes.axvline(0, color="0.2", linewidth=0.8)
     axes.set(xlabel=f"error of the model ({unit})", ylabel="count")

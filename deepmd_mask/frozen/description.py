@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..shared.options import section
+from ..shared.options import MOST_SLOTS, section
 from ..shared.reason import reason_of
 from .model_file import TELLING_OPS, FrozenModel, python_value
 
@@ -27,7 +27,6 @@ TOGETHER = [
 ]
 SHARED = ("neuron", "resnet_dt", "activation", "net", "n", "M2", "ntypes")
 MOST_TYPES = 1000
-MOST_SLOTS = 1 << 20  # that the types of a model may have together
 # What uses the sum of a layer tells its activation function; the first of these that is among it.
 ACTIVATION_OF_USER = {
     "Less": "silut",

@@ -2,7 +2,6 @@
 """The descriptor se_a_mask, D_i = X_i^T X_i[:, :M2]."""
 
 import json
-import logging
 import time
 from importlib.metadata import version
 from typing import Any, NoReturn
@@ -16,12 +15,11 @@ from deepmd.tf.utils.graph import get_embedding_net_variables_from_graph_def
 from deepmd.utils.data_system import DeepmdDataSystem
 
 from ..data.training import auto_sel, scan_systems
+from ..shared.log import log
 from ..shared.options import REFUSALS, require_descriptor_options
 from . import ops
 from .embedding_net import NetShape, Seed, Table, net_variables, tabulate
 from .real_atoms import RealAtoms, on_host
-
-log = logging.getLogger("deepmd.mask")  # shown as DeePMD-kit's own messages are
 
 VERSIONS = {"deepmd-mask": version("deepmd-mask"), "DeePMD-kit": deepmd_version}
 

@@ -12,7 +12,6 @@ they are.
 
 import functools
 import inspect
-import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from types import ModuleType
@@ -33,9 +32,8 @@ from deepmd.utils.weight_avg import merge_weighted_errors
 
 from .._kernels import reason_against_box
 from ..frozen.model_file import TELLING_OPS
+from ..shared.log import log
 from ..shared.process import claim_process
-
-log = logging.getLogger("deepmd.mask")
 
 PER_ATOM = {"type", "coord", "force", "aparam", "atom_pref", "atom_ener"}  # of what dp test reads
 DEVIATIONS = 8  # columns of calc_model_devi: frame, three each of virial and forces, energy

@@ -6,7 +6,6 @@ or go on with another activation function, without a word.
 """
 
 import json
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -18,8 +17,7 @@ from deepmd.tf.env import tf
 from ..frozen.description import describe
 from ..frozen.model_file import FrozenModel
 from ..frozen.rebuild import model_options
-
-log = logging.getLogger("deepmd.mask")  # shown as DeePMD-kit's own messages are
+from ..shared.log import log
 
 
 class Start(NamedTuple):

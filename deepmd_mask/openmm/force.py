@@ -27,7 +27,7 @@ LAYOUT = 1  # of a pickled DPTerm and what it holds; goes up when that changes
 LOCK = Lock()  # an Evaluator reuses its buffers
 
 
-class Part(NamedTuple):
+class EvaluatedRegion(NamedTuple):
     """A region in one configuration, and what the model gives for it.
 
     Attributes
@@ -135,7 +135,7 @@ class DPTerm:
                 forces[part.feeling[felt]] += scale * part.forces[felt]
         return energy, forces if self.visible is None else forces[self.visible]
 
-    def parts(self, positions: np.ndarray, state: openmm.State) -> Iterator[Part]:
+    def parts(self, positions: np.ndarray, state: openmm.State) -> Iterator[EvaluatedRegion]:
         """Cut out each region and evaluate it, without the scale.
 
         Parameters
@@ -165,7 +165,7 @@ class DPTerm:
             self.check(region, cut.atoms)
             if region.link_lengths is None:
                 energy, forces = self._evaluate(self._types[cut.atoms], cut.coordinates, cut.atoms)
-                yield Part(region, cut.atoms, energy, cut.atoms, forces)
+                yield EvaluatedRegion(region, cut.atoms, energy, cut.atoms, forces)
                 continue
             links = region.links(cut, positions, box)
             self.check_links(region, len(links.row))
@@ -178,7 +178,8 @@ class DPTerm:
             on_outer = links.on_outer(on_links)
             np.add.at(forces, links.row, on_links - on_outer)
             feeling = np.append(cut.atoms, links.outer)
-            yield Part(region, cut.atoms, energy, feeling, np.append(forces, on_outer, axis=0))
+            forces = np.append(forces, on_outer, axis=0)
+            yield EvaluatedRegion(region, cut.atoms, energy, feeling, forces)
 
     def _evaluate(
         self, types: np.ndarray, coordinates: np.ndarray, numbers: np.ndarray

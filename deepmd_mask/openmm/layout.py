@@ -14,7 +14,8 @@ from .labels import Labels, Types
 from .links import LENGTHS
 from .region import Cut, Region
 
-MARKS = ("centres", "always", "forces_on", "atoms")
+# The arguments of a DPRegion that name atoms; `marks` has for each which atoms those are.
+ATOM_LISTS = ("centres", "always", "forces_on", "atoms")
 
 
 class LinkedCut(NamedTuple):
@@ -159,7 +160,7 @@ def lay_out(region: DPRegion, labels: Labels, candidates: Sequence[int] | None =
         member cannot be one, or one that may be a member has no element.
     """
     _require_flags(region)
-    marks = {what: _marked(region, what, labels) for what in MARKS}
+    marks = {what: _marked(region, what, labels) for what in ATOM_LISTS}
     if not marks["centres"].any():
         raise ValueError(f"{region.name}: a region needs at least one centre")
     if region.forces_on is not None and not marks["forces_on"].any():

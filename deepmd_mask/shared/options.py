@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 SECTIONS = ("model", "model/descriptor", "model/fitting_net", "training")
+MOST_SLOTS = 1 << 20  # the sum of sel at most; more is a slip, and fills the memory
 PRECISIONS = ("float64", "float32")  # of nets; "default" is one of them
 
 

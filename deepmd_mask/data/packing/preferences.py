@@ -9,7 +9,7 @@ import numpy as np
 from ...shared.elements import ATOM_NAMES
 from .sources import Frame
 
-_FORMS = (
+_RULES = (
     "all, element:ZN,S (elements), within:2.8:ZN (Å, elements), names:SG,NE2 (names of atoms, in "
     f"the per-atom array {ATOM_NAMES}), names:ARRAY:SG,NE2, array:NAME"
 )
@@ -63,7 +63,7 @@ class Preference:
                 return cls("within", names, float(distance))
         except ValueError:
             pass
-        raise ValueError(f'`preference` "{text}" is none of: {_FORMS}')
+        raise ValueError(f'`preference` "{text}" is none of: {_RULES}')
 
     def weights(self, frame: Frame) -> np.ndarray:
         """Return the weights of a frame's atoms, [natoms].

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...shared.options import MOST_SLOTS
 from ..training import auto_sel
 from .sources import Frame
 
-MOST_SLOTS = 1_000_000  # of a system; more is a slip, and fills the memory
 
-
-class Types:
+class TypeNumbers:
     """Numbers for names, which get their places in the type map at the end.
 
     Parameters
