@@ -26,6 +26,8 @@ from .shared.elements import (
     types_of_names,
 )
 
+__all__ = ["MaskedDP"]
+
 MASK = "mask"  # the name of the array in Atoms that tells real atoms (1) from virtual ones (0)
 _FORMS = forms_of_types("of Atoms that returns the type of each")
 

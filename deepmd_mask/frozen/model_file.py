@@ -11,6 +11,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from ..shared.options import require_sections, section
+from ..shared.paths import AnyPath
 from ..shared.reason import reason_of
 
 # Operators by which models are told apart.
@@ -46,7 +47,8 @@ class FrozenModel:
         If the file is not a frozen model, not a whole one, or has constants that are none.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: AnyPath) -> None:
+        path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(2, "there is no such model; dp freeze makes one", str(path))
         self.path = path

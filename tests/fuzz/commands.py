@@ -14,7 +14,7 @@ import deepmd_mask.data
 import deepmd_mask.data.packing.readers.units
 import deepmd_mask.data.packing.sources
 import deepmd_mask.evaluation.parity
-import deepmd_mask.frozen.convert  # noqa: F401
+import deepmd_mask.frozen.conversion  # noqa: F401
 from deepmd_mask.cli import main
 
 WORDS = [

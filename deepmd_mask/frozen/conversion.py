@@ -12,6 +12,7 @@ from pathlib import Path
 
 from .._kernels import OPS_VERSION
 from ..shared.options import PRECISIONS, REFUSALS, require_sections, section
+from ..shared.paths import AnyPath
 from ..shared.reason import NOTHING_LEFT, reason_of
 from .compare import Difference, compare
 from .description import Description, describe
@@ -25,8 +26,8 @@ TABLE_TOLERANCE = {"float64": 1e-6, "float32": 2e-5}
 
 
 def convert(
-    source: Path,
-    output: Path,
+    source: AnyPath,
+    output: AnyPath,
     operators: str = "deepmd-mask",
     precision: str | None = None,
     compress: bool = False,
@@ -69,6 +70,7 @@ def convert(
     OSError
         If the output cannot be written, or exists and may not be replaced.
     """
+    source, output = Path(source), Path(output)
     model = FrozenModel(source)
     _require_output(source, output, overwrite)
     if training_input is not None:
