@@ -2,7 +2,6 @@
 """The descriptor se_a_mask, D_i = X_i^T X_i[:, :M2]."""
 
 import json
-import time
 from importlib.metadata import version
 from typing import Any, NoReturn
 
@@ -15,11 +14,11 @@ from deepmd.tf.utils.graph import get_embedding_net_variables_from_graph_def
 from deepmd.utils.data_system import DeepmdDataSystem
 
 from ..data.training import auto_sel, scan_systems
-from ..shared.log import log
 from ..shared.options import REFUSALS, require_descriptor_options
 from . import ops
-from .embedding_net import NetShape, Seed, Table, net_variables, tabulate
+from .embedding_net import NetShape, PairNets, Seed, net_variables
 from .real_atoms import RealAtoms, on_host
+from .table import Table, table_of_model
 
 VERSIONS = {"deepmd-mask": version("deepmd-mask"), "DeePMD-kit": deepmd_version}
 
@@ -94,8 +93,8 @@ class DescrptMask(DescrptSe):
         self.ntypes = len(sel)
         self.filter_precision = get_precision(precision)
         self.n_axis_neuron = axis_neuron
-        self.type_one_side = type_one_side
-        self.exclude_types = {(i, j) for pair in exclude_types for i, j in (pair, pair[::-1])}
+        excluded = {(i, j) for pair in exclude_types for i, j in (pair, pair[::-1])}
+        self.pair_nets = PairNets(self.ntypes, type_one_side, excluded)
         self.shape = NetShape(
             list(neuron), resnet_dt, activation_function or "none", self.filter_precision, trainable
         )
@@ -253,7 +252,7 @@ class DescrptMask(DescrptSe):
             series = ops.fit_series(*atoms, self._parameters, **self._attributes())
         else:
             self._parameters = []
-            series = self._series_of_table(suffix)
+            series = self.table.constants(f"descrpt_attr{suffix}", self.real_atoms.first)
         self._embed_inputs = [*atoms, *series]
 
     def prod_force_virial(
@@ -313,50 +312,20 @@ class DescrptMask(DescrptSe):
             **{f"fitting_{name}": value for name, value in attributes.items()},
         )
 
-    def _series_of_table(self, suffix: str) -> list[tf.Tensor]:
-        """Return the arrays of the table, in the order of the operators."""
-        name = f"descrpt_attr{suffix}/table_"
-        with on_host(self.real_atoms.first):
-            first = tf.constant(self.table.first, name=f"{name}first")
-        return [
-            first,
-            tf.constant(self.table.panels, name=f"{name}panels"),
-            tf.constant(self.table.C, name=f"{name}C"),
-        ]
-
-    def _net_of_pair(self) -> list[int]:
-        """Return the net of each (t_i, t_j), -1 if excluded, in the order of _variables."""
-        table = np.full((self.ntypes, self.ntypes), -1)
-        count = 0
-        for i, j in np.ndindex(table.shape):
-            if (i, j) in self.exclude_types:
-                continue
-            table[i, j] = j if self.type_one_side else count
-            count += 1
-        return table.ravel().tolist()
-
     def _attributes(self) -> dict[str, Any]:
         """Return the operators' attributes."""
         return {
             "neuron": self.shape.neuron,
             "resnet_dt": self.shape.resnet_dt,
             "activation": self.shape.activation,
-            "net": self._net_of_pair(),
+            "net": self.pair_nets.of_pairs(),
             "n": float(sum(self.sel_a)),
         }
 
     def _variables(self, suffix: str, reuse: bool | None) -> list[tf.Variable]:
         """Create the variables of all nets, under the names of the built-in."""
-        if self.type_one_side:
-            nets = [("all", j) for j in range(self.ntypes)]
-        else:
-            nets = [
-                (i, j)
-                for i, j in np.ndindex(self.ntypes, self.ntypes)
-                if (i, j) not in self.exclude_types
-            ]
         variables = []
-        for i, j in nets:
+        for i, j in self.pair_nets.names():
             with tf.variable_scope(f"filter_type_{i}{suffix}", reuse=reuse):
                 variables += net_variables(
                     self.shape, f"_{j}", self.seed, self.embedding_net_variables
@@ -414,30 +383,14 @@ class DescrptMask(DescrptSe):
         ValueError
             If min_nbor_dist is not a distance, or the model has no embedding nets.
         """
-        if not min_nbor_dist > 0 or not np.isfinite(min_nbor_dist):
-            msg = (
-                "se_a_mask: the model says that the shortest distance between two atoms is "
-                f"{min_nbor_dist}, so its table has no end. Models that the built-in se_a_mask "
-                "froze say so: turn them into one of this package with dp-mask convert --compress"
-            )
-            raise ValueError(msg)
         self.init_variables(graph, graph_def, suffix)
         with tf.Graph().as_default():  # for the names, in their order
             names = [variable.op.name for variable in self._variables(suffix, reuse=None)]
-        missing = [name for name in names if name not in self.embedding_net_variables]
-        if missing:
-            raise ValueError(f"se_a_mask: the model to compress has no {missing[0]}")
-        start = time.perf_counter()
-        upper = table_extrapolate / min_nbor_dist
-        parameters = [self.embedding_net_variables[name] for name in names]
-        self.table = tabulate(self.shape, parameters, upper, table_stride_1)
-        log.info(
-            "se_a_mask: table of %d nets for s = 0 to %.3g: %d to %d panels for each, %.2f MB, "
-            "built in %.1f s",
-            len(self.table.first) - 1,
-            upper,
-            np.diff(self.table.first).min(),
-            np.diff(self.table.first).max(),
-            self.table.megabytes,
-            time.perf_counter() - start,
+        self.table = table_of_model(
+            self.shape,
+            names,
+            self.embedding_net_variables,
+            min_nbor_dist,
+            table_extrapolate,
+            table_stride_1,
         )
