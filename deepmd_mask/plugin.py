@@ -67,7 +67,7 @@ def hook_training() -> None:
 def hook_change_bias() -> None:
     """Refuse what ``dp change-bias`` would do with data: it counts virtual atoms."""
     # In the package, the function has the name of its module.
-    module = sys.modules["deepmd.tf.entrypoints.change_bias"]
+    module: Any = sys.modules["deepmd.tf.entrypoints.change_bias"]
     change_bias = module.change_bias
 
     def change(INPUT: str, *args: Any, bias_value: list | None = None, **kwargs: Any) -> None:

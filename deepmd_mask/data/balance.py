@@ -129,7 +129,8 @@ class NetForces:
     MOST = 10
 
     def __init__(self) -> None:
-        self.count, self.lines = 0, []
+        self.count = 0
+        self.lines: list[str] = []
         self._others: dict[tuple[str, str], list[int]] = {}  # frames by what is around the number
 
     def add(self, frame: Frame) -> None:
@@ -140,7 +141,9 @@ class NetForces:
             if self.count <= self.MOST:
                 self.lines.append(f"{frame.place}: {net.message}")
             else:
-                before, number, after = _FRAME_NUMBER.fullmatch(frame.place).groups()
+                place = _FRAME_NUMBER.fullmatch(frame.place)
+                assert place is not None, frame.place
+                before, number, after = place.groups()
                 self._others.setdefault((before, after), []).append(int(number))
 
     def warn(self) -> int:

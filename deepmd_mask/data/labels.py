@@ -2,11 +2,11 @@
 """The rules for labels: energies, forces and preferences of a system's frames."""
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from .findings import Report
+from .findings import Level, Report
 from .systems import Chunk, System
 
 
@@ -28,7 +28,7 @@ class LabelRule(NamedTuple):
         The message on one number, or three of a force; whether its atom is virtual is known.
     """
 
-    level: Literal["error", "warning"]
+    level: Level
     code: str
     key: str
     field: str

@@ -8,6 +8,7 @@ what is probably not meant.
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 
@@ -89,6 +90,19 @@ class Scan:
     min_distance: float
     counts: np.ndarray
     places: list[tuple[str, int]]
+
+
+@overload
+def scan_system(path: str, wanted: Wanted) -> Scan: ...
+
+
+@overload
+def scan_system(
+    path: str,
+    wanted: Wanted,
+    report: Report,
+    visit: Callable[[System, Scanned], None] | None = ...,
+) -> Scan | None: ...
 
 
 def scan_system(
@@ -234,7 +248,9 @@ _KERNEL_RULES = {
 
 def _of_kernel(system: System, part: Chunk, text: str) -> Finding:
     """Make a finding of what the kernel says of a single frame."""
-    atom, message = re.fullmatch(r"frame 0, atom (\d+): (.*)", text).groups()
+    found = re.fullmatch(r"frame 0, atom (\d+): (.*)", text)
+    assert found is not None, text
+    atom, message = found.groups()
     code, key = next(rule for start, rule in _KERNEL_RULES.items() if message.startswith(start))
     in_set = key in system.set_named(part.set_name).arrays
     file = f"{part.set_name}/{key}.npy" if in_set else "type.raw"

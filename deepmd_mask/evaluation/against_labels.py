@@ -122,13 +122,14 @@ def _compared(
     natoms = chunk.mask.sum(axis=1)
     if chunk.energy is not None:
         per_atom = np.maximum(natoms, 1)
-        energies = [(e / per_atom)[:, None] for e in (chunk.energy, frames.energy)]
-        yield "energy", *energies, (natoms > 0).astype(float), frames.place
+        wanted, found = ((e / per_atom)[:, None] for e in (chunk.energy, frames.energy))
+        yield "energy", wanted, found, (natoms > 0).astype(float), frames.place
     if chunk.force is not None:
-        forces = [force.reshape(-1, 3) for force in (chunk.force, frames.force)]
-        yield "force", *forces, chunk.mask.ravel(), frames.atom
+        wanted, found = (force.reshape(-1, 3) for force in (chunk.force, frames.force))
+        yield "force", wanted, found, chunk.mask.ravel(), frames.atom
         if chunk.preference is not None:
-            yield "preferred", *forces, (chunk.preference * chunk.mask).ravel(), frames.atom
+            weights = (chunk.preference * chunk.mask).ravel()
+            yield "preferred", wanted, found, weights, frames.atom
 
 
 def _row_writer(table: TextIO | None) -> Callable[[list], object]:

@@ -69,8 +69,8 @@ def model_deviation(
     loaded = _load(of_models)
     scanned = _open(given, loaded[0].type_map)
     result = Deviations([model.path for model in loaded])
-    known = [system.nframes for system in scanned]
-    with opened(outputs, None if None in known else sum(known)) as out:
+    known = [system.nframes for system in scanned if system.nframes is not None]
+    with opened(outputs, sum(known) if len(known) == len(scanned) else None) as out:
         write = _rows_writer(out.table, Path(output or "").suffix)
         for system in scanned:
             for chunk, types in parts(system, loaded):
@@ -165,7 +165,8 @@ class _OutWriter:
     """Writes columns of numbers, and a comment where a system begins, as dp model-devi does."""
 
     def __init__(self, file: TextIO) -> None:
-        self.file, self.system, self.step = file, None, 0
+        self.file = file
+        self.system, self.step = "", 0
 
     def write(self, part: Rows) -> None:
         """Write rows."""

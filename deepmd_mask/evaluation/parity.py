@@ -4,6 +4,7 @@
 import os
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -94,7 +95,7 @@ def draw(
     Path(path).write_bytes(drawn.getvalue())
 
 
-def _draw_parity(axes, some: Points, unit: str, type_map: tuple[str, ...]) -> None:
+def _draw_parity(axes: Any, some: Points, unit: str, type_map: tuple[str, ...]) -> None:
     reference, predicted, kinds = some.kept
     for kind in np.unique(kinds).astype(int):
         of_kind = kinds == kind
@@ -113,7 +114,7 @@ def _draw_parity(axes, some: Points, unit: str, type_map: tuple[str, ...]) -> No
         axes.legend(markerscale=2, fontsize="small", framealpha=0.6)
 
 
-def _draw_histogram(axes, some: Points, unit: str) -> None:
+def _draw_histogram(axes: Any, some: Points, unit: str) -> None:
     reference, predicted, _ = some.kept
     draw_histogram(axes, predicted - reference, color="0.5")
     axes.axvline(0, color="0.2", linewidth=0.8)

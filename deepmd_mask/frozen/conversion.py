@@ -20,9 +20,9 @@ from .model_file import FrozenModel
 from .rebuild import build_frozen, model_options
 
 # Largest difference, relative to the largest number, that is rounding and not another model.
-TOLERANCE = {"float64": 1e-8, "float32": 1e-2}
+TOLERANCE: dict[str | None, float] = {"float64": 1e-8, "float32": 1e-2}
 # The same for what a table may add. Forces of float32 nets have 1e-6 of rounding themselves.
-TABLE_TOLERANCE = {"float64": 1e-6, "float32": 2e-5}
+TABLE_TOLERANCE: dict[str | None, float] = {"float64": 1e-6, "float32": 2e-5}
 
 
 def convert(
@@ -92,6 +92,7 @@ def convert(
 
 def _convert(model: FrozenModel, new: Description, output: Path, compress: bool) -> Difference:
     """Build, compare, and put in place."""
+    assert new.sel is not None, "of a model that can be converted"
     # A folder of its own, so that the file gets the permissions of any new file.
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as directory:
         draft = Path(directory) / "frozen.pb"

@@ -251,7 +251,9 @@ class _Reader:
         for node in self.model.graph_def.node:
             if node.op == "Slice" and node.name.startswith("filter_type_"):
                 begin, size = (self.model.constant(name) for name in node.input[1:])
-                if begin is not None and begin.shape == (2,) and size[1] > 0 and size[1] % 4 == 0:
+                if begin is None or size is None or begin.shape != (2,):
+                    continue
+                if size[1] > 0 and size[1] % 4 == 0:
                     width[int(begin[1])] = int(size[1])
         first = sorted(width)
         widths = [width[start] for start in first]

@@ -9,7 +9,7 @@ import os
 import re
 from os import PathLike
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from deepmd.tf.env import tf
@@ -167,7 +167,7 @@ class Evaluator:
         )
         mask = np.zeros(nslots)
         mask[self._slot] = 1
-        values = (
+        values: tuple[Any, ...] = (
             np.zeros(3 * nslots),
             np.repeat(np.arange(len(slots)), slots),
             [nslots, nslots, *slots],

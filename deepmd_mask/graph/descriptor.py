@@ -2,6 +2,7 @@
 """The descriptor se_a_mask, D_i = X_i^T X_i[:, :M2]."""
 
 import json
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any, NoReturn
 
@@ -63,13 +64,13 @@ class DescrptMask(DescrptSe):
 
     def __init__(
         self,
-        sel: list[int],
-        neuron: list[int] = (24, 48, 96),
+        sel: Sequence[int] | str,
+        neuron: Sequence[int] = (24, 48, 96),
         axis_neuron: int = 8,
         resnet_dt: bool = False,
         trainable: bool = True,
         type_one_side: bool = False,
-        exclude_types: list[list[int]] = (),
+        exclude_types: Sequence[Sequence[int]] = (),
         seed: int | None = None,
         activation_function: str | None = "tanh",
         precision: str = "default",
@@ -241,10 +242,8 @@ class DescrptMask(DescrptSe):
         with on_host(coord, types, mask):
             coord, mask = (tf.cast(x, tf.float64) for x in (coord, mask))
             sizes = tf.stack([natoms[0], tf.size(mesh)])
-            self.real_atoms = RealAtoms(
-                *ops.real_atoms(coord, types, mask, sizes, sel=self.sel_a),
-                types=types,
-            )
+            slot, weight, first = ops.real_atoms(coord, types, mask, sizes, sel=self.sel_a)
+            self.real_atoms = RealAtoms(slot, weight, first, types)
         input_dict["real_atoms"] = self.real_atoms
         atoms = [coord, *self.real_atoms[:3]]
         if self.table is None:
@@ -389,7 +388,7 @@ class DescrptMask(DescrptSe):
         self.table = table_of_model(
             self.shape,
             names,
-            self.embedding_net_variables,
+            self.embedding_net_variables or {},
             min_nbor_dist,
             table_extrapolate,
             table_stride_1,

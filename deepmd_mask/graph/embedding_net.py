@@ -117,7 +117,9 @@ def net_variables(
     """
     scope = tf.get_variable_scope().name
 
-    def variable(name: str, size: list[int], stddev: float, mean: float, offset: int):
+    def variable(
+        name: str, size: list[int], stddev: float, mean: float, offset: int
+    ) -> tf.Variable:
         initializer = tf.random_normal_initializer(mean, stddev, seed=seed.of(offset))
         start = (initial or {}).get(f"{scope}/{name}")
         if start is not None:

@@ -169,9 +169,9 @@ def _deviating_on_real_atoms(calc_model_devi: Any) -> Any:
 
     @functools.wraps(calc_model_devi)
     def wrapper(*args: Any, **kwargs: Any) -> np.ndarray:
-        given = signature.bind(*args, **kwargs)
-        given.apply_defaults()
-        given = given.arguments
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        given = bound.arguments
         if given["aparam"] is None or not _takes_real_atoms(
             given["models"], "dp model-devi", "dp-mask devi"
         ):

@@ -21,6 +21,8 @@ from ..training import scan_training_data, training_systems, wanted_by
 from .statistics import Statistics, Sums, as_text
 from .suspicions import Repeats, check_balance, check_distances, check_energies
 
+Look = Callable[[System, Scanned, Report], None]
+
 
 @dataclass(frozen=True)
 class Checked:
@@ -59,7 +61,8 @@ class Checked:
 
     def as_text(self, most: int | None = None) -> str:
         """Return everything as text, with at most so many findings of a kind in each system."""
-        lines, told = [as_text(numbers) for numbers in self.systems], Counter()
+        lines = [as_text(numbers) for numbers in self.systems]
+        told: Counter[tuple[str, str, str]] = Counter()
         for finding in self.findings:
             kind = finding.level, finding.code, finding.system
             told[kind] += 1
@@ -110,14 +113,15 @@ def check(
     if not given and input_file is None:
         raise ValueError("there is nothing to check; name a system or an input")
     findings: list[Finding] = []
-    wanted, sections = Wanted(), {}
+    wanted = Wanted()
+    sections: dict[str, list[str]] = {}
     if input_file is not None:
         wanted, sections = _read_input(os.fspath(input_file), findings.append)
     known = _once(sections, findings.append)
     more = [path for each in given for path in systems_in(each) if path not in known]
     if more:
         sections["systems"] = list(dict.fromkeys(more))
-    looks = [check_distances] if external_field else [check_distances, check_balance]
+    looks: list[Look] = [check_distances] if external_field else [check_distances, check_balance]
     return Checked(findings, _check_systems(wanted, sections, looks, findings.append, progress))
 
 
@@ -168,11 +172,12 @@ def _read_input(path: str, report: Report) -> tuple[Wanted, dict[str, list[str]]
 def _check_systems(
     wanted: Wanted,
     sections: dict[str, list[str]],
-    looks: list[Callable[[System, Scanned, Report], None]],
+    looks: list[Look],
     report: Report,
     progress: bool,
 ) -> list[Statistics]:
-    repeats, sums = Repeats(), {}
+    repeats = Repeats()
+    sums: dict[str, Sums] = {}
     with tqdm(desc="checking", unit=" frames", disable=None if progress else True) as bar:
 
         def visit(system: System, scanned: Scanned) -> None:
@@ -210,7 +215,7 @@ def _check_energies(
         places += [(scan.system, place) for place in scan.places]
     if not places:
         return
-    counts, energies = np.concatenate(counts), np.concatenate(energies)
-    usable = np.flatnonzero(np.isfinite(energies) & counts.any(axis=1))
+    n, E = np.concatenate(counts), np.concatenate(energies)
+    usable = np.flatnonzero(np.isfinite(E) & n.any(axis=1))
     if len(usable):
-        check_energies([places[k] for k in usable], counts[usable], energies[usable], report)
+        check_energies([places[k] for k in usable], n[usable], E[usable], report)

@@ -76,9 +76,9 @@ class Preference:
         """
         if self.kind == "all":
             return np.ones(len(frame.names))
-        if self.kind == "array":
+        if self.kind == "array" and self.array is not None:
             return _of_array(frame, self.array)
-        if self.kind == "names":
+        if self.kind == "names" and self.array is not None:
             names = _names(frame, self.array)
             self._met.update(np.unique(names).tolist())
             return np.isin(names, self.elements).astype(np.float64)

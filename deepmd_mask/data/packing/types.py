@@ -52,7 +52,7 @@ class TypeNumbers:
         counts = np.bincount(np.array(numbers, dtype=int), minlength=len(self.met))
         self.most = np.maximum(np.pad(self.most, (0, len(counts) - len(self.most))), counts)
         if not isinstance(self.sel, str):
-            self._require_within_sel(frame, counts)
+            self._require_within(self.sel, frame, counts)
         return np.array(numbers, dtype=np.int32)
 
     def _meet(self, name: str, frame: Frame, atom: int) -> None:
@@ -67,9 +67,10 @@ class TypeNumbers:
             self.met.append(known)
         self.number[name] = self.met.index(known)
 
-    def _require_within_sel(self, frame: Frame, counts: np.ndarray) -> None:
+    def _require_within(self, sel: Sequence[int], frame: Frame, counts: np.ndarray) -> None:
+        bounds = dict(zip(self.given or (), sel, strict=True))
         for name, count in zip(self.met, counts.tolist(), strict=True):
-            bound = self.sel[self.given.index(name)]
+            bound = bounds[name]
             if count > bound:
                 raise ValueError(
                     f"{frame.place}: {count} atoms of {name}, but `sel` allows {bound}; raise it, "
