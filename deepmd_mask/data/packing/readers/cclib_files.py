@@ -95,7 +95,7 @@ def read_cclib(
 
 def _parse(path: str, where: str) -> tuple[Any, str]:
     try:
-        from cclib.io.ccio import ccopen  # noqa: PLC0415
+        import cclib.io.ccio  # noqa: PLC0415
     except ImportError:
         program = program_of(path)
         what = f"outputs of {program} are" if program else "it is"
@@ -104,7 +104,7 @@ def _parse(path: str, where: str) -> tuple[Any, str]:
             '"deepmd-mask[cclib]"'
         ) from None
     try:
-        parser = ccopen(path, loglevel=logging.CRITICAL)
+        parser = cclib.io.ccio.ccopen(path, loglevel=logging.CRITICAL)
     except Exception as error:  # parsers raise whatever they meet
         raise ValueError(f"{where}: cclib cannot read it ({reason_of(error)})") from error
     program = type(parser).__name__
