@@ -20,7 +20,7 @@ import openmm as mm
 from openmm import app, unit
 from tqdm import tqdm
 
-from deepmd_mask.frozen.evaluator import Evaluation, Evaluator
+from deepmd_mask.frozen.evaluator import Evaluator, Prediction
 from deepmd_mask.openmm import DPRegion, dp_force
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "zinc_protein"
@@ -88,7 +88,7 @@ class Clock:
         self.seconds = self.atoms = 0
         evaluate = Evaluator.evaluate
 
-        def timed(evaluator: Evaluator, types: np.ndarray, *arguments: np.ndarray) -> Evaluation:
+        def timed(evaluator: Evaluator, types: np.ndarray, *arguments: np.ndarray) -> Prediction:
             start = time.perf_counter()
             found = evaluate(evaluator, types, *arguments)
             self.seconds += time.perf_counter() - start

@@ -3,4 +3,6 @@
 
 from importlib.metadata import version
 
+__all__ = ["__version__"]
+
 __version__ = version("deepmd-mask")

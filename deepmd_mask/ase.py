@@ -5,9 +5,8 @@ DeePMD-kit's own, ``deepmd.calculator.DP``, hands over no mask.
 """
 
 import math
-from numbers import Real
 from os import PathLike
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -25,6 +24,9 @@ from .shared.elements import (
     require_types,
     types_of_names,
 )
+from .shared.numbers import is_number
+
+__all__ = ["MaskedDP"]
 
 MASK = "mask"  # the name of the array in Atoms that tells real atoms (1) from virtual ones (0)
 _FORMS = forms_of_types("of Atoms that returns the type of each")
@@ -68,7 +70,8 @@ class MaskedDP(Calculator):
         argument none that can be meant.
     """
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces"]
+    # ASE has a list of each class here.
+    implemented_properties: list[str] = ["energy", "free_energy", "energies", "forces"]  # noqa: RUF012
 
     def __init__(
         self,
@@ -82,7 +85,7 @@ class MaskedDP(Calculator):
     ) -> None:
         super().__init__(**kwargs)
         for name, value in (("energy_unit", energy_unit), ("length_unit", length_unit)):
-            if isinstance(value, bool) or not (isinstance(value, Real) and 0 < value < math.inf):
+            if not (is_number(value) and 0 < value < math.inf):
                 msg = (
                     f"{name} is {value!r}; give a positive number, the model's unit in those of "
                     "ASE, such as ase.units.kcal / ase.units.mol or ase.units.nm"
@@ -111,10 +114,15 @@ class MaskedDP(Calculator):
             The largest difference of positions that is none.
         """
         changes = super().check_state(atoms, tol)
-        if self.atoms is not None and not np.array_equal(_mask(self.atoms), _mask(atoms)):
+        before = self.atoms
+        if before is not None and not np.array_equal(_mask(before), _mask(atoms)):
             changes.append(MASK)
-        by_name = self.types != "element" and self.atoms is not None and not changes
-        if by_name and not np.array_equal(self._names_of(self.atoms), self._names_of(atoms)):
+        by_name = self.types != "element" and not changes
+        if (
+            before is not None
+            and by_name
+            and not np.array_equal(self._names_of(before), self._names_of(atoms))
+        ):
             changes.append("types")
         return changes
 
@@ -141,6 +149,8 @@ class MaskedDP(Calculator):
         """
         super().calculate(atoms, properties, system_changes)
         atoms = self.atoms
+        if atoms is None:
+            raise ValueError("there are no atoms to evaluate; give some")
         if atoms.pbc.any() and not self.ignore_pbc:
             require_no_box("ignore_pbc=True")
         names, real = self._names_of(atoms), _real_atoms(atoms)
@@ -192,15 +202,15 @@ class MaskedDP(Calculator):
                 )
                 raise ValueError(msg)
             return names
-        names = atoms.arrays.get(ATOM_NAMES)
-        if names is None or names.shape != (len(atoms),) or names.dtype.kind not in "UO":
+        own = atoms.arrays.get(ATOM_NAMES)
+        if own is None or own.shape != (len(atoms),) or own.dtype.kind not in "UO":
             msg = (
                 f'atoms.arrays["{ATOM_NAMES}"] must have the name of each atom, since the '
                 "calculator was given types by name; set it with atoms.set_array, or give a "
                 "function"
             )
             raise ValueError(msg)
-        pairs = zip((str(name).strip() for name in names), atoms.symbols, strict=True)
+        pairs = zip((str(name).strip() for name in own), atoms.symbols, strict=True)
         return np.array([name_by_rule(self.types, *pair) for pair in pairs], object)
 
 

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -33,14 +34,15 @@ class Command(click.Command):
         try:
             return super().invoke(context)
         except (ValueError, OSError) as error:
-            raise click.ClickException(self.in_words_of_options(str(error))) from error
+            raise click.ClickException(_in_words_of_options(self, str(error))) from error
 
-    def in_words_of_options(self, message: str) -> str:
-        """Name options where a message names parameters of the function, as in `set_size`."""
-        message = re.sub(r"^\[Errno \d+\] ", "", message)
-        for option in self.params:
-            message = message.replace(f"`{option.name}`", max(option.opts, key=len))
-        return message
+
+def _in_words_of_options(command: click.Command, message: str) -> str:
+    """Name options where a message names parameters of the function, as in `set_size`."""
+    message = re.sub(r"^\[Errno \d+\] ", "", message)
+    for option in command.params:
+        message = message.replace(f"`{option.name}`", max(option.opts, key=len))
+    return message
 
 
 class Commands(click.Group):
@@ -81,7 +83,7 @@ def _warnings_as_lines() -> Iterator[None]:
         for warning in caught:
             text = str(warning.message)
             if issubclass(warning.category, NetForceWarning):
-                text = context.command.in_words_of_options(text)
+                text = _in_words_of_options(context.command, text)
             click.echo(f"warning: {text}", err=True)
 
 
@@ -159,7 +161,7 @@ def _read_sel(context: click.Context, option: click.Parameter, text: str) -> str
 )
 @click.option("--external-field", is_flag=True, help=EXTERNAL_FIELD)
 @click.option("--overwrite", is_flag=True, help="Replace an output that exists.")
-def pack(sources: tuple[str, ...], type_map: str | None, **options: object) -> None:
+def pack(sources: tuple[str, ...], type_map: str | None, **options: Any) -> None:
     """Pack frames of any composition into a masked system.
 
     SOURCES are files that ASE or cclib reads, FILE@INDEX for some of their frames, systems of
@@ -225,7 +227,7 @@ def check(
         raise click.UsageError("name a system, or an input with --input")
     checked = data.check(systems, input_file, external_field=external_field, progress=not as_json)
     text = checked.as_json() if as_json else checked.as_text(None if everything else 10)
-    click.echo(click.get_current_context().command.in_words_of_options(text))
+    click.echo(_in_words_of_options(click.get_current_context().command, text))
     sys.exit(checked.errors > 0)
 
 
@@ -254,14 +256,14 @@ def convert(
     output: Path,
     builtin: bool,
     training_input: Path | None,
-    **options: object,
+    **options: Any,
 ) -> None:
     """Put a frozen model of the built-in se_a_mask on the operators of deepmd-mask.
 
     Or one of an older deepmd-mask on those of this one, which refuse boxes. The result is compared
     with MODEL before it appears. Nothing is trained anew.
     """
-    from .frozen.convert import convert as convert_model  # noqa: PLC0415
+    from .frozen import convert as convert_model  # noqa: PLC0415
 
     difference = convert_model(
         model,
@@ -302,7 +304,7 @@ def info(model: Path, as_json: bool, training_input: bool) -> None:
 @click.option("--plot", type=click.Path(), help="Write a figure to it: .png, .pdf or .svg.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 def test_model(
-    model: str, first: tuple[str, ...], others: tuple[str, ...], as_json: bool, **options: object
+    model: str, first: tuple[str, ...], others: tuple[str, ...], as_json: bool, **options: Any
 ) -> None:
     """Compare a model with the labels of masked systems.
 
@@ -348,9 +350,7 @@ class SeveralValues(Command):
 @click.option("--plot", type=click.Path(), help="Write a figure to it: .png, .pdf or .svg.")
 @click.option("--json", "as_json", is_flag=True, help="Print all frames as JSON.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
-def devi(
-    models: tuple[str, ...], systems: tuple[str, ...], as_json: bool, **options: object
-) -> None:
+def devi(models: tuple[str, ...], systems: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Tell how far models differ on frames of any composition.
 
     Deviations are those of dp model-devi, but of real and of preferred atoms, whatever the padding:

@@ -2,12 +2,16 @@
 """The driver deepmd-mask of dpdata, which labels its systems with a frozen model."""
 
 from os import PathLike
+from typing import TYPE_CHECKING
 
 import numpy as np
 from dpdata.driver import Driver
 
 from .shared.boxes import require_no_box
 from .shared.elements import types_of_names
+
+if TYPE_CHECKING:
+    from .frozen.evaluator import Prediction
 
 
 @Driver.register("deepmd-mask")
@@ -65,7 +69,7 @@ class MaskDriver(Driver):
                 raise ValueError(f"the model does not know {name}, only {self.evaluator.type_map}")
         return types
 
-    def _evaluate(self, types: np.ndarray, frame: int, positions: np.ndarray):
+    def _evaluate(self, types: np.ndarray, frame: int, positions: np.ndarray) -> "Prediction":
         try:
             return self.evaluator.evaluate(types, positions)
         except ValueError as error:

@@ -52,14 +52,14 @@ class MaskedFormat(Format):
         """Yield the frames of each composition as the data of one system."""
         yield from _by_composition(directory, **options)
 
-    def from_labeled_system(self, source: Any, **options: Any) -> dict:
+    def from_labeled_system(self, file_name: Any, **options: Any) -> dict:
         """Load a system all of whose frames have the same composition."""
-        if isinstance(source, dict):  # of from_multi_systems
-            return source
-        systems = list(_by_composition(source, **options))
+        if isinstance(file_name, dict):  # of from_multi_systems
+            return file_name
+        systems = list(_by_composition(file_name, **options))
         if len(systems) != 1:
             raise ValueError(
-                f"system {source}: {len(systems)} compositions, and dpdata.LabeledSystem holds "
+                f"system {file_name}: {len(systems)} compositions, and dpdata.LabeledSystem holds "
                 "one; load it with dpdata.MultiSystems"
             )
         return systems[0]
@@ -80,10 +80,12 @@ def _pack(systems: list[dict], directory: str, **options: Any) -> None:
 
 def _by_composition(directory: str, type_map: list[str] | None = None, **_: Any) -> Iterator[dict]:
     """Yield the data of dpdata systems, in the order of their first frames."""
-    from .data.packing.sources import Keys, read_frames  # noqa: PLC0415
+    from .data.packing.sources import Frame, Incomplete, Keys, read_frames  # noqa: PLC0415
 
-    found: dict[tuple, list] = {}
+    found: dict[tuple, list[Frame]] = {}
     for frame in read_frames(str(directory), Keys(array="atom_pref")):
+        if isinstance(frame, Incomplete):
+            raise ValueError(str(frame))
         found.setdefault(tuple(frame.names.tolist()), []).append(frame)
     all_names = type_map or list(dict.fromkeys(name for names in found for name in names))
     for names, frames in found.items():

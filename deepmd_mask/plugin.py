@@ -13,18 +13,18 @@ from typing import Any
 
 import deepmd.tf.entrypoints.train as train_entry
 from deepmd.tf import entrypoints
-from deepmd.tf.common import get_precision
 from deepmd.tf.descriptor.descriptor import Descriptor
 from deepmd.tf.env import tf
 from deepmd.tf.fit.fitting import Fitting
 from deepmd.utils.argcheck import normalize
 
 from .data.training import check_training_data
-from .graph.descriptor import PRECISIONS, DescrptMask
+from .graph.descriptor import DescrptMask
 from .graph.fitting import MASK_FITTING, MaskEnerFitting
 from .graph.model import hook_models
 from .hooks import evaluation
 from .hooks.start import Start, input_of_checkpoint, require_same_model, start_of
+from .shared.options import check_options, has_mask
 
 
 def register() -> None:
@@ -67,7 +67,7 @@ def hook_training() -> None:
 def hook_change_bias() -> None:
     """Refuse what ``dp change-bias`` would do with data: it counts virtual atoms."""
     # In the package, the function has the name of its module.
-    module = sys.modules["deepmd.tf.entrypoints.change_bias"]
+    module: Any = sys.modules["deepmd.tf.entrypoints.change_bias"]
     change_bias = module.change_bias
 
     def change(INPUT: str, *args: Any, bias_value: list | None = None, **kwargs: Any) -> None:
@@ -85,13 +85,6 @@ def hook_change_bias() -> None:
         change_bias(INPUT, *args, bias_value=bias_value, **kwargs)
 
     module.change_bias = entrypoints.change_bias = change
-
-
-def has_mask(part: Any) -> bool:
-    """Return whether an input, or a part of one, has the descriptor se_a_mask anywhere."""
-    if isinstance(part, dict):
-        return part.get("type") == "se_a_mask" or any(map(has_mask, part.values()))
-    return isinstance(part, list) and any(map(has_mask, part))
 
 
 def check(jdata: dict, start: Start | None = None) -> None:
@@ -113,49 +106,6 @@ def check(jdata: dict, start: Start | None = None) -> None:
         sel = check_training_data(jdata)
         if start is not None:
             require_same_model(start, jdata["model"], sel)
-
-
-def check_options(jdata: dict) -> bool:
-    """Check the options of a training.
-
-    Parameters
-    ----------
-    jdata
-        The normalised input of ``dp train``.
-
-    Returns
-    -------
-    bool
-        Whether it has se_a_mask and is not a compression, so that its data matter, too.
-
-    Raises
-    ------
-    ValueError
-        If training could not go on.
-    """
-    model = jdata["model"]
-    options = dict(model.get("descriptor") or {})
-    if options.pop("type", None) != "se_a_mask" or model.get("type", "standard") != "standard":
-        if has_mask(model):
-            raise ValueError(
-                "se_a_mask must be the descriptor of a model by itself; it cannot be part of a "
-                "hybrid descriptor or of a model made of others"
-            )
-        return False
-    if model.get("compress"):
-        return False
-    ntypes = len(model.get("type_map") or ())
-    if isinstance(options["sel"], str):
-        options["sel"] = [1] * max(ntypes, 1)  # the data will tell; the other options count here
-    DescrptMask(**options, ntypes=ntypes)
-    if get_precision(model["fitting_net"].get("precision", "default")) not in PRECISIONS:
-        raise ValueError("se_a_mask: the precision of fitting_net must be float64 or float32")
-    if jdata["training"].get("mixed_precision"):
-        raise ValueError('se_a_mask: use "precision": "float32" instead of mixed_precision')
-    for option in ("use_srtab", "type_embedding"):
-        if model.get(option):
-            raise ValueError(f"se_a_mask does not go with {option}; take it out of the model")
-    return True
 
 
 mode = os.environ.get("DP_MASK", "")

@@ -195,8 +195,8 @@ OPTIONS = {
     "sel has 2 entries, but the type map has 3 types": {"sel": [1, 2]},
     "at least one real atom": {"sel": [0, 0, 0]},
     "axis_neuron (9) is larger than M1 (8)": {"neuron": [4, 8], "axis_neuron": 9},
-    'precision "bfloat16" is not': {"precision": "bfloat16"},
-    "does not know spins": {"spin": object()},
+    'precision of descriptor is "bfloat16"': {"precision": "bfloat16"},
+    "does not go with spin": {"spin": object()},
     'sel is "auto"': {"sel": "auto"},
 }
 

@@ -23,7 +23,7 @@ from helpers import TYPE_MAP
 
 from deepmd_mask.cli import main
 from deepmd_mask.evaluation import evaluate, model_deviation
-from deepmd_mask.frozen.convert import convert
+from deepmd_mask.frozen import convert
 
 NREAL = [[3, 2, 1], [3, 2, 1], [4, 2, 1], [0, 0, 0], [5, 1, 2], [0, 1, 0], [1, 1, 1]]
 
@@ -390,3 +390,25 @@ def test_command_writes_tables_and_figures(models, home, wanted, tmp_path):
     assert [frame["real_atoms"] for frame in summary["frames"]] == [sum(n) for n in NREAL] * 2
     assert "--overwrite" in run("-o", tmp_path / "devi.out", succeeds=False)
     assert not list(tmp_path.glob(".*"))
+
+
+def test_models_and_frames_are_not_overwritten(tmp_path):
+    """Nor is one of them opened before that is said."""
+    model, other = tmp_path / "a.pb", tmp_path / "b.pb"
+    frames, system = tmp_path / "a.xyz", tmp_path / "system"
+    system.mkdir()
+    for path in (model, other, frames, system / "type.raw"):
+        path.write_text("precious")
+    (tmp_path / "link.pb").symlink_to(other)
+    start = ["devi", "-m", model, other, "-s", f"{frames}@:3", system, "--overwrite"]
+    for option, path, message in (
+        ("-o", model, "--models and --output are both"),
+        ("-o", tmp_path / "link.pb", "--models and --output are both"),
+        ("-o", frames, "--systems and --output are both"),
+        ("--plot", frames, "--systems and --plot are both"),
+        ("-o", system / "type.raw", "is a file of a system"),
+    ):
+        done = CliRunner().invoke(main, [*map(str, start), option, str(path)])
+        assert done.exit_code == 1
+        assert message in done.output
+        assert path.read_text() == "precious"

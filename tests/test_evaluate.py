@@ -227,6 +227,8 @@ def test_outputs_are_refused_before_the_evaluation(unlike, tmp_path):
             {"plot": "a.png", "csv_file": "a.png"},
         ),
         (ValueError, "`model` and `csv_file` are both", {"csv_file": model, "overwrite": True}),
+        (ValueError, "`systems` and `plot` are both", {"plot": systems[0], "overwrite": True}),
+        (OSError, "file of a system", {"csv_file": systems[0] / "type.raw", "overwrite": True}),
         (OSError, "there.png exists", {"plot": tmp_path / "there.png"}),
         (OSError, "there.png exists", {"csv_file": tmp_path / "there.png"}),
         (OSError, "is a folder", {"csv_file": tmp_path, "overwrite": True}),

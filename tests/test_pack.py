@@ -25,7 +25,7 @@ from hypothesis.extra.numpy import arrays
 from deepmd_mask.cli import main
 from deepmd_mask.data import pack, scan_systems, unpack
 from deepmd_mask.data import systems as reader
-from deepmd_mask.data.packing.units import energy_factor, force_factor
+from deepmd_mask.data.packing.readers.units import energy_factor, force_factor
 
 # Forces here are random.
 pytestmark = pytest.mark.filterwarnings("ignore::deepmd_mask.data.balance.NetForceWarning")
@@ -559,8 +559,14 @@ def test_what_exists_stays(tmp_path):
 
 def test_a_file_does_not_take_the_place_of_a_folder(tmp_path):
     pack(FRAMES, tmp_path / "system")
+    (tmp_path / "folder").mkdir()
     with pytest.raises(FileExistsError, match="is a folder"):
+        unpack(tmp_path / "system", tmp_path / "folder", overwrite=True)
+    with pytest.raises(ValueError, match="`systems` and `output` are both"):
         unpack(tmp_path / "system", tmp_path / "system", overwrite=True)
+    for file in ("type.raw", "set.000/coord.npy"):
+        with pytest.raises(FileExistsError, match="is a file of a system"):
+            unpack(tmp_path / "system", tmp_path / "system" / file, overwrite=True)
     require_frames(tmp_path / "system", FRAMES)
     (tmp_path / "file").write_text("precious")
     with pytest.raises(FileExistsError, match="is a file"):

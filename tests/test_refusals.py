@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Options that se_a_mask does not have: refused in words, before training writes a file."""
 
+import re
 import shutil
 
 import helpers
@@ -14,6 +15,7 @@ from deepmd.utils.argcheck import normalize
 from helpers import SLOTS
 
 from deepmd_mask.plugin import check
+from deepmd_mask.shared.options import REFUSALS, check_options
 
 
 @pytest.fixture
@@ -38,6 +40,28 @@ def test_option_is_refused(system, message):
     jdata = helpers.make_input([system], **REFUSED[message])
     with pytest.raises((ValueError, RuntimeError), match=message):
         check(normalize(update_deepmd_input(jdata, warning=False)))
+
+
+EXAMPLES = {
+    "part": {"model": {"type": "frozen", "descriptor": {"type": "se_a_mask"}}},
+    "fitting": {"fitting_net": {"type": "dipole"}},
+    "mask": {"fitting_net": {"numb_aparam": 2}},
+    "spin": {"model": {"spin": {"use_spin": [True, False, False]}}},
+    "type_embedding": {"model": {"type_embedding": {"neuron": [2]}}},
+    "use_srtab": {"model": {"use_srtab": "pairs.txt"}},
+    "mixed_precision": {"training": {"mixed_precision": {"output_prec": "float32"}}},
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_what_is_refused_is_refused_alone(name):
+    """An example of each: no other refusal holds for it, and none for an input without."""
+    jdata = helpers.make_input(["system"], **EXAMPLES[name])
+    assert [other for other, refusal in REFUSALS.items() if refusal.holds(jdata)] == [name]
+    with pytest.raises(ValueError, match=re.escape(REFUSALS[name].message)):
+        check_options(jdata)
+    jdata = helpers.make_input(["system"])
+    assert not any(refusal.holds(jdata) for refusal in REFUSALS.values())
 
 
 def test_auto_sel_binds_the_validation_data(tmp_path, system):

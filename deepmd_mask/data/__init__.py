@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Masked systems: made, read, checked. Nothing here needs TensorFlow, but an input's options."""
 
+from .balance import NetForceWarning
 from .checking.check import Checked, check
 from .checking.statistics import Statistics
 from .findings import Finding
@@ -13,6 +14,7 @@ __all__ = [
     "Checked",
     "Chunk",
     "Finding",
+    "NetForceWarning",
     "Packed",
     "Statistics",
     "Summary",

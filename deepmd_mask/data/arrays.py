@@ -7,7 +7,7 @@ import numpy as np
 from deepmd.utils.path import DPH5Path, DPPath
 
 from ..shared.reason import reason_of
-from .findings import Finding, Report
+from .findings import Finding, Level, Report
 
 # What to say if one is missing.
 _MEANING = {"aparam": "1 for real atoms, 0 for virtual ones", "atom_pref": "weights of forces"}
@@ -67,21 +67,25 @@ def require_array(
     """
     file = f"{folder.name}/{key}.npy"
 
-    def bad(code: str, message: str, level: str = "error") -> None:
+    def bad(code: str, message: str, level: Level = "error") -> None:
         report(Finding(level, code, path, message, file))
 
     if not is_there(folder / f"{key}.npy"):
         shape = f"(nframes, {width})" if nframes is None else f"({nframes}, {width})"
         meaning = f", {_MEANING[key]}" if key in _MEANING else ""
-        return bad("missing-file", f"is missing; its shape must be {shape}{meaning}")
+        bad("missing-file", f"is missing; its shape must be {shape}{meaning}")
+        return None
     if (folder / f"{key}.npy").is_dir():
-        return bad("unreadable", "is a folder, not an array; write it anew, or remove it")
+        bad("unreadable", "is a folder, not an array; write it anew, or remove it")
+        return None
     try:
         array = _open_array(folder / f"{key}.npy")
     except Exception as error:  # a damaged header makes NumPy raise whatever it meets
-        return bad("unreadable", f"cannot be read ({reason_of(error)}); write it anew")
+        bad("unreadable", f"cannot be read ({reason_of(error)}); write it anew")
+        return None
     if array.dtype.kind not in "fiub":
-        return bad("dtype", f"has the dtype {array.dtype}; save it as float64 or float32")
+        bad("dtype", f"has the dtype {array.dtype}; save it as float64 or float32")
+        return None
     if array.dtype.newbyteorder("=") not in (np.float64, np.float32) and key in (
         "coord",
         "energy",
@@ -94,7 +98,8 @@ def require_array(
     # DeePMD-kit takes any shape of as many numbers that begins with the frames.
     wanted = (nframes, width)
     if array.size != nframes * width or (array.ndim > 1 and array.shape[0] != nframes):
-        return bad("shape", f"found shape {array.shape}, expected {wanted}")
+        bad("shape", f"found shape {array.shape}, expected {wanted}")
+        return None
     return ArrayFile(folder / f"{key}.npy", wanted, array.dtype)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Net force and net torque, which isolated molecules have not.
+"""Imbalance force and net torque, which isolated molecules have not.
 
 They tell of positions and forces in different axes, of missing atoms, of wrong signs and units.
 """
@@ -26,7 +26,7 @@ class NetForceWarning(UserWarning):
 
 
 @dataclass(frozen=True)
-class Net:
+class Imbalance:
     """A net force or torque that noise does not explain.
 
     Attributes
@@ -44,7 +44,7 @@ class Net:
     message: str
 
 
-def find_net(positions: np.ndarray, forces: np.ndarray, mask: np.ndarray) -> Iterator[Net]:
+def find_net(positions: np.ndarray, forces: np.ndarray, mask: np.ndarray) -> Iterator[Imbalance]:
     """Find frames whose forces do not cancel.
 
     A random error s of each component makes net forces of s √(3n) and, about the centre of the
@@ -59,7 +59,7 @@ def find_net(positions: np.ndarray, forces: np.ndarray, mask: np.ndarray) -> Ite
 
     Yields
     ------
-    Net
+    Imbalance
         At most one for each frame: its torque only if the forces cancel.
     """
     real = (mask == 1)[:, :, None]
@@ -75,7 +75,7 @@ def find_net(positions: np.ndarray, forces: np.ndarray, mask: np.ndarray) -> Ite
         for frame in np.flatnonzero(too_large).tolist():
             if frame not in found:
                 found.add(frame)
-                yield Net(frame, code, _message(code, unit, net[frame], limit[frame]))
+                yield Imbalance(frame, code, _message(code, unit, net[frame], limit[frame]))
 
 
 def _nets(
@@ -109,7 +109,7 @@ def _message(code: str, unit: str, net: np.ndarray, limit: float) -> str:
     )
 
 
-_NUMBER = re.compile(r"(.*?)(\d+)(\D*)", re.DOTALL)  # of a frame: the last one in its place
+_FRAME_NUMBER = re.compile(r"(.*?)(\d+)(\D*)", re.DOTALL)  # of a frame: the last one in its place
 
 
 def _ranges(numbers: list[int]) -> str:
@@ -129,7 +129,8 @@ class NetForces:
     MOST = 10
 
     def __init__(self) -> None:
-        self.count, self.lines = 0, []
+        self.count = 0
+        self.lines: list[str] = []
         self._others: dict[tuple[str, str], list[int]] = {}  # frames by what is around the number
 
     def add(self, frame: Frame) -> None:
@@ -140,7 +141,9 @@ class NetForces:
             if self.count <= self.MOST:
                 self.lines.append(f"{frame.place}: {net.message}")
             else:
-                before, number, after = _NUMBER.fullmatch(frame.place).groups()
+                place = _FRAME_NUMBER.fullmatch(frame.place)
+                assert place is not None, frame.place
+                before, number, after = place.groups()
                 self._others.setdefault((before, after), []).append(int(number))
 
     def warn(self) -> int:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+Level = Literal["error", "warning"]
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -30,7 +32,7 @@ class Finding:
         Number of the frame within the system, from 0; None, too, if a set before cannot be read.
     """
 
-    level: Literal["error", "warning"]
+    level: Level
     code: str
     system: str
     message: str

@@ -83,3 +83,8 @@ class Keys:
     energy: str = "energy"
     forces: str = "forces"
     array: str | None = None
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """Return the names of further arrays, one or none."""
+        return () if self.array is None else (self.array,)

@@ -6,14 +6,16 @@ what is probably not meant.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 
 from .._kernels import RealAtoms, reason_against_box
 from .arrays import is_there
 from .findings import Finding, Report, refuse
+from .labels import check_labels
 from .systems import Chunk, System, open_system
 
 
@@ -90,6 +92,19 @@ class Scan:
     places: list[tuple[str, int]]
 
 
+@overload
+def scan_system(path: str, wanted: Wanted) -> Scan: ...
+
+
+@overload
+def scan_system(
+    path: str,
+    wanted: Wanted,
+    report: Report,
+    visit: Callable[[System, Scanned], None] | None = ...,
+) -> Scan | None: ...
+
+
 def scan_system(
     path: str,
     wanted: Wanted,
@@ -128,7 +143,7 @@ def scan_system(
     shortest, counts, places = np.inf, [], []
     for chunk in system.chunks():
         for scanned in sound_frames(system, chunk, numbers, ntypes, report):
-            _check_labels(system, scanned.chunk, report)
+            check_labels(system, scanned.chunk, report)
             shortest = min(shortest, scanned.min_distance)
             counts.append(scanned.counts)
             places += [(chunk.set_name, frame) for frame in scanned.frames.tolist()]
@@ -233,7 +248,9 @@ _KERNEL_RULES = {
 
 def _of_kernel(system: System, part: Chunk, text: str) -> Finding:
     """Make a finding of what the kernel says of a single frame."""
-    atom, message = re.fullmatch(r"frame 0, atom (\d+): (.*)", text).groups()
+    found = re.fullmatch(r"frame 0, atom (\d+): (.*)", text)
+    assert found is not None, text
+    atom, message = found.groups()
     code, key = next(rule for start, rule in _KERNEL_RULES.items() if message.startswith(start))
     in_set = key in system.set_named(part.set_name).arrays
     file = f"{part.set_name}/{key}.npy" if in_set else "type.raw"
@@ -260,46 +277,3 @@ def _check_labels_there(system: System, wanted: Wanted, report: Report) -> None:
                 message = "is missing; without it a loss on it is left out for these frames"
                 file = f"{part.name}/{key}.npy"
                 report(Finding("warning", "missing-file", system.path, message, file))
-
-
-# ---- Labels --------------------------------------------------------------------------------------
-
-
-def _check_labels(system: System, chunk: Chunk, report: Report) -> None:
-    """Check energies, forces and preferences; one finding for each rule and frame."""
-    virtual = chunk.mask == 0
-
-    def tell(level: str, code: str, key: str, wrong: np.ndarray, message: Callable) -> None:
-        """Report each frame in which something is wrong, [n] or [n, nslots]."""
-        for frame in np.flatnonzero(wrong.reshape(len(chunk), -1).any(axis=1)).tolist():
-            atom = int(np.argmax(wrong[frame])) if wrong.ndim == 2 else None
-            file, place = f"{chunk.set_name}/{key}.npy", (chunk.set_name, chunk.first + frame)
-            report(system.finding(level, code, message(frame, atom), file, place, atom))
-
-    if chunk.energy is not None:
-        bad = ~np.isfinite(chunk.energy)
-        tell("error", "label", "energy", bad, lambda f, _:
-             f"energy is {chunk.energy[f]}, not a finite number; take the frame out")  # fmt: skip
-    if chunk.force is not None:
-        bad = ~np.isfinite(chunk.force).all(axis=2)
-        tell("error", "label", "force", bad, lambda f, a:
-             f"force is {_vector(chunk.force[f, a])}, not finite; take the frame out"
-             + (" or set the force to 0, as the atom is virtual" if virtual[f, a] else "")
-             )  # fmt: skip
-        bad = virtual & chunk.force.any(axis=2) & ~bad
-        tell("warning", "virtual-force", "force", bad, lambda f, a:
-             f"force {_vector(chunk.force[f, a])} on a virtual atom; set it to 0, or the mask to 1 "
-             "if the atom is real")  # fmt: skip
-    if chunk.preference is not None:
-        bad = ~(chunk.preference >= 0) | np.isinf(chunk.preference)
-        tell("error", "preference", "atom_pref", bad, lambda f, a:
-             f"preference is {chunk.preference[f, a]:g}; it must be 0 or a positive number"
-             )  # fmt: skip
-        bad = virtual & (chunk.preference != 0) & ~bad
-        tell("warning", "virtual-preference", "atom_pref", bad, lambda f, a:
-             f"preference {chunk.preference[f, a]:g} of a virtual atom; set it to 0, or the mask "
-             "to 1 if the atom is real")  # fmt: skip
-
-
-def _vector(values: Iterable[float]) -> str:
-    return "(" + ", ".join(f"{value:g}" for value in values) + ")"

@@ -8,14 +8,16 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, overload
 
 import numpy as np
 from deepmd.common import expand_sys_str
 from deepmd.utils.path import DPPath
 
+from ..shared.paths import AnyPath
 from ..shared.reason import reason_of
 from .arrays import ArrayFile, is_there, require_array
-from .findings import Finding, Report, refuse
+from .findings import Finding, Level, Report, refuse
 
 SLOTS_AT_ONCE = 1 << 16  # some 8 MB for all arrays of a chunk
 
@@ -67,14 +69,14 @@ class Chunk:
 
     def take(self, frames: slice) -> "Chunk":
         """Return some of the frames; the first one's number counts from this chunk's."""
-        parts = {
-            name: None if array is None else array[frames]
+        parts: dict[str, Any] = {
+            name: array[frames]
             for name, array in self.__dict__.items()
-            if name not in ("set_name", "first", "others")
+            if isinstance(array, np.ndarray)
         }
         others = {name: array[frames] for name, array in self.others.items()}
         first = self.first + frames.indices(len(self))[0]
-        return Chunk(self.set_name, first, **parts, others=others)
+        return replace(self, first=first, others=others, **parts)
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ class System:
 
     def finding(
         self,
-        level: str,
+        level: Level,
         code: str,
         message: str,
         file: str,
@@ -172,9 +174,11 @@ class System:
                 yield self._read(part, slice(first, min(first + step, part.nframes)))
 
     def _read(self, part: FrameSet, frames: slice) -> Chunk:
+        def read_required(key: str, *shape: int) -> np.ndarray:
+            return part.arrays[key].read(frames).reshape(-1, *shape)
+
         def read(key: str, *shape: int) -> np.ndarray | None:
-            array = part.arrays.get(key)
-            return None if array is None else array.read(frames).reshape(-1, *shape)
+            return read_required(key, *shape) if key in part.arrays else None
 
         n, nslots = frames.stop - frames.start, self.nslots
         # deepmd/npy/mixed keeps types frame by frame.
@@ -187,16 +191,28 @@ class System:
             frames.start,
             types=types.astype(np.int32),
             mask=(types >= 0).astype(np.float64) if mask is None else mask,
-            coord=read("coord", nslots, 3),
+            coord=read_required("coord", nslots, 3),
             energy=None if energy is None else energy[:, 0],
             force=read("force", nslots, 3),
             preference=read("atom_pref", nslots),
-            others={key: read(key, nslots) for key in self.others},
+            others={key: read_required(key, nslots) for key in self.others},
         )
 
 
+@overload
 def open_system(
-    path: str,
+    path: AnyPath, required: Sequence[str] = ..., others: Sequence[str] = ...
+) -> System: ...
+
+
+@overload
+def open_system(
+    path: AnyPath, required: Sequence[str] = ..., others: Sequence[str] = ..., *, report: Report
+) -> System | None: ...
+
+
+def open_system(
+    path: AnyPath,
     required: Sequence[str] = ("coord", "aparam"),
     others: Sequence[str] = (),
     report: Report = refuse,
@@ -271,7 +287,7 @@ def _numbered(opened: Sequence[FrameSet | None]) -> Iterator[FrameSet]:
         first = None if first is None else first + part.nframes
 
 
-def systems_in(path: str | os.PathLike) -> list[str]:
+def systems_in(path: AnyPath) -> list[str]:
     """Return the systems in a folder and its folders, in order; a system's path as it is.
 
     A path that leads to none is returned, too: opening it says what is wrong.
@@ -288,16 +304,20 @@ def _read_types(path: str, root: DPPath, report: Report) -> np.ndarray | None:
         report(Finding("error", "types", path, message, "type.raw"))
 
     if not (root / "type.raw").is_file():
-        return bad("missing; it names the type of each slot by a number from 0")
+        bad("missing; it names the type of each slot by a number from 0")
+        return None
     try:
         values = _load_text(root / "type.raw")
     except ValueError as error:
-        return bad(f"is not a list of numbers ({error}); write one number for each slot")
+        bad(f"is not a list of numbers ({error}); write one number for each slot")
+        return None
     whole = np.array_equal(values, np.rint(values)) and np.all(np.abs(values) < 2**31)
     if values.ndim != 1 or not whole:
-        return bad("holds other things than whole numbers; write one for each slot")
+        bad("holds other things than whole numbers; write one for each slot")
+        return None
     if len(values) == 0:
-        return bad("is empty; write one number for each slot")
+        bad("is empty; write one number for each slot")
+        return None
     return values.astype(np.int32)
 
 
@@ -319,7 +339,7 @@ def _read_names(path: str, root: DPPath, report: Report) -> tuple[str, ...] | No
     return tuple(names.tolist())
 
 
-def _load_text(path: DPPath, **options: type) -> np.ndarray:
+def _load_text(path: DPPath, **options: Any) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # NumPy warns of an empty file
         return path.load_txt(ndmin=1, **options)

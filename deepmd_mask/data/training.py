@@ -9,7 +9,7 @@ import numpy as np
 from deepmd.utils.data_system import process_systems
 from deepmd.utils.update_sel import BaseUpdateSel
 
-from .findings import Finding, Report, refuse
+from .findings import Finding, Level, Report, refuse
 from .scan import Scan, Scanned, Wanted, scan_system
 from .systems import System, systems_in
 
@@ -50,9 +50,10 @@ def check_training_data(jdata: dict) -> list[int]:
     """
     wanted, systems = wanted_by(jdata), training_systems(jdata)
     scans = scan_training_data(wanted, systems)
-    if isinstance(wanted.sel, str):
-        return auto_sel(wanted.sel, summarise(scans[: len(systems["training_data"])]).max_count)
-    return list(wanted.sel)
+    sel = jdata["model"]["descriptor"]["sel"]
+    if isinstance(sel, str):
+        return auto_sel(sel, summarise(scans[: len(systems["training_data"])]).max_count)
+    return list(sel)
 
 
 def wanted_by(jdata: dict) -> Wanted:
@@ -62,18 +63,8 @@ def wanted_by(jdata: dict) -> Wanted:
     ----------
     jdata
         The normalised input of ``dp train``.
-
-    Raises
-    ------
-    ValueError
-        If the input has no mask.
     """
     model = jdata["model"]
-    if model["fitting_net"].get("numb_aparam", 0) != 1:
-        raise ValueError(
-            "se_a_mask takes its mask from aparam.npy; set numb_aparam to 1 and "
-            "use_aparam_as_mask to true in fitting_net"
-        )
     loss = jdata.get("loss", {})
 
     def has(term: str) -> bool:
@@ -137,15 +128,16 @@ def scan_training_data(
     list of Scan
         One for each system that could be read.
     """
-    sel, all_scans = wanted.sel, []
+    sel: Sequence[int] | str | None = wanted.sel
+    all_scans: list[Scan] = []
     for section, paths in systems.items():
         if not paths:
             raise ValueError(f"there is no system; name one in training/{section}/systems")
-        scans = [scan_system(path, wanted, report, visit) for path in paths]
-        scans = [scan for scan in scans if scan is not None]
+        found = [scan_system(path, wanted, report, visit) for path in paths]
+        scans = [scan for scan in found if scan is not None]
         if isinstance(sel, str) and scans:
             sel = auto_sel(sel, summarise(scans).max_count)
-        if sel is not None:
+        if sel is not None and not isinstance(sel, str):
             for scan in scans:
                 _require_within_sel(scan, sel, wanted.type_map, report)
         all_scans += scans
@@ -232,14 +224,16 @@ def auto_sel(sel: str, max_count: np.ndarray) -> list[int]:
     return [rule.wrap_up_4(ratio * count) for count in max_count]
 
 
-def _require_same_types(scans: Sequence[Scan], level: str, report: Report) -> None:
+def _require_same_types(scans: Sequence[Scan], level: Level, report: Report) -> None:
     """Require that a number means the same type everywhere; some may have more types."""
-    named = [scan.system for scan in scans if scan.system.names is not None]
-    for system in named[1:]:
-        if any(a != b for a, b in zip(named[0].names, system.names, strict=False)):
+    systems = [scan.system for scan in scans]
+    named = [(system, system.names) for system in systems if system.names is not None]
+    for system, names in named[1:]:
+        first, expected = named[0]
+        if any(a != b for a, b in zip(expected, names, strict=False)):
             message = (
-                f"has the types {','.join(system.names)}, but {named[0].path} has "
-                f"{','.join(named[0].names)}; set type_map in the model, with the names of both"
+                f"has the types {','.join(names)}, but {first.path} has "
+                f"{','.join(expected)}; set type_map in the model, with the names of both"
             )
             report(Finding(level, "type-map", system.path, message, "type_map.raw"))
 

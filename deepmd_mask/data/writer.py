@@ -103,19 +103,21 @@ def require_replaceable(output: Path, overwrite: bool, folder: bool) -> None:
         kind = "a file" if folder else "a folder"
         raise FileExistsError(f"{output} is {kind}; choose another name")
     if not folder:
+        if _is_of_system(output.resolve()):
+            raise FileExistsError(f"{output} is a file of a system; choose another name")
         return
-    foreign = [
-        path
-        for path in output.rglob("*")
-        if not path.is_dir()
-        and path.name not in ("type.raw", "type_map.raw", "nopbc")
-        and not (path.suffix == ".npy" and path.parent.name.startswith("set."))
-    ]
+    foreign = [path for path in output.rglob("*") if not (path.is_dir() or _is_of_system(path))]
     if foreign:
         raise FileExistsError(
             f"{output} holds other things than systems, {foreign[0]} for example; remove it "
             "yourself, or choose another name"
         )
+
+
+def _is_of_system(path: Path) -> bool:
+    """Tell whether a file has a name that files of systems have."""
+    in_set = path.suffix == ".npy" and path.parent.name.startswith("set.")
+    return in_set or path.name in ("type.raw", "type_map.raw", "nopbc")
 
 
 class SystemWriter:

@@ -4,6 +4,14 @@
 from .against_labels import evaluate
 from .among_models import model_deviation
 from .deviations import Deviations
-from .metrics import Errors, Evaluation, Metrics
+from .metrics import Errors, Evaluation, Metrics, Place
 
-__all__ = ["Deviations", "Errors", "Evaluation", "Metrics", "evaluate", "model_deviation"]
+__all__ = [
+    "Deviations",
+    "Errors",
+    "Evaluation",
+    "Metrics",
+    "Place",
+    "evaluate",
+    "model_deviation",
+]

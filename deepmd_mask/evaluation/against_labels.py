@@ -2,22 +2,20 @@
 """Compares a frozen model with the labels of masked systems: ``dp-mask test``."""
 
 import csv
-import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from typing import TextIO
 
 import numpy as np
-from tqdm import tqdm
 
 from ..data.scan import Wanted, scan_system
 from ..data.systems import System, systems_in
-from ..data.writer import put_in_place, require_replaceable
+from ..shared.paths import AnyPath, Paths, listed
 from .metrics import Errors, Evaluation, Metrics, Place
-from .parity import Points, draw, require_format
+from .outputs import Outputs, opened, require_possible
+from .parity import Points, draw
 from .predict import Frames, Model
 
-COLUMNS = (
+ERROR_COLUMNS = (
     "system", "set", "frame", "real_atoms", "energy", "energy_predicted", "energy_error_per_atom",
     "force_rmse", "force_mae", "force_max", "preference", "preferred_rmse", "preferred_mae",
     "preferred_max",
@@ -25,11 +23,11 @@ COLUMNS = (
 
 
 def evaluate(
-    model: str | os.PathLike,
-    systems: str | os.PathLike | Iterable[str | os.PathLike],
+    model: AnyPath,
+    systems: Paths,
     *,
-    csv_file: str | os.PathLike | None = None,
-    plot: str | os.PathLike | None = None,
+    csv_file: AnyPath | None = None,
+    plot: AnyPath | None = None,
     overwrite: bool = False,
     progress: bool = False,
 ) -> Evaluation:
@@ -68,53 +66,27 @@ def evaluate(
     OSError
         If a file cannot be read, exists, or cannot be written. Nothing is left of it then.
     """
-    require_unlike_files(model=model, csv_file=csv_file, plot=plot)
-    if plot is not None:
-        require_format(plot)
-    paths = [systems] if isinstance(systems, (str, os.PathLike)) else list(systems)
-    paths = [path for given in paths for path in systems_in(given)]
+    outputs = Outputs(csv_file, plot, overwrite, progress)
+    given = listed(systems)
+    require_possible(outputs, "csv_file", {"model": model, "systems": given})
+    paths = [path for each in given for path in systems_in(each)]
     if not paths:
         raise ValueError("there is no system; name one")
-    for file in (csv_file, plot):
-        if file is not None:
-            require_replaceable(Path(file), overwrite, folder=False)
     potential = Model(model)
-    opened = [_scan(path, potential.type_map) for path in paths]
+    scanned = [_scan(path, potential.type_map) for path in paths]
     result = Evaluation(str(model))
     points = {key: Points() for key in Metrics().__dict__} if plot is not None else {}
-    with ExitStack() as stack:
-        # Both files come first: one that cannot be written costs no evaluation.
-        write_row = _table_writer(stack, csv_file, overwrite)
-        figure = plot and stack.enter_context(put_in_place(Path(plot), overwrite, folder=False))
-        total = sum(system.nframes for system in opened)
-        hidden = None if progress else True
-        bar = tqdm(desc="evaluating", total=total, unit=" frames", disable=hidden)
-        stack.enter_context(bar)
-        for system in opened:
+    with opened(outputs, sum(system.nframes for system in scanned)) as out:
+        write_row = _row_writer(out.table)
+        for system in scanned:
             for frames in potential.predict(system):
                 _add(result, frames, potential.type_map, points)
                 for row in _rows(frames):
                     write_row(row)
-                bar.update(len(frames.chunk))
-        if figure:
-            draw(figure, Path(plot).suffix[1:], points, potential.type_map)
+                out.bar.update(len(frames.chunk))
+        if out.figure:
+            draw(out.figure, out.form, points, potential.type_map)
     return result
-
-
-def require_unlike_files(**files: str | os.PathLike | None) -> None:
-    """Refuse one file for two parameters, which are named.
-
-    Raises
-    ------
-    ValueError
-        If there is such a file.
-    """
-    named: dict[str, str] = {}
-    for name, file in files.items():
-        path = file and os.path.realpath(file)
-        if path and named.setdefault(path, name) != name:
-            first = named[path]
-            raise ValueError(f"`{first}` and `{name}` are both {file}; give each a file of its own")
 
 
 def _scan(path: str, type_map: tuple[str, ...]) -> System:
@@ -150,29 +122,27 @@ def _compared(
     natoms = chunk.mask.sum(axis=1)
     if chunk.energy is not None:
         per_atom = np.maximum(natoms, 1)
-        energies = [(e / per_atom)[:, None] for e in (chunk.energy, frames.energy)]
-        yield "energy", *energies, (natoms > 0).astype(float), frames.place
+        wanted, found = ((e / per_atom)[:, None] for e in (chunk.energy, frames.energy))
+        yield "energy", wanted, found, (natoms > 0).astype(float), frames.place
     if chunk.force is not None:
-        forces = [force.reshape(-1, 3) for force in (chunk.force, frames.force)]
-        yield "force", *forces, chunk.mask.ravel(), frames.atom
+        wanted, found = (force.reshape(-1, 3) for force in (chunk.force, frames.force))
+        yield "force", wanted, found, chunk.mask.ravel(), frames.atom
         if chunk.preference is not None:
-            yield "preferred", *forces, (chunk.preference * chunk.mask).ravel(), frames.atom
+            weights = (chunk.preference * chunk.mask).ravel()
+            yield "preferred", wanted, found, weights, frames.atom
 
 
-def _table_writer(
-    stack: ExitStack, path: str | os.PathLike | None, overwrite: bool
-) -> Callable[[list], object]:
-    """Return what writes a row, and let the stack finish the file."""
-    if path is None:
+def _row_writer(table: TextIO | None) -> Callable[[list], object]:
+    """Return what writes a row."""
+    if table is None:
         return lambda _: None
-    part = stack.enter_context(put_in_place(Path(path), overwrite, folder=False))
-    writer = csv.writer(stack.enter_context(open(part, "w", newline="", encoding="utf-8")))
-    writer.writerow(COLUMNS)
+    writer = csv.writer(table)
+    writer.writerow(ERROR_COLUMNS)
     return writer.writerow
 
 
 def _rows(frames: Frames) -> Iterator[list]:
-    """Yield a row for each frame, in the order of COLUMNS; empty where there are no labels."""
+    """Yield a row for each frame, as ERROR_COLUMNS are; empty where there are no labels."""
     chunk = frames.chunk
     for f in range(len(chunk)):
         one = Frames(

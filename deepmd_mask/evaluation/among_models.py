@@ -3,31 +3,27 @@
 
 import csv
 import math
-import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
 
 import numpy as np
-from tqdm import tqdm
 
 from ..data.scan import Wanted, scan_system
 from ..data.systems import System, systems_in
-from ..data.writer import put_in_place, require_replaceable
-from .against_labels import require_unlike_files
+from ..shared.paths import AnyPath, Paths, listed
 from .atoms_file import AtomsFile, is_atoms_file
-from .deviations import COLUMNS, Deviations, Part
-from .parity import require_format
+from .deviations import COLUMNS, Deviations, Rows
+from .outputs import Outputs, opened, require_possible
 from .predict import Frames, Model, parts
 
 
 def model_deviation(
-    models: Iterable[str | os.PathLike],
-    systems: str | os.PathLike | Iterable[str | os.PathLike],
+    models: Paths,
+    systems: Paths,
     *,
-    output: str | os.PathLike | None = None,
-    plot: str | os.PathLike | None = None,
+    output: AnyPath | None = None,
+    plot: AnyPath | None = None,
     overwrite: bool = False,
     progress: bool = False,
 ) -> Deviations:
@@ -67,39 +63,29 @@ def model_deviation(
     OSError
         If a file cannot be read, exists, or cannot be written. Nothing is left of it then.
     """
-    require_unlike_files(output=output, plot=plot)
-    if plot is not None:
-        require_format(plot)
-    for file in (output, plot):
-        if file is not None:
-            require_replaceable(Path(file), overwrite, folder=False)
-    loaded = _load(models)
-    opened = _open(systems, loaded[0].type_map)
+    outputs = Outputs(output, plot, overwrite, progress)
+    given, of_models = listed(systems), listed(models)
+    require_possible(outputs, "output", {"models": of_models, "systems": given})
+    loaded = _load(of_models)
+    scanned = _open(given, loaded[0].type_map)
     result = Deviations([model.path for model in loaded])
-    with ExitStack() as stack:
-        # Both files come first: one that cannot be written costs no evaluation.
-        write = _table_writer(stack, output, overwrite)
-        figure = plot and stack.enter_context(put_in_place(Path(plot), overwrite, folder=False))
-        known = [system.nframes for system in opened]
-        total = None if None in known else sum(known)
-        hidden = None if progress else True
-        bar = tqdm(desc="evaluating", total=total, unit=" frames", disable=hidden)
-        stack.enter_context(bar)
-        for system in opened:
+    known = [system.nframes for system in scanned if system.nframes is not None]
+    with opened(outputs, sum(known) if len(known) == len(scanned) else None) as out:
+        write = _rows_writer(out.table, Path(output or "").suffix)
+        for system in scanned:
             for chunk, types in parts(system, loaded):
                 frames = [model.predict_part(system.path, chunk, types) for model in loaded]
-                part = Part(system.path, chunk.set_name, chunk.first, _values(frames))
+                part = Rows(system.path, chunk.set_name, chunk.first, _values(frames))
                 result.add(part)
                 write(part)
-                bar.update(len(chunk))
-        if figure:
-            result.draw(figure, Path(plot).suffix[1:])
+                out.bar.update(len(chunk))
+        if out.figure:
+            result.draw(out.figure, out.form)
     return result
 
 
-def _load(paths: Iterable[str | os.PathLike]) -> list[Model]:
+def _load(paths: list[str]) -> list[Model]:
     """Open the models, which must have one type map."""
-    paths = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     if len(paths) < 2:
         raise ValueError(
             f"{len(paths)} model{'s' * (len(paths) != 1)} given; a deviation is between two models "
@@ -116,21 +102,18 @@ def _load(paths: Iterable[str | os.PathLike]) -> list[Model]:
     return models
 
 
-def _open(
-    systems: str | os.PathLike | Iterable[str | os.PathLike], type_map: tuple[str, ...]
-) -> list[System | AtomsFile]:
+def _open(paths: list[str], type_map: tuple[str, ...]) -> list[System | AtomsFile]:
     """Open systems and look through them, but for labels; files are looked through as they come."""
-    given = [systems] if isinstance(systems, (str, os.PathLike)) else list(systems)
-    opened: list[System | AtomsFile] = []
-    for path in map(os.fspath, given):
+    found: list[System | AtomsFile] = []
+    for path in paths:
         if is_atoms_file(path):
-            opened.append(AtomsFile(path, type_map))
+            found.append(AtomsFile(path, type_map))
             continue
         wanted = Wanted(type_map, required=("coord",), used=(), to_evaluate=True)
-        opened += [scan_system(system, wanted).system for system in systems_in(path)]
-    if not opened:
+        found += [scan_system(system, wanted).system for system in systems_in(path)]
+    if not found:
         raise ValueError("there is no system; name one")
-    return opened
+    return found
 
 
 def _values(of_models: list[Frames]) -> np.ndarray:
@@ -161,26 +144,18 @@ def _of_atoms(values: np.ndarray, weights: np.ndarray) -> list[np.ndarray]:
     return [np.where(none, np.nan, column) for column in (largest, smallest, mean)]
 
 
-def _table_writer(
-    stack: ExitStack, path: str | os.PathLike | None, overwrite: bool
-) -> Callable[[Part], None]:
-    """Return what writes rows, and let the stack finish the file."""
-    if path is None:
+def _rows_writer(table: TextIO | None, suffix: str) -> Callable[[Rows], None]:
+    """Return what writes rows."""
+    if table is None:
         return lambda _: None
-    part = stack.enter_context(put_in_place(Path(path), overwrite, folder=False))
-    file = stack.enter_context(open(part, "w", newline="", encoding="utf-8"))
-    if Path(path).suffix == ".out":
-        return _OutWriter(file).write
-    table = csv.writer(file)
-    table.writerow(("system", "set", "frame", *COLUMNS))
-
-    def write(part: Part) -> None:
-        table.writerows(_csv_rows(part))
-
-    return write
+    if suffix == ".out":
+        return _OutWriter(table).write
+    writer = csv.writer(table)
+    writer.writerow(("system", "set", "frame", *COLUMNS))
+    return lambda part: writer.writerows(_csv_rows(part))
 
 
-def _csv_rows(part: Part) -> Iterator[list]:
+def _csv_rows(part: Rows) -> Iterator[list]:
     for index, (natoms, *values) in enumerate(part.values.tolist()):
         cells = ["" if math.isnan(value) else value for value in values]
         yield [part.system, part.set_name, part.first + index, int(natoms), *cells]
@@ -190,9 +165,10 @@ class _OutWriter:
     """Writes columns of numbers, and a comment where a system begins, as dp model-devi does."""
 
     def __init__(self, file: TextIO) -> None:
-        self.file, self.system, self.step = file, None, 0
+        self.file = file
+        self.system, self.step = "", 0
 
-    def write(self, part: Part) -> None:
+    def write(self, part: Rows) -> None:
         """Write rows."""
         if part.system != self.system:
             self.system, self.step = part.system, 0

@@ -15,7 +15,7 @@ from ..data.packing.readers.header_units import stated_units
 from ..data.packing.readers.naming import split_index
 from ..data.systems import Chunk
 from ..shared.elements import types_of_names
-from ..shared.reason import reason_of
+from ..shared.reason import reason_of, until_error
 
 if TYPE_CHECKING:
     import ase
@@ -52,18 +52,14 @@ class AtomsFile:
             that is not among the names, atoms that no model takes, a preference that is none, or
             states a unit that is unknown.
         """
-        frames = self._images()
         number = -1
-        while True:
-            try:
-                number, atoms = next(frames, (number, None))
-            except Exception as error:  # ASE's readers raise whatever they meet
+        for item in until_error(self._images()):
+            if isinstance(item, Exception):
                 raise ValueError(
-                    f"{self.path}, frame {number + 1}: ASE cannot read it ({reason_of(error)}); "
+                    f"{self.path}, frame {number + 1}: ASE cannot read it ({reason_of(item)}); "
                     "masked systems and files of ASE's formats are what is read"
-                ) from error
-            if atoms is None:
-                break
+                ) from item
+            number, atoms = item
             place = f"{self.path}, frame {number}"
             if isinstance(atoms, Exception):
                 raise ValueError(f"{place}: it is cut off ({atoms}); choose others, as in FILE@:-1")

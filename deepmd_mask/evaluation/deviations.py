@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .figures import draw_histogram
 from .metrics import Place
 
 # Names that dp model-devi has, too, mean the same, but for real atoms.
@@ -25,11 +26,9 @@ _TITLES = {
     "devi_e": "energy deviation per real atom",
 }
 _PANELS = {"real atoms": "", "preferred atoms": "preferred_"}
-BINS = 80  # at most
-MANY = 1000  # so many numbers and more have tails that a logarithmic scale shows
 
 
-class Part(NamedTuple):
+class Rows(NamedTuple):
     """Some frames that follow each other.
 
     Attributes
@@ -62,7 +61,7 @@ class Deviations:
 
     def __init__(self, models: list[str]) -> None:
         self.models = models
-        self._parts: list[Part] = []
+        self._parts: list[Rows] = []
         self._starts = [0]  # of each part, and the end of the last
 
     def __len__(self) -> int:
@@ -78,7 +77,7 @@ class Deviations:
         """[nframes, columns], all columns."""
         return np.concatenate([np.empty((0, len(COLUMNS))), *(p.values for p in self._parts)])
 
-    def add(self, part: Part) -> None:
+    def add(self, part: Rows) -> None:
         """Add frames."""
         self._parts.append(part)
         self._starts.append(len(self) + len(part.values))
@@ -150,9 +149,8 @@ class Deviations:
                 course.plot(self[kind + name], label=label, **style)
                 values = self[kind + name]
                 values = values[~np.isnan(values)]
-                bins = min(BINS, max(10, round(2 * len(values) ** (1 / 3))))  # the rule of Rice
-                histogram.hist(values, bins=bins, alpha=0.6, log=len(values) >= MANY)
+                draw_histogram(histogram, values, alpha=0.6)
             course.set(title=title, xlabel="frame", ylabel="force deviation (eV/Å)")
             course.legend(fontsize="small")
             histogram.set(xlabel="force deviation (eV/Å)", ylabel="frames")
-        figure.savefig(path, format=form.lower(), dpi=150)
+        figure.savefig(path, format=form, dpi=150)

@@ -4,13 +4,13 @@
 import os
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from .figures import draw_histogram
+
 SHOWN = 30_000  # numbers of a kind; of more, a random choice
-FORMATS = ("pdf", "png", "svg")
-BINS = 80  # at most
-MANY = 1000  # so many numbers and more have tails that a logarithmic scale shows
 _AXES = {
     "energy": ("Energy per real atom", "eV"),
     "force": ("Force components, real atoms", "eV/Å"),
@@ -63,18 +63,6 @@ class Points:
         return reference, predicted, kinds
 
 
-def require_format(path: str | os.PathLike) -> None:
-    """Refuse a figure of another format.
-
-    Raises
-    ------
-    ValueError
-        If the suffix names none of `FORMATS`.
-    """
-    if Path(path).suffix.lower()[1:] not in FORMATS:
-        raise ValueError(f"figure {path}: the suffix must be one of .{', .'.join(FORMATS)}")
-
-
 def draw(
     path: str | os.PathLike, form: str, points: dict[str, Points], type_map: tuple[str, ...]
 ) -> None:
@@ -85,7 +73,7 @@ def draw(
     path
         Of the file.
     form
-        One of `FORMATS`.
+        Its format, as Matplotlib names it.
     points
         By field of ``Metrics``; those that are empty are left out.
     type_map
@@ -103,11 +91,11 @@ def draw(
         _draw_parity(parity, some, unit, type_map)
         _draw_histogram(histogram, some, unit)
     drawn = BytesIO()  # on a full disk some of matplotlib's writers raise whatever they meet
-    figure.savefig(drawn, format=form.lower(), dpi=150)
+    figure.savefig(drawn, format=form, dpi=150)
     Path(path).write_bytes(drawn.getvalue())
 
 
-def _draw_parity(axes, some: Points, unit: str, type_map: tuple[str, ...]) -> None:
+def _draw_parity(axes: Any, some: Points, unit: str, type_map: tuple[str, ...]) -> None:
     reference, predicted, kinds = some.kept
     for kind in np.unique(kinds).astype(int):
         of_kind = kinds == kind
@@ -126,9 +114,8 @@ def _draw_parity(axes, some: Points, unit: str, type_map: tuple[str, ...]) -> No
         axes.legend(markerscale=2, fontsize="small", framealpha=0.6)
 
 
-def _draw_histogram(axes, some: Points, unit: str) -> None:
+def _draw_histogram(axes: Any, some: Points, unit: str) -> None:
     reference, predicted, _ = some.kept
-    bins = min(BINS, max(10, round(2 * len(reference) ** (1 / 3))))  # the rule of Rice
-    axes.hist(predicted - reference, bins=bins, color="0.5", log=len(reference) >= MANY)
+    draw_histogram(axes, predicted - reference, color="0.5")
     axes.axvline(0, color="0.2", linewidth=0.8)
     axes.set(xlabel=f"error of the model ({unit})", ylabel="count")

@@ -3,7 +3,7 @@
 
 import os
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -31,6 +31,18 @@ class Frames(NamedTuple):
         """Name a slot by its index among those of all frames."""
         frame, atom = divmod(index, self.types.shape[1])
         return self.place(frame)._replace(atom=atom)
+
+
+class Source(Protocol):
+    """Where frames come from: a System, or what stands in its place."""
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """Return the names of its types; None for those of the model."""
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Read all frames."""
+        ...
 
 
 class Model:
@@ -100,7 +112,7 @@ class Model:
         return result
 
 
-def parts(system: System, models: list[Model]) -> Iterator[tuple[Chunk, np.ndarray]]:
+def parts(system: Source, models: list[Model]) -> Iterator[tuple[Chunk, np.ndarray]]:
     """Yield all frames of a system, as many at a time as all models take, and their types.
 
     Parameters

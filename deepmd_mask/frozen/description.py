@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from ..shared.options import MOST_SLOTS, section
 from ..shared.reason import reason_of
-from .model_file import TELLING_OPS, FrozenModel, python_value, section
+from .model_file import TELLING_OPS, FrozenModel, python_value
 
 PLUGIN = "PipInstallDeepmdMask>"
 # Operators that stand for one thing together, and so have the same attributes.
@@ -26,7 +27,6 @@ TOGETHER = [
 ]
 SHARED = ("neuron", "resnet_dt", "activation", "net", "n", "M2", "ntypes")
 MOST_TYPES = 1000
-MOST_SLOTS = 1 << 20  # that the types of a model may have together
 # What uses the sum of a layer tells its activation function; the first of these that is among it.
 ACTIVATION_OF_USER = {
     "Less": "silut",
@@ -251,7 +251,9 @@ class _Reader:
         for node in self.model.graph_def.node:
             if node.op == "Slice" and node.name.startswith("filter_type_"):
                 begin, size = (self.model.constant(name) for name in node.input[1:])
-                if begin is not None and begin.shape == (2,) and size[1] > 0 and size[1] % 4 == 0:
+                if begin is None or size is None or begin.shape != (2,):
+                    continue
+                if size[1] > 0 and size[1] % 4 == 0:
                     width[int(begin[1])] = int(size[1])
         first = sorted(width)
         widths = [width[start] for start in first]

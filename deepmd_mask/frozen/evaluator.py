@@ -9,7 +9,7 @@ import os
 import re
 from os import PathLike
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from deepmd.tf.env import tf
@@ -23,7 +23,7 @@ INPUTS = ("coord", "type", "natoms", "box", "mesh", "aparam")
 OUTPUTS = ("energy_derv_r", "energy")  # DeePMD-kit's names of forces and atomic energies
 
 
-class Evaluation(NamedTuple):
+class Prediction(NamedTuple):
     """What a model gives for one molecule, in the model's units.
 
     Attributes
@@ -90,7 +90,7 @@ class Evaluator:
 
     def evaluate(
         self, types: np.ndarray, positions: np.ndarray, numbers: np.ndarray | None = None
-    ) -> Evaluation:
+    ) -> Prediction:
         """Evaluate a molecule whose atoms are all real.
 
         Parameters
@@ -113,7 +113,7 @@ class Evaluator:
         """
         claim_process()
         if len(types) == 0:
-            return Evaluation(0.0, np.zeros((0, 3)), np.zeros(0))
+            return Prediction(0.0, np.zeros((0, 3)), np.zeros(0))
         if numbers is None:
             numbers = np.arange(len(types))
         if not np.array_equal(types, self._types):
@@ -137,7 +137,7 @@ class Evaluator:
         except tf.errors.OpError as error:
             raise ValueError(f"model {self._path}: {reason_of(error)}") from error
         energies = energies.reshape(-1)[self._slot]
-        return Evaluation(energies.sum(), forces.reshape(-1, 3)[self._slot], energies)
+        return Prediction(energies.sum(), forces.reshape(-1, 3)[self._slot], energies)
 
     def _place(self, types: np.ndarray, numbers: np.ndarray) -> None:
         """Find a slot for each atom, sorted by type, and lay out what the graph is fed with."""
@@ -167,7 +167,7 @@ class Evaluator:
         )
         mask = np.zeros(nslots)
         mask[self._slot] = 1
-        values = (
+        values: tuple[Any, ...] = (
             np.zeros(3 * nslots),
             np.repeat(np.arange(len(slots)), slots),
             [nslots, nslots, *slots],

@@ -10,6 +10,8 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
+from ..shared.options import require_sections, section
+from ..shared.paths import AnyPath
 from ..shared.reason import reason_of
 
 # Operators by which models are told apart.
@@ -18,7 +20,6 @@ LARGEST_FILE = 1 << 31  # bytes; protobuf has no larger ones
 # So many numbers may a constant have of which the file has fewer, all others being the last of
 # them: whoever reads it needs memory for all.
 LARGEST_REPETITION = 1 << 24
-SECTIONS = ("model", "model/descriptor", "model/fitting_net", "training")  # of a training input
 
 
 class FrozenModel:
@@ -46,7 +47,8 @@ class FrozenModel:
         If the file is not a frozen model, not a whole one, or has constants that are none.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: AnyPath) -> None:
+        path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(2, "there is no such model; dp freeze makes one", str(path))
         self.path = path
@@ -179,23 +181,6 @@ def _width(dtype: int) -> int:
         return tf.as_dtype(dtype).size
     except TypeError:
         return 0
-
-
-def require_sections(script: dict, what: str) -> None:
-    """Refuse a training input, which messages call `what`, whose sections are none."""
-    for path in SECTIONS:
-        found = script
-        for name in path.split("/"):
-            found = found.get(name, {}) if isinstance(found, dict) else None
-        if not isinstance(found, dict):
-            raise ValueError(f"{what} has no section where {path} should be one")
-
-
-def section(script: dict, path: str) -> dict:
-    """Return one of SECTIONS of a training input; {} if it lacks it."""
-    for name in path.split("/"):
-        script = script.get(name, {})
-    return script
 
 
 def python_value(value: tf.compat.v1.AttrValue) -> Any:

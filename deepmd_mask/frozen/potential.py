@@ -13,11 +13,11 @@ from .description import describe
 from .model_file import FrozenModel
 
 # The nodes that DeePMD-kit feeds and asks for.
-INPUTS = ("t_coord", "t_type", "t_natoms", "t_box", "t_mesh", "t_aparam")
-OUTPUTS = ("o_energy", "o_force", "o_virial", "o_atom_energy", "o_atom_virial")
+NODES_FED = ("t_coord", "t_type", "t_natoms", "t_box", "t_mesh", "t_aparam")
+NODES_READ = ("o_energy", "o_force", "o_virial", "o_atom_energy", "o_atom_virial")
 
 
-class Opened(NamedTuple):
+class OpenedModel(NamedTuple):
     """A frozen model of se_a_mask.
 
     Attributes
@@ -35,7 +35,7 @@ class Opened(NamedTuple):
     potential: DeepPot
 
 
-def open_model(path: str | PathLike) -> Opened:
+def open_model(path: str | PathLike) -> OpenedModel:
     """Open a frozen model of se_a_mask, of this package or of the built-in.
 
     Raises
@@ -51,7 +51,7 @@ def open_model(path: str | PathLike) -> Opened:
     claim_process()
     frozen = FrozenModel(Path(path))
     operators = describe(frozen).operators
-    lacking = [name for name in INPUTS + OUTPUTS if name not in frozen.nodes]
+    lacking = [name for name in NODES_FED + NODES_READ if name not in frozen.nodes]
     if lacking:
         raise ValueError(f"model {path}: it is not a whole one, it lacks {', '.join(lacking)}")
     try:
@@ -65,4 +65,4 @@ def open_model(path: str | PathLike) -> Opened:
             f"{potential.get_dim_fparam()} frame parameters; a model with se_a_mask has the mask "
             "as its only one, numb_aparam 1. Use dp test for other models"
         )
-    return Opened(frozen, operators, potential)
+    return OpenedModel(frozen, operators, potential)

@@ -96,6 +96,7 @@ def model_options(model: Description) -> dict:
 
 def _build(model: Description, to_compress: Path | None) -> None:
     """Build the graph of a model, with the nodes that DeePMD-kit reads and feeds."""
+    assert model.sel is not None, "all that it needs must be known"
     ntypes = len(model.sel)
     floats, integers = GLOBAL_TF_FLOAT_PRECISION, tf.int32
     text = json.dumps(model.training_input, separators=(",", ":"))

@@ -2,15 +2,15 @@
 """The description of a frozen model as text."""
 
 from dataclasses import asdict
-from pathlib import Path
 
+from ..shared.paths import AnyPath
 from .description import Description, Net, describe
 from .model_file import FrozenModel
 
 UNKNOWN = "not recorded"
 
 
-def info(path: Path) -> dict:
+def info(path: AnyPath) -> dict:
     """Describe a frozen model in numbers, texts and lists of them.
 
     Parameters
@@ -31,7 +31,7 @@ def info(path: Path) -> dict:
     return asdict(describe(FrozenModel(path)))
 
 
-def info_text(path: Path) -> str:
+def info_text(path: AnyPath) -> str:
     """Describe a frozen model for a reader, a line for each thing.
 
     Parameters

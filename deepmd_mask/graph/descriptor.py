@@ -2,28 +2,26 @@
 """The descriptor se_a_mask, D_i = X_i^T X_i[:, :M2]."""
 
 import json
-import logging
-import time
+from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any, NoReturn
 
 import numpy as np
 from deepmd.tf import __version__ as deepmd_version
-from deepmd.tf.common import get_activation_func, get_precision
+from deepmd.tf.common import get_precision
 from deepmd.tf.descriptor.se import DescrptSe
 from deepmd.tf.env import GLOBAL_TF_FLOAT_PRECISION, tf
 from deepmd.tf.utils.graph import get_embedding_net_variables_from_graph_def
 from deepmd.utils.data_system import DeepmdDataSystem
 
-from .. import __version__
 from ..data.training import auto_sel, scan_systems
+from ..shared.options import REFUSALS, require_descriptor_options
 from . import ops
-from .embedding_net import NetShape, Seed, Table, net_variables, tabulate
+from .embedding_net import NetShape, PairNets, Seed, net_variables
 from .real_atoms import RealAtoms, on_host
+from .table import Table, table_of_model
 
-log = logging.getLogger("deepmd.mask")  # shown as DeePMD-kit's own messages are
-
-PRECISIONS = (tf.float32, tf.float64)
-VERSIONS = {"deepmd-mask": __version__, "DeePMD-kit": deepmd_version}
+VERSIONS = {"deepmd-mask": version("deepmd-mask"), "DeePMD-kit": deepmd_version}
 
 
 class DescrptMask(DescrptSe):
@@ -66,13 +64,13 @@ class DescrptMask(DescrptSe):
 
     def __init__(
         self,
-        sel: list[int],
-        neuron: list[int] = (24, 48, 96),
+        sel: Sequence[int] | str,
+        neuron: Sequence[int] = (24, 48, 96),
         axis_neuron: int = 8,
         resnet_dt: bool = False,
         trainable: bool = True,
         type_one_side: bool = False,
-        exclude_types: list[list[int]] = (),
+        exclude_types: Sequence[Sequence[int]] = (),
         seed: int | None = None,
         activation_function: str | None = "tanh",
         precision: str = "default",
@@ -87,28 +85,17 @@ class DescrptMask(DescrptSe):
                 "skipped; write a list, or leave out --skip-neighbor-stat"
             )
             raise ValueError(msg)
-        if ntypes and len(sel) != ntypes:
-            msg = f"se_a_mask: sel has {len(sel)} entries, but the type map has {ntypes} types"
-            raise ValueError(msg)
-        if sum(sel) < 1:
-            msg = f"se_a_mask: sel is {list(sel)}; it must allow at least one real atom"
-            raise ValueError(msg)
         if spin is not None:
-            msg = "se_a_mask does not know spins"
-            raise ValueError(msg)
-        if axis_neuron > neuron[-1]:
-            msg = f"se_a_mask: axis_neuron ({axis_neuron}) is larger than M1 ({neuron[-1]})"
-            raise ValueError(msg)
+            raise ValueError(REFUSALS["spin"].message)
+        require_descriptor_options(
+            sel, ntypes or 0, neuron, axis_neuron, activation_function, precision
+        )
         self.sel_a = list(sel)
         self.ntypes = len(sel)
         self.filter_precision = get_precision(precision)
-        if self.filter_precision not in PRECISIONS:
-            msg = f'se_a_mask: precision "{precision}" is not "float64", "float32" or "default"'
-            raise ValueError(msg)
-        get_activation_func(activation_function)  # complains of a name that is not one
         self.n_axis_neuron = axis_neuron
-        self.type_one_side = type_one_side
-        self.exclude_types = {(i, j) for pair in exclude_types for i, j in (pair, pair[::-1])}
+        excluded = {(i, j) for pair in exclude_types for i, j in (pair, pair[::-1])}
+        self.pair_nets = PairNets(self.ntypes, type_one_side, excluded)
         self.shape = NetShape(
             list(neuron), resnet_dt, activation_function or "none", self.filter_precision, trainable
         )
@@ -135,8 +122,7 @@ class DescrptMask(DescrptSe):
 
     def enable_mixed_precision(self, mixed_prec: dict | None = None) -> NoReturn:
         """Refuse mixed precision."""
-        msg = 'se_a_mask: use "precision": "float32" instead of training/mixed_precision'
-        raise NotImplementedError(msg)
+        raise NotImplementedError(REFUSALS["mixed_precision"].message)
 
     @classmethod
     def deserialize(cls, data: dict, suffix: str = "") -> NoReturn:
@@ -256,10 +242,8 @@ class DescrptMask(DescrptSe):
         with on_host(coord, types, mask):
             coord, mask = (tf.cast(x, tf.float64) for x in (coord, mask))
             sizes = tf.stack([natoms[0], tf.size(mesh)])
-            self.real_atoms = RealAtoms(
-                *ops.real_atoms(coord, types, mask, sizes, sel=self.sel_a),
-                types=types,
-            )
+            slot, weight, first = ops.real_atoms(coord, types, mask, sizes, sel=self.sel_a)
+            self.real_atoms = RealAtoms(slot, weight, first, types)
         input_dict["real_atoms"] = self.real_atoms
         atoms = [coord, *self.real_atoms[:3]]
         if self.table is None:
@@ -267,7 +251,7 @@ class DescrptMask(DescrptSe):
             series = ops.fit_series(*atoms, self._parameters, **self._attributes())
         else:
             self._parameters = []
-            series = self._series_of_table(suffix)
+            series = self.table.constants(f"descrpt_attr{suffix}", self.real_atoms.first)
         self._embed_inputs = [*atoms, *series]
 
     def prod_force_virial(
@@ -327,50 +311,20 @@ class DescrptMask(DescrptSe):
             **{f"fitting_{name}": value for name, value in attributes.items()},
         )
 
-    def _series_of_table(self, suffix: str) -> list[tf.Tensor]:
-        """Return the arrays of the table, in the order of the operators."""
-        name = f"descrpt_attr{suffix}/table_"
-        with on_host(self.real_atoms.first):
-            first = tf.constant(self.table.first, name=f"{name}first")
-        return [
-            first,
-            tf.constant(self.table.panels, name=f"{name}panels"),
-            tf.constant(self.table.C, name=f"{name}C"),
-        ]
-
-    def _net_of_pair(self) -> list[int]:
-        """Return the net of each (t_i, t_j), -1 if excluded, in the order of _variables."""
-        table = np.full((self.ntypes, self.ntypes), -1)
-        count = 0
-        for i, j in np.ndindex(table.shape):
-            if (i, j) in self.exclude_types:
-                continue
-            table[i, j] = j if self.type_one_side else count
-            count += 1
-        return table.ravel().tolist()
-
     def _attributes(self) -> dict[str, Any]:
         """Return the operators' attributes."""
         return {
             "neuron": self.shape.neuron,
             "resnet_dt": self.shape.resnet_dt,
             "activation": self.shape.activation,
-            "net": self._net_of_pair(),
+            "net": self.pair_nets.of_pairs(),
             "n": float(sum(self.sel_a)),
         }
 
     def _variables(self, suffix: str, reuse: bool | None) -> list[tf.Variable]:
         """Create the variables of all nets, under the names of the built-in."""
-        if self.type_one_side:
-            nets = [("all", j) for j in range(self.ntypes)]
-        else:
-            nets = [
-                (i, j)
-                for i, j in np.ndindex(self.ntypes, self.ntypes)
-                if (i, j) not in self.exclude_types
-            ]
         variables = []
-        for i, j in nets:
+        for i, j in self.pair_nets.names():
             with tf.variable_scope(f"filter_type_{i}{suffix}", reuse=reuse):
                 variables += net_variables(
                     self.shape, f"_{j}", self.seed, self.embedding_net_variables
@@ -428,30 +382,14 @@ class DescrptMask(DescrptSe):
         ValueError
             If min_nbor_dist is not a distance, or the model has no embedding nets.
         """
-        if not min_nbor_dist > 0 or not np.isfinite(min_nbor_dist):
-            msg = (
-                "se_a_mask: the model says that the shortest distance between two atoms is "
-                f"{min_nbor_dist}, so its table has no end. Models that the built-in se_a_mask "
-                "froze say so: turn them into one of this package with dp-mask convert --compress"
-            )
-            raise ValueError(msg)
         self.init_variables(graph, graph_def, suffix)
         with tf.Graph().as_default():  # for the names, in their order
             names = [variable.op.name for variable in self._variables(suffix, reuse=None)]
-        missing = [name for name in names if name not in self.embedding_net_variables]
-        if missing:
-            raise ValueError(f"se_a_mask: the model to compress has no {missing[0]}")
-        start = time.perf_counter()
-        upper = table_extrapolate / min_nbor_dist
-        parameters = [self.embedding_net_variables[name] for name in names]
-        self.table = tabulate(self.shape, parameters, upper, table_stride_1)
-        log.info(
-            "se_a_mask: table of %d nets for s = 0 to %.3g: %d to %d panels for each, %.2f MB, "
-            "built in %.1f s",
-            len(self.table.first) - 1,
-            upper,
-            np.diff(self.table.first).min(),
-            np.diff(self.table.first).max(),
-            self.table.megabytes,
-            time.perf_counter() - start,
+        self.table = table_of_model(
+            self.shape,
+            names,
+            self.embedding_net_variables or {},
+            min_nbor_dist,
+            table_extrapolate,
+            table_stride_1,
         )

@@ -1,16 +1,12 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The variables of the embedding nets, under the names that DeePMD-kit gives them."""
 
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from deepmd.tf.env import tf
 from deepmd.tf.utils.network import embedding_net_rand_seed_shift, variable_summaries
-
-from .. import _kernels
 
 
 @dataclass(frozen=True)
@@ -36,6 +32,39 @@ class NetShape:
     activation: str
     precision: tf.DType
     trainable: bool
+
+
+class PairNets(NamedTuple):
+    """Which net serves which pair of types.
+
+    Attributes
+    ----------
+    ntypes
+        Number of types.
+    one_side
+        Whether nets depend on the type of the neighbour alone.
+    excluded
+        Pairs that have none.
+    """
+
+    ntypes: int
+    one_side: bool
+    excluded: set[tuple[int, int]]
+
+    def names(self) -> list[tuple[str, int]]:
+        """Return for each net what its variables are called after: two types, or "all" and one."""
+        if self.one_side:
+            return [("all", j) for j in range(self.ntypes)]
+        pairs = np.ndindex(self.ntypes, self.ntypes)
+        return [(str(i), j) for i, j in pairs if (i, j) not in self.excluded]
+
+    def of_pairs(self) -> list[int]:
+        """Return the number of the net of each (t_i, t_j), t_j running faster; -1 if excluded."""
+        number = {name: k for k, name in enumerate(self.names())}
+        return [
+            -1 if (i, j) in self.excluded else number["all" if self.one_side else str(i), j]
+            for i, j in np.ndindex(self.ntypes, self.ntypes)
+        ]
 
 
 @dataclass
@@ -88,7 +117,9 @@ def net_variables(
     """
     scope = tf.get_variable_scope().name
 
-    def variable(name: str, size: list[int], stddev: float, mean: float, offset: int):
+    def variable(
+        name: str, size: list[int], stddev: float, mean: float, offset: int
+    ) -> tf.Variable:
         initializer = tf.random_normal_initializer(mean, stddev, seed=seed.of(offset))
         start = (initial or {}).get(f"{scope}/{name}")
         if start is not None:
@@ -113,59 +144,3 @@ def net_variables(
                 used.append(timestep)
     seed.next_net(shape.neuron)
     return used
-
-
-class Table(NamedTuple):
-    """The nets as Chebyshev series of s = 1/r, a fixed one for all batches.
-
-    Attributes
-    ----------
-    first
-        [nnets + 1] int64; net k has the panels first[k] to first[k + 1].
-    panels
-        [npanels, 2] float64, middle and half width of each interval of s, in 1/(length unit).
-    C
-        [npanels, 16, M1] the coefficients, in the precision of the nets.
-    """
-
-    first: np.ndarray
-    panels: np.ndarray
-    C: np.ndarray
-
-    @property
-    def megabytes(self) -> float:
-        """The size of all arrays."""
-        return sum(array.nbytes for array in self) / 1e6
-
-
-def tabulate(
-    shape: NetShape, parameters: Sequence[np.ndarray], upper: float, narrowest: float
-) -> Table:
-    """Compute the table of some nets for s from 0 to upper.
-
-    Parameters
-    ----------
-    shape
-        Of the nets.
-    parameters
-        Of all nets, in the order of op/kernels/embedding.h.
-    upper
-        End of the table, in 1/(length unit); beyond it nets go on as straight lines.
-    narrowest
-        Panels are halved until the series is right to rounding error, or until they would be
-        narrower than this.
-    """
-    single = shape.precision == tf.float32
-    fit_table = _kernels.fit_table32 if single else _kernels.fit_table64
-    return Table(
-        *fit_table(
-            neuron=shape.neuron,
-            resnet_dt=shape.resnet_dt,
-            activation=shape.activation,
-            parameters=parameters,
-            lower=0.0,
-            upper=upper,
-            narrowest=narrowest,
-            threads=os.cpu_count() or 1,
-        )
-    )

@@ -11,8 +11,8 @@ from deepmd.tf.loss.loss import Loss
 from deepmd.tf.utils.learning_rate import LearningRateSchedule
 from deepmd.tf.utils.network import variable_summaries
 
+from ..shared.options import require_precision
 from . import ops
-from .descriptor import PRECISIONS
 from .loss import MaskEnerLoss
 from .real_atoms import RealAtoms
 
@@ -56,9 +56,7 @@ class MaskEnerFitting(EnerFitting):
             If the precision is neither float64 nor float32.
         """
         atoms = input_dict["real_atoms"]
-        if self.fitting_precision not in PRECISIONS:
-            msg = "se_a_mask: the precision of fitting_net must be float64, float32 or default"
-            raise ValueError(msg)
+        require_precision(self.fitting_precision.name, "fitting_net")
         self._attribute_variables(suffix, reuse)
         per_atom = self._frame_and_atom_parameters(atoms, input_dict, suffix, reuse)
         width = self.dim_descrpt + sum(int(values.shape[1]) for values in per_atom)

@@ -16,6 +16,7 @@ from deepmd.tf.model.ener import EnerModel
 from deepmd.tf.model.model import StandardModel
 from deepmd.utils.path import DPPath
 
+from ..shared.options import REFUSALS
 from .descriptor import DescrptMask
 from .fitting import MASK_FITTING, MaskEnerFitting
 from .real_atoms import on_host
@@ -30,13 +31,11 @@ class MaskEnerModel(EnerModel):
         if isinstance(fitting_net, dict) and fitting_net.get("type") == "ener":
             fitting_net = {**fitting_net, "type": MASK_FITTING}
         elif not isinstance(fitting_net, MaskEnerFitting):
-            msg = 'se_a_mask is for energies only, "type": "ener" in fitting_net'
-            raise ValueError(msg)
+            raise ValueError(REFUSALS["fitting"].message)
         super().__init__(descriptor=descriptor, fitting_net=fitting_net, **kwargs)
         for option, value in (("use_srtab", self.srtab), ("type_embedding", self.typeebd)):
             if value is not None:
-                msg = f"se_a_mask does not go with {option}; take it out of the model"
-                raise ValueError(msg)
+                raise ValueError(REFUSALS[option].message)
 
     def build(
         self,

@@ -12,7 +12,6 @@ they are.
 
 import functools
 import inspect
-import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from types import ModuleType
@@ -33,9 +32,8 @@ from deepmd.utils.weight_avg import merge_weighted_errors
 
 from .._kernels import reason_against_box
 from ..frozen.model_file import TELLING_OPS
+from ..shared.log import log
 from ..shared.process import claim_process
-
-log = logging.getLogger("deepmd.mask")
 
 PER_ATOM = {"type", "coord", "force", "aparam", "atom_pref", "atom_ener"}  # of what dp test reads
 DEVIATIONS = 8  # columns of calc_model_devi: frame, three each of virial and forces, energy
@@ -171,9 +169,9 @@ def _deviating_on_real_atoms(calc_model_devi: Any) -> Any:
 
     @functools.wraps(calc_model_devi)
     def wrapper(*args: Any, **kwargs: Any) -> np.ndarray:
-        given = signature.bind(*args, **kwargs)
-        given.apply_defaults()
-        given = given.arguments
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        given = bound.arguments
         if given["aparam"] is None or not _takes_real_atoms(
             given["models"], "dp model-devi", "dp-mask devi"
         ):

@@ -6,7 +6,6 @@ or go on with another activation function, without a word.
 """
 
 import json
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -18,8 +17,7 @@ from deepmd.tf.env import tf
 from ..frozen.description import describe
 from ..frozen.model_file import FrozenModel
 from ..frozen.rebuild import model_options
-
-log = logging.getLogger("deepmd.mask")  # shown as DeePMD-kit's own messages are
+from ..shared.log import log
 
 
 class Start(NamedTuple):
@@ -190,7 +188,7 @@ def _sum_of_sel(model: dict) -> int | None:
     return sum(sel) if isinstance(sel, list) else None
 
 
-def _excluded(model: dict) -> list[list[int]]:
+def _excluded(model: dict) -> list[tuple[int, ...]]:
     pairs = model["descriptor"].get("exclude_types") or ()
     return sorted({tuple(sorted(pair)) for pair in pairs})
 
@@ -240,9 +238,13 @@ def _facts() -> Iterator[tuple[str, Callable[[dict], Any]]]:
     yield "descriptor/type_one_side", option("descriptor", "type_one_side", False)
     yield "descriptor/exclude_types", _excluded
     yield "descriptor/resnet_dt", _embedding_timesteps
+
+    def of_part(part: str, read: Callable[[dict], Any]) -> Callable[[dict], Any]:
+        return lambda model: read(model[part])
+
     for part in ("descriptor", "fitting_net"):
-        yield f"{part}/activation_function", lambda model, part=part: _activation(model[part])
-        yield f"{part}/precision", lambda model, part=part: _precision(model[part])
+        yield f"{part}/activation_function", of_part(part, _activation)
+        yield f"{part}/precision", of_part(part, _precision)
     yield "fitting_net/neuron", option("fitting_net", "neuron")
     yield "fitting_net/resnet_dt", _fitting_timesteps
     for name, default in (

@@ -2,7 +2,8 @@
 """DP/MM in OpenMM: a model of se_a_mask as a force on regions of an ordinary System."""
 
 from .force import dp_force
-from .layout import DPRegion
+from .layout import DPRegion, LinkedCut
+from .region import Cut
 from .reporter import RegionReporter
 
-__all__ = ["DPRegion", "RegionReporter", "dp_force"]
+__all__ = ["Cut", "DPRegion", "LinkedCut", "RegionReporter", "dp_force"]

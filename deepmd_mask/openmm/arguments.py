@@ -3,12 +3,13 @@
 
 import math
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any
 
 import numpy as np
 from openmm import app, unit
 from openmm.app.internal.unitcell import reducePeriodicBoxVectors
+
+from ..shared.numbers import is_number
 
 
 def plain(length: Any) -> Any:
@@ -27,7 +28,7 @@ def length(value: Any, what: str) -> float:
     number = value
     if unit.is_quantity(value):
         number = plain(value) if value.unit.is_compatible(unit.nanometer) else None
-    if isinstance(number, (bool, np.bool_)) or not isinstance(number, Real) or not number > 0:
+    if not is_number(number) or not number > 0:
         msg = (
             f"{what} is {value!r}; it must be above 0, a number in nm or a length, as in 0.35 or "
             "3.5 * unit.angstrom"
@@ -51,7 +52,7 @@ def unit_in(value: Any, wanted: unit.Unit, what: str) -> float:
         quantity = value * unit.AVOGADRO_CONSTANT_NA
     if unit.is_quantity(quantity) and quantity.unit.is_compatible(wanted):
         number = quantity.value_in_unit(wanted)
-        if isinstance(number, Real) and 0 < number < math.inf:
+        if is_number(number) and 0 < number < math.inf:
             return float(number)
     msg = f"{what} is {value!r}; give a unit of OpenMM, as in unit.angstrom or unit.hartree"
     raise ValueError(msg)

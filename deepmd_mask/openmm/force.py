@@ -14,9 +14,9 @@ import numpy as np
 import openmm
 from openmm import app, unit
 
-from ..shared.elements import types_of_names
+from ..shared.elements import Types, types_of_names
 from .arguments import indices, plain, unit_in
-from .labels import Labels, Types
+from .labels import Labels
 from .layout import DPRegion, lay_out
 from .region import Region
 
@@ -27,7 +27,7 @@ LAYOUT = 1  # of a pickled DPTerm and what it holds; goes up when that changes
 LOCK = Lock()  # an Evaluator reuses its buffers
 
 
-class Part(NamedTuple):
+class EvaluatedRegion(NamedTuple):
     """A region in one configuration, and what the model gives for it.
 
     Attributes
@@ -52,6 +52,24 @@ class Part(NamedTuple):
     forces: np.ndarray
 
 
+class Loaded(NamedTuple):
+    """A model, and what its types mean for a system.
+
+    Attributes
+    ----------
+    evaluator
+        The model.
+    types
+        [natoms] int, the type of each atom; -1 if the model has none.
+    link_type
+        The type of link atoms; -1 if the model has none, or there can be none.
+    """
+
+    evaluator: "Evaluator"
+    types: np.ndarray
+    link_type: int
+
+
 @dataclass(eq=False)
 class DPTerm:
     """What OpenMM calls for the energy and forces of regions; `dp_force` makes it.
@@ -74,8 +92,8 @@ class DPTerm:
         Name of the global parameter that multiplies energy and forces.
     length, energy
         The model's units in nm and kJ/mol.
-    _evaluator, _types, _link_type
-        The model, the type of each atom in it, and of link atoms; `load` sets them.
+    _loaded
+        What comes from the model; `load` sets it.
     """
 
     model: str
@@ -86,12 +104,10 @@ class DPTerm:
     scale: str
     length: float
     energy: float
-    _evaluator: "Evaluator | None" = None
-    _types: np.ndarray | None = None
-    _link_type: int = -1
+    _loaded: "Loaded | None" = None
     layout: ClassVar[int] = LAYOUT
 
-    def load(self) -> None:
+    def load(self) -> "Loaded":
         """Load the model, unless that has been done.
 
         Raises
@@ -101,18 +117,20 @@ class DPTerm:
         ValueError
             If two of its types differ in case only, and an atom may be either.
         """
-        if self._evaluator is None:
-            self._evaluator = _evaluator(self.model, Path(self.model).stat().st_mtime_ns)
-            self._types = self.labels.types(self._evaluator.type_map)
+        if self._loaded is None:
+            evaluator = _evaluator(self.model, Path(self.model).stat().st_mtime_ns)
+            link_type = -1
             if any(region.link_lengths is not None for region in self.regions):
-                (self._link_type,) = types_of_names(["H"], self._evaluator.type_map)
+                (link_type,) = types_of_names(["H"], evaluator.type_map)
+            self._loaded = Loaded(evaluator, self.labels.types(evaluator.type_map), link_type)
+        return self._loaded
 
     def __getstate__(self) -> dict:
         """Leave out what comes from the model, and is loaded when it is needed.
 
         Not when the state is set: OpenMM crashes at an error while it deserialises.
         """
-        return {**self.__dict__, "layout": self.layout, "_evaluator": None, "_types": None}
+        return {**self.__dict__, "layout": self.layout, "_loaded": None}
 
     def __setstate__(self, state: dict) -> None:
         """Take the state, and note if it is of a version that knew no layout."""
@@ -135,7 +153,7 @@ class DPTerm:
                 forces[part.feeling[felt]] += scale * part.forces[felt]
         return energy, forces if self.visible is None else forces[self.visible]
 
-    def parts(self, positions: np.ndarray, state: openmm.State) -> Iterator[Part]:
+    def parts(self, positions: np.ndarray, state: openmm.State) -> Iterator[EvaluatedRegion]:
         """Cut out each region and evaluate it, without the scale.
 
         Parameters
@@ -158,19 +176,19 @@ class DPTerm:
                 f"given has {natoms} atoms"
             )
             raise ValueError(msg)
-        self.load()
+        _, types, link_type = self.load()
         box = plain(state.getPeriodicBoxVectors(asNumpy=True)) if self.periodic else None
         for region in self.regions:
             cut = region.cut(positions, box)
             self.check(region, cut.atoms)
             if region.link_lengths is None:
-                energy, forces = self._evaluate(self._types[cut.atoms], cut.coordinates, cut.atoms)
-                yield Part(region, cut.atoms, energy, cut.atoms, forces)
+                energy, forces = self._evaluate(types[cut.atoms], cut.coordinates, cut.atoms)
+                yield EvaluatedRegion(region, cut.atoms, energy, cut.atoms, forces)
                 continue
             links = region.links(cut, positions, box)
             self.check_links(region, len(links.row))
             energy, forces = self._evaluate(
-                np.append(self._types[cut.atoms], np.full(len(links.row), self._link_type)),
+                np.append(types[cut.atoms], np.full(len(links.row), link_type)),
                 np.append(cut.coordinates, links.coordinates, axis=0),
                 np.append(cut.atoms, links.outer),
             )
@@ -178,14 +196,15 @@ class DPTerm:
             on_outer = links.on_outer(on_links)
             np.add.at(forces, links.row, on_links - on_outer)
             feeling = np.append(cut.atoms, links.outer)
-            yield Part(region, cut.atoms, energy, feeling, np.append(forces, on_outer, axis=0))
+            forces = np.append(forces, on_outer, axis=0)
+            yield EvaluatedRegion(region, cut.atoms, energy, feeling, forces)
 
     def _evaluate(
         self, types: np.ndarray, coordinates: np.ndarray, numbers: np.ndarray
     ) -> tuple[float, np.ndarray]:
         """Return the energy and forces of a molecule, nm and kJ/mol outside."""
         with LOCK:
-            found = self._evaluator.evaluate(types, coordinates / self.length, numbers)
+            found = self.load().evaluator.evaluate(types, coordinates / self.length, numbers)
         return float(found.energy * self.energy), found.forces * (self.energy / self.length)
 
     def _require_layout(self) -> None:
@@ -198,22 +217,24 @@ class DPTerm:
 
     def check_links(self, region: Region, number: int) -> None:
         """Raise a ValueError if a region has so many link atoms, and the model no type for them."""
-        if number > 0 and self._link_type < 0:
+        evaluator, _, link_type = self.load()
+        if number > 0 and link_type < 0:
             msg = (
                 f"{region.name}: link atoms are hydrogen, and the model's type map, "
-                f"{self._evaluator.type_map}, has no H; use a model that knows it"
+                f"{evaluator.type_map}, has no H; use a model that knows it"
             )
             raise ValueError(msg)
 
     def check(self, region: Region, atoms: np.ndarray) -> None:
         """Raise a ValueError if the model has no type for one of these members of a region."""
-        unknown = atoms[self._types[atoms] < 0]
+        evaluator, types, _ = self.load()
+        unknown = atoms[types[atoms] < 0]
         if len(unknown) == 0:
             return
         atom, labels = unknown[0], self.labels
         msg = (
             f"{region.name}: {labels.atom(atom)} is {labels.symbols[atom]}, which is not in the "
-            f"model's type map, {self._evaluator.type_map}. Keep its residue out with exclude, "
+            f"model's type map, {evaluator.type_map}. Keep its residue out with exclude, "
             "give another name with types, or train a model that knows it"
         )
         raise ValueError(msg)
@@ -279,8 +300,8 @@ def dp_force(
     labels = Labels.of(topology, types, system)
     regions = _regions(regions)
     if candidates is not None:
-        candidates = indices(candidates, topology.getNumAtoms(), "candidates")
-        if len(candidates) == 0:
+        candidates = indices(candidates, topology.getNumAtoms(), "candidates").tolist()
+        if not candidates:
             raise ValueError("dp_force: candidates has no atom; None is for all")
     laid_out = [lay_out(region, labels, candidates) for region in regions]
     path = os.path.realpath(_path(model))  # Path.resolve raises what it likes at a loop

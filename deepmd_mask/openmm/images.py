@@ -56,13 +56,13 @@ def lattice_vectors(box: np.ndarray, longest: float = 0.0) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def _lattice_vectors(box: bytes, longest: float) -> np.ndarray:  # bytes can be kept
-    box = np.frombuffer(box).reshape(3, 3)
-    longest = max(longest, np.linalg.norm(box.diagonal())) * (1 + 1e-12)
+    rows = np.frombuffer(box).reshape(3, 3)
+    longest = max(longest, float(np.linalg.norm(rows.diagonal()))) * (1 + 1e-12)
     most = np.zeros(3, int)
     for k in (2, 1, 0):  # component k of a vector has shares of the box vectors from k on
-        skew = np.abs(box[k + 1 :, k]) @ most[k + 1 :]
-        most[k] = int((longest + skew) / box[k, k])
+        skew = np.abs(rows[k + 1 :, k]) @ most[k + 1 :]
+        most[k] = int((longest + skew) / rows[k, k])
     numbers = np.array(list(itertools.product(*(range(-m, m + 1) for m in most))))
     numbers = numbers[len(numbers) // 2 + 1 :]  # the first half has the negatives of these
-    vectors = numbers @ box
+    vectors = numbers @ rows
     return vectors[np.linalg.norm(vectors, axis=1) <= longest]

@@ -75,10 +75,10 @@ class Labels:
         require_types(types, _FORMS)
         if system is not None:
             _require_same(system, atoms)
-        symbols = [_symbol(atom, types) for atom in atoms]
+        found = [_symbol(atom, types) for atom in atoms]
         if isinstance(types, Mapping):
             _require_used(types, {atom.name for atom in atoms})
-        sites, unknown = _decide(atoms, symbols, types, system)
+        symbols, sites, unknown = _decide(atoms, found, types, system)
         if system is not None and types != "name" and not callable(types):  # those are no guess
             require_masses(topology, system, types if isinstance(types, Mapping) else ())
         bonds = [(a.index, b.index) for a, b in topology.bonds()]
@@ -145,27 +145,29 @@ def _require_same(system: openmm.System, atoms: list) -> None:
 
 def _decide(
     atoms: list, symbols: list[str | None], types: Types, system: openmm.System | None
-) -> tuple[np.ndarray, dict[int, str]]:
-    """Set the symbols of atoms without an element that the types do not know.
+) -> tuple[list[str], np.ndarray, dict[int, str]]:
+    """Find what atoms are that have no element and that the types do not know.
 
     Returns
     -------
+    list of str
+        The symbols, "" for virtual sites and for what is unknown.
     np.ndarray
         [natoms] bool, those that are virtual sites.
     dict
         Why others may be real ones.
     """
+    found = [symbol or "" for symbol in symbols]
     sites, unknown = np.full(len(atoms), False), {}
     for k, atom in enumerate(atoms):
         if atom.element is not None or (symbols[k] is not None and types != "name"):
             continue
         reason = _why_real(atom, system)
-        sites[k] = reason is None
-        if sites[k] or types != "name":  # a name is enough for a real atom
-            symbols[k] = ""
-        if not sites[k] and types != "name":
+        if reason is None:
+            sites[k], found[k] = True, ""
+        elif types != "name":  # a name is enough for a real atom
             unknown[k] = reason
-    return sites, unknown
+    return found, sites, unknown
 
 
 def _why_real(atom: app.topology.Atom, system: openmm.System | None) -> str | None:

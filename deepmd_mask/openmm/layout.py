@@ -9,12 +9,14 @@ import numpy as np
 import openmm
 from openmm import app, unit
 
+from ..shared.elements import Types
 from .arguments import box_vectors, indices, is_names, length, names, topology_of, vectors
-from .labels import Labels, Types
+from .labels import Labels
 from .links import LENGTHS
 from .region import Cut, Region
 
-MARKS = ("centres", "always", "forces_on", "atoms")
+# The arguments of a DPRegion that name atoms; `marks` has for each which atoms those are.
+ATOM_LISTS = ("centres", "always", "forces_on", "atoms")
 
 
 class LinkedCut(NamedTuple):
@@ -134,7 +136,9 @@ class DPRegion:
         bonds = np.stack([cut.atoms[links.row], links.outer], axis=1)
         return LinkedCut(*cut, bonds, links.coordinates)
 
-    def fix(self, topology: app.Topology, positions: Any, box: Any = None, **options) -> "DPRegion":
+    def fix(
+        self, topology: app.Topology, positions: Any, box: Any = None, **options: Any
+    ) -> "DPRegion":
         """Return this region with the members that it has now, for good; arguments as of `cut`."""
         found = self.cut(topology, positions, box, **options)
         return replace(self, atoms=found.atoms.tolist())
@@ -159,7 +163,7 @@ def lay_out(region: DPRegion, labels: Labels, candidates: Sequence[int] | None =
         member cannot be one, or one that may be a member has no element.
     """
     _require_flags(region)
-    marks = {what: _marked(region, what, labels) for what in MARKS}
+    marks = {what: _marked(region, what, labels) for what in ATOM_LISTS}
     if not marks["centres"].any():
         raise ValueError(f"{region.name}: a region needs at least one centre")
     if region.forces_on is not None and not marks["forces_on"].any():
@@ -181,7 +185,7 @@ def lay_out(region: DPRegion, labels: Labels, candidates: Sequence[int] | None =
     for what in ("atoms",) if fixed else ("centres", "always"):
         _require_eligible(region, labels, what, marks[what] & ~eligible)
     members = np.flatnonzero(marks["atoms"]) if fixed else None
-    if fixed and len(members) == 0:
+    if members is not None and len(members) == 0:
         raise ValueError(f"{region.name}: `atoms` has no atom; None finds the members anew")
     telling = eligible
     if not region.hydrogens:
@@ -260,9 +264,10 @@ def _require_flags(region: DPRegion) -> None:
     for flag in ("whole_residues", "hydrogens"):
         if not isinstance(value := getattr(region, flag), bool):
             raise ValueError(f"{region.name}: {flag} is {value!r}; give True or False")
-    if not isinstance(region.link_atoms, bool | Mapping):
+    links: Any = region.link_atoms
+    if not isinstance(links, bool | Mapping):
         msg = (
-            f"{region.name}: link_atoms is {region.link_atoms!r}; give True, False or lengths by "
+            f"{region.name}: link_atoms is {links!r}; give True, False or lengths by "
             'element, as in {"C": 0.109}'
         )
         raise ValueError(msg)

@@ -10,7 +10,7 @@ from openmm import app, unit
 
 HYDROGEN = {"H", "D"}
 OTHER = 5.0  # Da; united atoms and repartitioning make atoms of one element differ by less
-ROUNDING = 0.1  # Da, of masses in force fields
+MASS_ROUNDING = 0.1  # Da, of masses in force fields
 
 
 def mass(system: openmm.System, atom: int) -> float:
@@ -65,7 +65,7 @@ def _other(element: app.Element, mass: float) -> app.Element | None:
     if mass < mass_of(app.element.hydrogen) + OTHER:  # repartitioned or not
         return app.element.hydrogen
     other = app.Element.getByMass(mass)
-    return other if abs(mass - mass_of(other)) < ROUNDING else None
+    return other if abs(mass - mass_of(other)) < MASS_ROUNDING else None
 
 
 def _lent_to_hydrogens(topology: app.Topology, system: openmm.System) -> np.ndarray:

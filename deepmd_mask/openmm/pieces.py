@@ -88,8 +88,8 @@ class Pieces(NamedTuple):
         whole = self._replace(piece=piece)
         for p, q in np.argwhere(minimum_spanning_tree(_contacts(distances, piece)).toarray()):
             edges.append(whole._contact(distances, p, q))
-        edges = np.concatenate([self.bonds, np.array(edges, int).reshape(-1, 2)])
-        return self._replace(parent=_tree(edges, n))
+        contacts = np.array(edges, int).reshape(-1, 2)
+        return self._replace(parent=_tree(np.concatenate([self.bonds, contacts]), n))
 
     def place(self, r: np.ndarray, origin: np.ndarray, box: np.ndarray) -> np.ndarray:
         """Return where the atoms are [n, 3] from the origin: at the images that the tree leads to.
@@ -148,7 +148,7 @@ class Pieces(NamedTuple):
             there[there >= here * (1 - ROUNDING)] = np.inf
             if there.min() < (found.nearer if found else np.inf):
                 p, q = np.unravel_index(there.argmin(), there.shape)
-                i, j = self._contact(distances, p, q)
+                i, j = self._contact(distances, int(p), int(q))
                 found = Torn(i, j, float(np.linalg.norm(x[i] - x[j])), float(distances[i, j]))
         return found
 

@@ -4,7 +4,6 @@
 import csv
 import pickle
 from collections.abc import Iterator, Sequence
-from numbers import Real
 from os import PathLike
 from pathlib import Path
 from xml.etree import ElementTree
@@ -13,6 +12,7 @@ import numpy as np
 import openmm
 from openmm import app
 
+from ..shared.numbers import is_number
 from .arguments import plain
 from .force import DPTerm
 
@@ -41,11 +41,11 @@ class RegionReporter:
     COLUMNS = ("step", "region", "atoms", "energy", "residues")
 
     def __init__(self, file: str | PathLike, interval: int, append: bool = False) -> None:
-        if not isinstance(interval, Real) or interval % 1 != 0 or interval < 1:
+        if not is_number(interval) or interval % 1 != 0 or interval < 1:
             msg = f"RegionReporter: the interval is {interval!r}; give steps, 1 or more"
             raise ValueError(msg)
         self.interval = int(interval)
-        self._terms = None
+        self._terms: list[DPTerm] | None = None
         begun = append and Path(file).is_file() and Path(file).stat().st_size > 0
         self._file = open(file, "a" if append else "w", newline="")
         self._writer = csv.writer(self._file)

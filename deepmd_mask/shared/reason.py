@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What messages say of an error that another library raised."""
 
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+Item = TypeVar("Item")
 NOTHING_LEFT = "; nothing was left of the output"
 
 
@@ -13,3 +17,11 @@ def reason_of(error: Exception) -> str:
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     text = text.strip().removeprefix("Graph execution error:")  # how TensorFlow begins
     return text.strip().split("\n")[0] or type(error).__name__
+
+
+def until_error(items: Iterable[Item]) -> Iterator[Item | Exception]:
+    """Yield items of another library's reader, and last what it raised, if it did: anything."""
+    try:
+        yield from items
+    except Exception as error:
+        yield error

@@ -4,7 +4,7 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 
@@ -12,12 +12,16 @@ import numpy as np
 from deepmd.common import j_loader
 from tqdm import tqdm
 
+from ...shared.options import check_options
+from ...shared.paths import AnyPath, Paths, listed
 from ..findings import Finding, Report
 from ..scan import Scan, Scanned, Wanted
 from ..systems import System, systems_in
 from ..training import scan_training_data, training_systems, wanted_by
 from .statistics import Statistics, Sums, as_text
 from .suspicions import Repeats, check_balance, check_distances, check_energies
+
+Look = Callable[[System, Scanned, Report], None]
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,8 @@ class Checked:
 
     def as_text(self, most: int | None = None) -> str:
         """Return everything as text, with at most so many findings of a kind in each system."""
-        lines, told = [as_text(numbers) for numbers in self.systems], Counter()
+        lines = [as_text(numbers) for numbers in self.systems]
+        told: Counter[tuple[str, str, str]] = Counter()
         for finding in self.findings:
             kind = finding.level, finding.code, finding.system
             told[kind] += 1
@@ -71,8 +76,8 @@ class Checked:
 
 
 def check(
-    systems: str | os.PathLike | Iterable[str | os.PathLike] = (),
-    input_file: str | os.PathLike | None = None,
+    systems: Paths = (),
+    input_file: AnyPath | None = None,
     *,
     external_field: bool = False,
     progress: bool = False,
@@ -104,18 +109,19 @@ def check(
     ValueError
         If there is neither a system nor an input.
     """
-    given = [systems] if isinstance(systems, (str, os.PathLike)) else list(systems)
+    given = listed(systems)
     if not given and input_file is None:
         raise ValueError("there is nothing to check; name a system or an input")
     findings: list[Finding] = []
-    wanted, sections = Wanted(), {}
+    wanted = Wanted()
+    sections: dict[str, list[str]] = {}
     if input_file is not None:
         wanted, sections = _read_input(os.fspath(input_file), findings.append)
     known = _once(sections, findings.append)
     more = [path for each in given for path in systems_in(each) if path not in known]
     if more:
         sections["systems"] = list(dict.fromkeys(more))
-    looks = [check_distances] if external_field else [check_distances, check_balance]
+    looks: list[Look] = [check_distances] if external_field else [check_distances, check_balance]
     return Checked(findings, _check_systems(wanted, sections, looks, findings.append, progress))
 
 
@@ -154,8 +160,6 @@ def _read_input(path: str, report: Report) -> tuple[Wanted, dict[str, list[str]]
     from deepmd.tf.utils.compat import update_deepmd_input  # noqa: PLC0415
     from deepmd.utils.argcheck import normalize  # noqa: PLC0415
 
-    from ...plugin import check_options  # noqa: PLC0415
-
     try:
         jdata = normalize(update_deepmd_input(deepcopy(jdata), warning=False))
         if not check_options(jdata):
@@ -168,11 +172,12 @@ def _read_input(path: str, report: Report) -> tuple[Wanted, dict[str, list[str]]
 def _check_systems(
     wanted: Wanted,
     sections: dict[str, list[str]],
-    looks: list[Callable[[System, Scanned, Report], None]],
+    looks: list[Look],
     report: Report,
     progress: bool,
 ) -> list[Statistics]:
-    repeats, sums = Repeats(), {}
+    repeats = Repeats()
+    sums: dict[str, Sums] = {}
     with tqdm(desc="checking", unit=" frames", disable=None if progress else True) as bar:
 
         def visit(system: System, scanned: Scanned) -> None:
@@ -210,7 +215,7 @@ def _check_energies(
         places += [(scan.system, place) for place in scan.places]
     if not places:
         return
-    counts, energies = np.concatenate(counts), np.concatenate(energies)
-    usable = np.flatnonzero(np.isfinite(energies) & counts.any(axis=1))
+    n, E = np.concatenate(counts), np.concatenate(energies)
+    usable = np.flatnonzero(np.isfinite(E) & n.any(axis=1))
     if len(usable):
-        check_energies([places[k] for k in usable], counts[usable], energies[usable], report)
+        check_energies([places[k] for k in usable], n[usable], E[usable], report)

@@ -85,7 +85,8 @@ class Sums:
         energies = np.concatenate(self.energies) if self.energies else np.zeros(0)
         energies = energies[np.isfinite(energies)]
         if len(energies):
-            numbers.energy = tuple(map(float, (energies.min(), energies.mean(), energies.max())))
+            low, mean, high = energies.min(), energies.mean(), energies.max()
+            numbers.energy = float(low), float(mean), float(high)
         return numbers
 
 

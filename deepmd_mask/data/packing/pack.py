@@ -14,10 +14,10 @@ from tqdm import tqdm
 from ..balance import NetForces
 from ..writer import SystemWriter, put_in_place
 from .preferences import Preference
+from .readers.units import Units
 from .sources import Frame, Keys
 from .spool import Spool
-from .types import Types
-from .units import Units
+from .types import TypeNumbers
 from .usable import usable_frames
 
 
@@ -151,7 +151,7 @@ def pack(
     left_out: Counter[str] = Counter()
     frames = usable_frames(sources, keys, units, drop_cell, left_out if skip_incomplete else None)
     nets = None if external_field else NetForces()
-    types = Types(type_map, sel)
+    types = TypeNumbers(type_map, sel)
     hidden = None if progress else True  # None: hidden unless there is a terminal
     output = Path(output)
     room = output.absolute().parent
@@ -179,7 +179,7 @@ def pack(
 def _read(
     frames: Iterable[Frame],
     rule: Preference,
-    types: Types,
+    types: TypeNumbers,
     nets: NetForces | None,
     spool: Spool,
 ) -> tuple[tuple[int, int], int]:

@@ -9,7 +9,7 @@ import numpy as np
 from ...shared.elements import ATOM_NAMES
 from .sources import Frame
 
-_FORMS = (
+_RULES = (
     "all, element:ZN,S (elements), within:2.8:ZN (Å, elements), names:SG,NE2 (names of atoms, in "
     f"the per-atom array {ATOM_NAMES}), names:ARRAY:SG,NE2, array:NAME"
 )
@@ -63,7 +63,7 @@ class Preference:
                 return cls("within", names, float(distance))
         except ValueError:
             pass
-        raise ValueError(f'`preference` "{text}" is none of: {_FORMS}')
+        raise ValueError(f'`preference` "{text}" is none of: {_RULES}')
 
     def weights(self, frame: Frame) -> np.ndarray:
         """Return the weights of a frame's atoms, [natoms].
@@ -76,9 +76,9 @@ class Preference:
         """
         if self.kind == "all":
             return np.ones(len(frame.names))
-        if self.kind == "array":
+        if self.kind == "array" and self.array is not None:
             return _of_array(frame, self.array)
-        if self.kind == "names":
+        if self.kind == "names" and self.array is not None:
             names = _names(frame, self.array)
             self._met.update(np.unique(names).tolist())
             return np.isin(names, self.elements).astype(np.float64)

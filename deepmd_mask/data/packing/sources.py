@@ -15,7 +15,7 @@ from ...shared.reason import reason_of
 from ..frame import UNREADABLE, Frame, Incomplete, Keys
 from ..systems import open_system, systems_in
 from .readers.naming import parse_source, split_index
-from .units import Units
+from .readers.units import Units
 
 __all__ = ["Frame", "Incomplete", "Keys", "read_frames", "without_frame"]
 
@@ -119,7 +119,7 @@ def _read_file(path: str, keys: Keys, units: Units) -> Iterator[Frame | Incomple
         if index != slice(None):
             raise ValueError(f"{where}: cclib reads it, and takes no @INDEX; give the whole file")
         yield from read_cclib(file, {}, units, where)
-    elif file_format is None:
+    elif not file_format:
         raise ValueError(f"{where}: ASE does not know its format ({reason}); {_HOW_TO_NAME}")
     else:
         frames = read_ase(file, index, file_format, {}, keys, units, where)
@@ -143,7 +143,7 @@ def without_frame(source: Any) -> str:
     return f"read as {how}, {nothing}{chosen}; if it is in another format, {_HOW_TO_NAME}"
 
 
-def _format_of(file: str) -> tuple[str | None, bool, str]:
+def _format_of(file: str) -> tuple[str, bool, str]:
     """Return ASE's format of a file, whether only its name suggests it, and why there is none."""
     from ase.io.formats import (  # noqa: PLC0415
         PEEK_BYTES,
@@ -159,7 +159,7 @@ def _format_of(file: str) -> tuple[str | None, bool, str]:
         if file_format not in ioformats:  # a mere suffix
             raise UnknownFileTypeError(file_format)
     except (UnknownFileTypeError, UnicodeDecodeError, OSError) as error:
-        return None, True, reason_of(error)
+        return "", True, reason_of(error)
     if not file.lower().removesuffix(".gz").endswith(_COMMON_SUFFIXES):
         return file_format, False, ""
     try:
@@ -193,7 +193,7 @@ def _read_system(path: str, keys: Keys, units: Units) -> Iterator[Frame]:
             f"source {path}: no system (with a file type.raw) is in this folder or HDF5 group; if "
             "it is in another format, name it, as in vasp/outcar:PATH"
         )
-    others = () if keys.array in (None, "atom_pref") else (keys.array,)
+    others = tuple(name for name in keys.arrays if name != "atom_pref")
     system = open_system(path, ("coord", "energy", "force"), others)
     if system.names is None:
         raise ValueError(f"source {path}: there is no type_map.raw, so its types have no names")
@@ -204,14 +204,16 @@ def _read_system(path: str, keys: Keys, units: Units) -> Iterator[Frame]:
             arrays = dict(part.chunk.others)
             if keys.array == "atom_pref" and part.chunk.preference is not None:
                 arrays["atom_pref"] = part.chunk.preference
+            energy, force = part.chunk.energy, part.chunk.force
+            assert energy is not None and force is not None, "open_system requires both"
             for f, number in enumerate(part.frames.tolist()):
                 real = np.flatnonzero(part.chunk.mask[f])
                 yield Frame(
                     f"source {path}, {chunk.set_name}, frame {number}",
                     names[part.chunk.types[f, real]],
                     part.chunk.coord[f, real],
-                    float(part.chunk.energy[f]) * in_ev,
-                    part.chunk.force[f, real] * in_ev_per_angstrom,
+                    float(energy[f]) * in_ev,
+                    force[f, real] * in_ev_per_angstrom,
                     system.periodic,
                     {name: array[f, real] for name, array in arrays.items()},
                 )

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...shared.options import MOST_SLOTS
 from ..training import auto_sel
 from .sources import Frame
 
-MOST_SLOTS = 1_000_000  # of a system; more is a slip, and fills the memory
 
-
-class Types:
+class TypeNumbers:
     """Numbers for names, which get their places in the type map at the end.
 
     Parameters
@@ -53,7 +52,7 @@ class Types:
         counts = np.bincount(np.array(numbers, dtype=int), minlength=len(self.met))
         self.most = np.maximum(np.pad(self.most, (0, len(counts) - len(self.most))), counts)
         if not isinstance(self.sel, str):
-            self._require_within_sel(frame, counts)
+            self._require_within(self.sel, frame, counts)
         return np.array(numbers, dtype=np.int32)
 
     def _meet(self, name: str, frame: Frame, atom: int) -> None:
@@ -68,9 +67,10 @@ class Types:
             self.met.append(known)
         self.number[name] = self.met.index(known)
 
-    def _require_within_sel(self, frame: Frame, counts: np.ndarray) -> None:
+    def _require_within(self, sel: Sequence[int], frame: Frame, counts: np.ndarray) -> None:
+        bounds = dict(zip(self.given or (), sel, strict=True))
         for name, count in zip(self.met, counts.tolist(), strict=True):
-            bound = self.sel[self.given.index(name)]
+            bound = bounds[name]
             if count > bound:
                 raise ValueError(
                     f"{frame.place}: {count} atoms of {name}, but `sel` allows {bound}; raise it, "

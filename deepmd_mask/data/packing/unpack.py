@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Unpacks masked systems to extended XYZ: real atoms only, with their labels."""
 
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
 import numpy as np
 from tqdm import tqdm
 
+from ...shared.paths import AnyPath, Paths, listed, require_unlike_files
 from ..scan import sound_frames
 from ..systems import Chunk, System, open_system, systems_in
 from ..writer import put_in_place
 
 
 def unpack(
-    systems: str | os.PathLike | Iterable[str | os.PathLike],
-    output: str | os.PathLike,
+    systems: Paths,
+    output: AnyPath,
     *,
     overwrite: bool = False,
     progress: bool = False,
@@ -49,25 +49,27 @@ def unpack(
     OSError
         If the output exists or cannot be written. Nothing is left of it then.
     """
-    paths = [systems] if isinstance(systems, (str, os.PathLike)) else list(systems)
-    opened = [_open(path) for given in paths for path in systems_in(given)]
+    given = listed(systems)
+    require_unlike_files({"systems": given}, {"output": output})
+    opened = [_open(path) for each in given for path in systems_in(each)]
     if not opened:
         raise ValueError("there is no system; name one")
-    total = sum(system.nframes for system in opened)
+    total = sum(system.nframes for system, _ in opened)
     hidden = None if progress else True
     with (
         put_in_place(Path(output), overwrite, folder=False) as part,
         open(part, "w", encoding="utf-8") as file,
         tqdm(desc="unpacking", total=total, unit=" frames", disable=hidden) as bar,
     ):
-        for system in opened:
-            for chunk in _sound_chunks(system):
-                _write(file, system.names, chunk)
+        for system, names in opened:
+            for chunk in _sound_chunks(system, len(names)):
+                _write(file, names, chunk)
                 bar.update(len(chunk))
     return total
 
 
-def _open(path: str) -> System:
+def _open(path: str) -> tuple[System, tuple[str, ...]]:
+    """Return a system and the names of its types."""
     from ase.data import atomic_numbers  # noqa: PLC0415  ASE takes its time
 
     system = open_system(path)
@@ -79,13 +81,13 @@ def _open(path: str) -> System:
                 f"system {path}, type_map.raw: {name} is no element, and extended XYZ has nothing "
                 "else; name the element there"
             )
-    return system
+    return system, system.names
 
 
-def _sound_chunks(system: System) -> Iterator[Chunk]:
-    numbers = np.arange(len(system.names))
+def _sound_chunks(system: System, ntypes: int) -> Iterator[Chunk]:
+    numbers = np.arange(ntypes)
     for chunk in system.chunks():
-        for part in sound_frames(system, chunk, numbers, len(numbers)):
+        for part in sound_frames(system, chunk, numbers, ntypes):
             yield part.chunk
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..._kernels import RealAtoms
+from .readers.units import Units
 from .sources import Frame, Incomplete, Keys, read_frames, without_frame
-from .units import Units
 
 
 def usable_frames(
@@ -36,7 +36,8 @@ def usable_frames(
     """
     is_one = isinstance(sources, (str, os.PathLike)) or not isinstance(sources, Iterable)
     is_one = is_one or hasattr(sources, "get_chemical_symbols") or hasattr(sources, "get_nframes")
-    found_any, used_any, first = False, False, None
+    found_any, used_any = False, False
+    first: Incomplete | None = None
     for number, source in enumerate([sources] if is_one else sources):
         found_any, found = True, False
         for item in read_frames(source, keys, number, units):
@@ -55,7 +56,7 @@ def usable_frames(
             first = first or nothing
     if not found_any:
         raise ValueError("there is no source; name a file, a folder or an object with frames")
-    if not used_any:
+    if first is not None and not used_any:
         raise ValueError(f"no frame is complete: {first.place}: {first.message}")
 
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ....shared.reason import reason_of
+from ....shared.reason import reason_of, until_error
 from ...frame import UNREADABLE, Frame, Incomplete, Keys
-from ..units import Units
 from .extxyz import CutOffError, read_extxyz
 from .header_units import factors_of
 from .outputs import CUT_OFF, Output
+from .units import Units
 
 if TYPE_CHECKING:
     import ase
@@ -51,29 +51,25 @@ def read_ase(
     if file_format not in _UNITS_OF_THE_USER:
         units.require_none(where, f"ASE's reader of {file_format}")
     output = Output.of(file, file_format)
-    images = _images(file, index, file_format, options)
     sliced = _has_frames(file_format)
     start, step = _start_and_step(index)
     last = start - step
-    while True:
-        try:
-            last, atoms = next(images)
-        except StopIteration:
-            break
-        except Exception as error:  # parsers raise whatever they meet
+    for item in until_error(_images(file, index, file_format, options)):
+        if isinstance(item, Exception):
             number, is_first = last + step, last == start - step
             place = f"{where}, frame {number}"
-            message = f"ASE cannot read it as {file_format} ({reason_of(error)})"
-            if output is None and not _may_be_cut_off(file_format, options, is_first, error):
+            message = f"ASE cannot read it as {file_format} ({reason_of(item)})"
+            if output is None and not _may_be_cut_off(file_format, options, is_first, item):
                 raise ValueError(f"{place}: {message}; mend the file or take the frame out") from (
-                    error
+                    item
                 )
-            if is_first:
-                yield Incomplete(place, UNREADABLE, message, sliced)
-                return
-            message += ", and so none behind it"
-            yield Incomplete(place, f"the file from frame {number} on", message, sliced)
+            reason = UNREADABLE
+            if not is_first:
+                reason = f"the file from frame {number} on"
+                message += ", and so none behind it"
+            yield Incomplete(place, reason, message, sliced)
             return
+        last, atoms = item
         place = f"{where}, frame {last}"
         if isinstance(atoms, CutOffError):
             message = f"ASE cannot read it as {file_format} ({atoms})"
@@ -148,7 +144,8 @@ def of_atoms(
     if forces is None or np.shape(forces) != (len(atoms), 3):
         message = _missing("forces", keys.forces, {**atoms.arrays, **results})
         return Incomplete(place, "no forces", message, sliced)
-    array = results.get(keys.array, atoms.arrays.get(keys.array))
+    found = {name: results.get(name, atoms.arrays.get(name)) for name in keys.arrays}
+    arrays = {name: array for name, array in found.items() if array is not None}
     for atom in np.flatnonzero(atoms.numbers == 0)[:1].tolist():
         raise ValueError(
             f"{place}, atom {atom}: X, with atomic number 0, is no element; take this atom out of "
@@ -162,7 +159,7 @@ def of_atoms(
         float(energy) * in_ev,
         np.asarray(forces, dtype=np.float64) * in_ev_per_angstrom,
         bool(atoms.pbc.any()),
-        {} if array is None else {keys.array: array},
+        arrays,
     )
 
 

@@ -7,14 +7,15 @@ negative, in the axes of the positions. Those that ASE reads are left to it.
 
 import logging
 from collections.abc import Iterator
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
 from ....shared.reason import reason_of
 from ...frame import Frame, Incomplete
-from ..units import Units
 from .outputs import Output
+from .units import Units
 
 _CHECKED = ("QChem", "Psi4", "Molpro")
 # What their outputs have in their first lines.
@@ -88,12 +89,13 @@ def read_cclib(
         if forces.shape != r.shape:
             message = f"its gradient has the shape {forces.shape}, and its positions {r.shape}"
             raise ValueError(f"{place}: {message}")
-        yield output.judge(Frame(place, names, r, float(energy), forces, False, {}), sliced=False)
+        frame = Frame(place, names, r, float(energy), forces, False, {})
+        yield frame if output is None else output.judge(frame, sliced=False)
 
 
 def _parse(path: str, where: str) -> tuple[Any, str]:
     try:
-        import cclib  # noqa: PLC0415
+        import cclib.io.ccio  # noqa: PLC0415
     except ImportError:
         program = program_of(path)
         what = f"outputs of {program} are" if program else "it is"
@@ -102,7 +104,7 @@ def _parse(path: str, where: str) -> tuple[Any, str]:
             '"deepmd-mask[cclib]"'
         ) from None
     try:
-        parser = cclib.io.ccopen(path, loglevel=logging.CRITICAL)
+        parser = cclib.io.ccio.ccopen(path, loglevel=logging.CRITICAL)
     except Exception as error:  # parsers raise whatever they meet
         raise ValueError(f"{where}: cclib cannot read it ({reason_of(error)})") from error
     program = type(parser).__name__
@@ -135,7 +137,7 @@ def _energies(parsed: Any, options: dict[str, Any], where: str) -> np.ndarray:
                 "?energy=scfenergies+dispersionenergies, if the first do not contain the second"
             )
         chosen = "scfenergies"
-    total = 0.0
+    total: Any = 0.0
     for name in str(chosen).split("+"):
         if name not in there:
             raise ValueError(
@@ -150,10 +152,11 @@ def _energies(parsed: Any, options: dict[str, Any], where: str) -> np.ndarray:
 
 def _in_ev() -> float:
     """Return the factor to eV of cclib's energies, which are in hartree from version 2 on."""
-    import cclib  # noqa: PLC0415
     from ase.units import Hartree  # noqa: PLC0415
 
-    if int(cclib.__version__.split(".")[0]) >= 2:
+    if int(version("cclib").split(".")[0]) >= 2:
         return Hartree
+    from cclib.parser.utils import convertor  # noqa: PLC0415
+
     # Its hartree is not quite that of the other readers.
-    return Hartree / cclib.parser.utils.convertor(1.0, "hartree", "eV")
+    return Hartree / convertor(1.0, "hartree", "eV")

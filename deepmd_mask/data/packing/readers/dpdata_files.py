@@ -9,21 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from ....shared.reason import reason_of
+from ....shared.reason import reason_of, until_error
 from ...frame import UNREADABLE, Frame, Incomplete, Keys
-from ..units import Units
 from .extxyz import read_headers
 from .header_units import factors_of, stated_units
 from .naming import split_paths
 from .outputs import CUT_OFF, UNCONVERGED, Output
 from .programs import TOLD_BY_DPDATA, VASP_XML
+from .units import Units
 
 _EXTENDED_XYZ = (
     "extxyz", "quip/gap/xyz", "quip/gap/xyz_file", "gpumd/xyz", "nequip/xyz", "mace/xyz"
 )  # fmt: skip
 # What dpdata warns of when it leaves frames out: the numbers of these, from where they count, and
 # the reason. Without a number it is not known which they are.
-_DROPPED = (
+_DROPPED: tuple[tuple[re.Pattern[str], int, str], ...] = (
     (re.compile(r"structures were unconverged: \[(.*?)\]; so they are not"), 1, UNCONVERGED),
     (re.compile(r"Structure ([\d ]+)are unconverged and not collected"), 0, UNCONVERGED),
     (re.compile(r"incomplete labels in frame (\d+)"), 1, "incomplete labels"),
@@ -94,8 +94,12 @@ def _dropped(caught: list[warnings.WarningMessage], where: str) -> dict[int | st
     found: dict[int | str, Incomplete] = {}
     for warning in caught:
         text = str(warning.message)
-        matches = [(pattern.search(text), *more) for pattern, *more in _DROPPED]
-        for match, origin, reason in filter(lambda entry: entry[0], matches):
+        is_known = text == _KEPT
+        for pattern, origin, reason in _DROPPED:
+            match = pattern.search(text)
+            if match is None:
+                continue
+            is_known = True
             numbers = [int(number) - origin for number in re.findall(r"\d+", match[1])]
             message = f"dpdata leaves it out ({text})"
             for number in numbers:
@@ -103,7 +107,7 @@ def _dropped(caught: list[warnings.WarningMessage], where: str) -> dict[int | st
             if not numbers:
                 message = f"dpdata leaves a frame out ({text})"
                 found[f"unknown {len(found)}"] = Incomplete(where, reason, message)
-        if not any(match for match, *_ in matches) and text != _KEPT:
+        if not is_known:
             warnings.warn_explicit(
                 warning.message, warning.category, warning.filename, warning.lineno
             )
@@ -127,16 +131,12 @@ def _load(path: str | tuple[str, ...], file_format: str, options: dict[str, Any]
 def _require_known_units(path: str, keys: Keys, units: Units, where: str) -> None:
     """Refuse units in headers that dpdata does not convert, or that the user gives, too."""
     converted = ("energy-unit", "energy_unit", "force-unit", "force_unit")
-    headers = read_headers(path)
     number = -1
-    while True:
-        try:
-            number, info = next(headers)
-        except StopIteration:
-            return
-        except Exception as error:  # parsers raise whatever they meet
-            message = f"its header cannot be read ({reason_of(error)})"
-            raise ValueError(f"{where}, frame {number + 1}: {message}") from error
+    for item in until_error(read_headers(path)):
+        if isinstance(item, Exception):
+            message = f"its header cannot be read ({reason_of(item)})"
+            raise ValueError(f"{where}, frame {number + 1}: {message}") from item
+        number, info = item
         place = f"{where}, frame {number}"
         factors_of(place, info, keys, units)  # complains of what is said of some only
         for entry in stated_units(place, info, keys).values():
@@ -159,7 +159,7 @@ def of_dpdata(
             yield Incomplete(where, f"no {'energy' if key == 'energies' else key}", message)
             return
     names = np.array(data["atom_names"])[data["atom_types"]]
-    arrays = {keys.array: data[keys.array]} if keys.array in data else {}
+    arrays = {name: data[name] for name in keys.arrays if name in data}
     in_ev, in_ev_per_angstrom = units.factors()
     for number, positions in enumerate(data["coords"]):
         yield Frame(

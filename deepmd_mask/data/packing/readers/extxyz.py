@@ -7,7 +7,7 @@ ASE makes an index of the whole file first, and takes a blank line for the end o
 import itertools
 from collections.abc import Iterator
 from io import StringIO
-from typing import TYPE_CHECKING, TextIO
+from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     import ase
@@ -97,7 +97,7 @@ def _wanted(path: str, index: int | slice) -> range | slice:
     return range(nframes)[index : index + 1 or None]
 
 
-def _split(file: TextIO) -> "Iterator[str | CutOffError]":
+def _split(file: IO[str]) -> "Iterator[str | CutOffError]":
     """Yield the lines of each frame as one text."""
     for head in file:
         if not head.strip():

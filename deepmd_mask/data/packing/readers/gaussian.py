@@ -42,7 +42,8 @@ class GaussianLog:
         self.kept_axes, self.other_energy = False, ""
         self._input: np.ndarray | None = None
         self._standard: np.ndarray | None = None
-        self._table, self._rows, self._rules = "", [], 0
+        self._rows: list[list[float]] = []
+        self._table, self._rules = "", 0
         self._route: list[str] | None = None
 
     @property

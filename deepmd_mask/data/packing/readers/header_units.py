@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...frame import Keys
-from ..units import Units, energy_factor, force_factor, length_factor
+from .units import Units, energy_factor, force_factor, length_factor
 
 _KINDS = {
     "energy": ("energy", "energies", "e"),

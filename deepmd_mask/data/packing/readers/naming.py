@@ -16,7 +16,7 @@ class Named:
     library
         "ase", "dpdata" or "cclib"; None if it is for the path to tell.
     file_format
-        A name of that library's; None if there is none.
+        A name of that library's; empty if there is none.
     path
         The rest.
     options
@@ -24,7 +24,7 @@ class Named:
     """
 
     library: str | None
-    file_format: str | None
+    file_format: str
     path: str
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -38,12 +38,12 @@ def parse_source(text: str) -> Named:
         If it is neither a path nor a known format with one.
     """
     if is_path(text):
-        return Named(None, None, text)
+        return Named(None, "", text)
     head, colon, rest = text.partition(":")
     if not colon or not head:
         raise ValueError(f"source {text}: not found; check the path")
     if head == "cclib":
-        return _with_options(text, "cclib", None, rest)
+        return _with_options(text, "cclib", "", rest)
     if head in ("ase", "dpdata"):
         library, (file_format, colon, rest) = head, rest.partition(":")
     else:
@@ -77,7 +77,7 @@ def formats_of(library: str) -> list[str]:
     )
 
 
-def _with_options(text: str, library: str, file_format: str | None, rest: str) -> Named:
+def _with_options(text: str, library: str, file_format: str, rest: str) -> Named:
     path, options = rest, {}
     if not is_path(rest) and "?" in rest:
         path, _, query = rest.rpartition("?")

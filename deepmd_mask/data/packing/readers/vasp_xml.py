@@ -28,7 +28,7 @@ def read_vasp_xml(path: str) -> tuple[list[tuple[float, bool]], bool]:
         try:
             for _, element in ElementTree.iterparse(file):
                 if element.tag == "i" and element.get("name") == "NELM":
-                    most = int(element.text)
+                    most = int(element.text or "")
                 elif element.tag == "calculation":
                     steps = element.findall("scstep")
                     bad = most is not None and len(steps) >= most
@@ -50,4 +50,5 @@ def _energies(calculation: ElementTree.Element, steps: list[ElementTree.Element]
 
 
 def _named(element: ElementTree.Element) -> dict[str, float]:
-    return {entry.get("name"): float(entry.text) for entry in element.findall("energy/i")}
+    entries = element.findall("energy/i")
+    return {entry.get("name", ""): float(entry.text or "") for entry in entries}

@@ -11,21 +11,23 @@ from dataclasses import replace
 from pathlib import Path
 
 from .._kernels import OPS_VERSION
+from ..shared.options import PRECISIONS, REFUSALS, require_sections, section
+from ..shared.paths import AnyPath
 from ..shared.reason import NOTHING_LEFT, reason_of
 from .compare import Difference, compare
 from .description import Description, describe
-from .model_file import FrozenModel, require_sections, section
+from .model_file import FrozenModel
 from .rebuild import build_frozen, model_options
 
 # Largest difference, relative to the largest number, that is rounding and not another model.
-TOLERANCE = {"float64": 1e-8, "float32": 1e-2}
+TOLERANCE: dict[str | None, float] = {"float64": 1e-8, "float32": 1e-2}
 # The same for what a table may add. Forces of float32 nets have 1e-6 of rounding themselves.
-TABLE_TOLERANCE = {"float64": 1e-6, "float32": 2e-5}
+TABLE_TOLERANCE: dict[str | None, float] = {"float64": 1e-6, "float32": 2e-5}
 
 
 def convert(
-    source: Path,
-    output: Path,
+    source: AnyPath,
+    output: AnyPath,
     operators: str = "deepmd-mask",
     precision: str | None = None,
     compress: bool = False,
@@ -68,6 +70,7 @@ def convert(
     OSError
         If the output cannot be written, or exists and may not be replaced.
     """
+    source, output = Path(source), Path(output)
     model = FrozenModel(source)
     _require_output(source, output, overwrite)
     if training_input is not None:
@@ -89,6 +92,7 @@ def convert(
 
 def _convert(model: FrozenModel, new: Description, output: Path, compress: bool) -> Difference:
     """Build, compare, and put in place."""
+    assert new.sel is not None, "of a model that can be converted"
     # A folder of its own, so that the file gets the permissions of any new file.
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as directory:
         draft = Path(directory) / "frozen.pb"
@@ -169,7 +173,6 @@ def _require_convertible(model: FrozenModel, found: Description) -> None:
 def _reasons(model: FrozenModel, found: Description) -> dict[str, bool]:
     """Return reasons against a conversion, and whether each holds."""
     script = found.training_input
-    options = script.get("model", {})
     descriptors = {node.op for node in model.graph_def.node if node.op.startswith("Descrpt")}
     precisions = {found.embedding.precision, found.fitting.precision}
     unknown = {
@@ -177,20 +180,21 @@ def _reasons(model: FrozenModel, found: Description) -> dict[str, bool]:
         "the activation function of the embedding nets": found.embedding.activation,
         "the activation function of the fitting nets": found.fitting.activation,
     }
+    shown = {  # by the graph
+        "part": len(descriptors) > 1 or section(script, "model/descriptor").get("type") == "hybrid",
+        "fitting": model.text("model_attr/model_type") != "ener" or "o_energy" not in model.nodes,
+        "mask": found.fitting_options["numb_aparam"] != 1,
+        "spin": "spin_attr/ntypes_spin" in model.nodes,
+    }
     return {
         "it is compressed; convert the model that was compressed": found.compressed,
-        "it is not an energy model": model.text("model_attr/model_type") != "ener"
-        or "o_energy" not in model.nodes,
-        "it has a hybrid descriptor": len(descriptors) > 1
-        or section(script, "model/descriptor").get("type") == "hybrid",
-        "it has spins": "spin_attr/ntypes_spin" in model.nodes or bool(options.get("spin")),
+        **{
+            refusal.reason: shown.get(name, False) or (bool(script) and refusal.holds(script))
+            for name, refusal in REFUSALS.items()
+        },
         "it has a data modifier": "modifier_attr/type" in model.nodes,
-        "it has a type embedding": bool(options.get("type_embedding")),
-        "it has a tabulated potential (use_srtab)": bool(options.get("use_srtab")),
-        "it computes in mixed precision": bool(section(script, "training").get("mixed_precision")),
-        "its numb_aparam is not 1, so it takes no mask": found.fitting_options["numb_aparam"] != 1,
         f"its nets have the precision {found.embedding.precision} and {found.fitting.precision}": (
-            not precisions <= set(TOLERANCE)
+            not precisions <= set(PRECISIONS)
         ),
         **{
             f"it does not tell {what}; give `training_input`": value is None

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What se_a_mask refuses of the options of an input or of a model, each thing once.
+
+An input is what ``dp train`` reads, or what a frozen model says that it was trained with.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+SECTIONS = ("model", "model/descriptor", "model/fitting_net", "training")
+MOST_SLOTS = 1 << 20  # the sum of sel at most; more is a slip, and fills the memory
+PRECISIONS = ("float64", "float32")  # of nets; "default" is one of them
+
+
+class Refusal(NamedTuple):
+    """Something that se_a_mask does not go with.
+
+    Attributes
+    ----------
+    message
+        For whoever writes an input, with the remedy.
+    reason
+        Why a frozen model that has it is refused.
+    holds
+        Whether an input has it.
+    """
+
+    message: str
+    reason: str
+    holds: Callable[[dict], bool]
+
+
+def section(script: dict, path: str) -> dict:
+    """Return one of SECTIONS of an input; {} if it lacks it."""
+    for name in path.split("/"):
+        script = script.get(name) or {}
+    return script
+
+
+def require_sections(script: dict, what: str) -> None:
+    """Refuse an input, which messages call `what`, whose sections are none."""
+    for path in SECTIONS:
+        found: Any = script
+        for name in path.split("/"):
+            found = found.get(name, {}) if isinstance(found, dict) else None
+        if not isinstance(found, dict):
+            raise ValueError(f"{what} has no section where {path} should be one")
+
+
+def has_mask(part: Any) -> bool:
+    """Return whether an input, or a part of one, has the descriptor se_a_mask anywhere."""
+    if isinstance(part, dict):
+        return part.get("type") == "se_a_mask" or any(map(has_mask, part.values()))
+    return isinstance(part, list) and any(map(has_mask, part))
+
+
+def _is_by_itself(script: dict) -> bool:
+    model = section(script, "model")
+    is_standard = model.get("type", "standard") == "standard"
+    return is_standard and section(script, "model/descriptor").get("type") == "se_a_mask"
+
+
+def _has(path: str, option: str) -> Callable[[dict], bool]:
+    return lambda script: bool(section(script, path).get(option))
+
+
+def _not_with(option: str) -> str:
+    return f"se_a_mask does not go with {option}; take it out of the model"
+
+
+REFUSALS = {
+    "part": Refusal(
+        "se_a_mask must be the descriptor of a model by itself; it cannot be part of a hybrid "
+        "descriptor or of a model made of others",
+        "it has a hybrid descriptor",
+        lambda script: has_mask(section(script, "model")) and not _is_by_itself(script),
+    ),
+    "fitting": Refusal(
+        'se_a_mask is for energies only, "type": "ener" in fitting_net',
+        "it is not an energy model",
+        lambda script: section(script, "model/fitting_net").get("type", "ener") != "ener",
+    ),
+    "mask": Refusal(
+        "se_a_mask takes its mask from aparam.npy; set numb_aparam to 1 and use_aparam_as_mask to "
+        "true in fitting_net",
+        "its numb_aparam is not 1, so it takes no mask",
+        lambda script: section(script, "model/fitting_net").get("numb_aparam") != 1,
+    ),
+    "spin": Refusal(_not_with("spin"), "it has spins", _has("model", "spin")),
+    "type_embedding": Refusal(
+        _not_with("type_embedding"), "it has a type embedding", _has("model", "type_embedding")
+    ),
+    "use_srtab": Refusal(
+        _not_with("use_srtab"),
+        "it has a tabulated potential (use_srtab)",
+        _has("model", "use_srtab"),
+    ),
+    "mixed_precision": Refusal(
+        'se_a_mask: use "precision": "float32" instead of mixed_precision in training',
+        "it computes in mixed precision",
+        _has("training", "mixed_precision"),
+    ),
+}
+
+
+def check_options(jdata: dict) -> bool:
+    """Check the options of a training.
+
+    Parameters
+    ----------
+    jdata
+        The normalised input of ``dp train``.
+
+    Returns
+    -------
+    bool
+        Whether it has se_a_mask and is not a compression, so that its data matter, too.
+
+    Raises
+    ------
+    ValueError
+        If training could not go on.
+    """
+    if not has_mask(section(jdata, "model")):
+        return False
+    if _is_by_itself(jdata) and jdata["model"].get("compress"):
+        return False
+    for refusal in REFUSALS.values():
+        if refusal.holds(jdata):
+            raise ValueError(refusal.message)
+    descriptor = jdata["model"]["descriptor"]
+    require_descriptor_options(
+        # What is not a list is up to the data.
+        None if isinstance(descriptor["sel"], str) else descriptor["sel"],
+        len(jdata["model"].get("type_map") or ()),
+        descriptor["neuron"],
+        descriptor["axis_neuron"],
+        descriptor["activation_function"],
+        descriptor["precision"],
+    )
+    require_precision(jdata["model"]["fitting_net"].get("precision", "default"), "fitting_net")
+    return True
+
+
+def require_descriptor_options(
+    sel: Sequence[int] | None,
+    ntypes: int,
+    neuron: Sequence[int],
+    axis_neuron: int,
+    activation_function: str | None,
+    precision: str,
+) -> None:
+    """Refuse options of the descriptor that it cannot have.
+
+    Parameters
+    ----------
+    sel
+        Largest number of real atoms of each type; None if that is not known yet.
+    ntypes
+        Number of types in the type map; 0 if there is none.
+    neuron, axis_neuron, activation_function, precision
+        As in an input.
+
+    Raises
+    ------
+    ValueError
+        Naming the option and its value.
+    """
+    from deepmd.tf.common import get_activation_func  # noqa: PLC0415  TensorFlow takes its time
+
+    if sel is not None and ntypes and len(sel) != ntypes:
+        raise ValueError(
+            f"se_a_mask: sel has {len(sel)} entries, but the type map has {ntypes} types"
+        )
+    if sel is not None and sum(sel) < 1:
+        raise ValueError(f"se_a_mask: sel is {list(sel)}; it must allow at least one real atom")
+    if axis_neuron > neuron[-1]:
+        raise ValueError(
+            f"se_a_mask: axis_neuron ({axis_neuron}) is larger than M1 ({neuron[-1]}), the last "
+            "width in neuron"
+        )
+    require_precision(precision, "descriptor")
+    get_activation_func(activation_function)  # complains of a name that is not one
+
+
+def require_precision(name: str, of: str) -> None:
+    """Refuse a precision of nets; `of` is the section that has it.
+
+    Raises
+    ------
+    ValueError
+        If it is neither of PRECISIONS, nor "default".
+    """
+    if name not in (*PRECISIONS, "default"):
+        raise ValueError(
+            f'se_a_mask: the precision of {of} is "{name}"; it must be "float64", "float32" or '
+            '"default"'
+        )
