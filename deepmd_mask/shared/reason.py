@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What messages say of an error that another library raised."""
 
+from .._kernels import AtomFault
+
 NOTHING_LEFT = "; nothing was left of the output"
 
 
@@ -13,3 +15,20 @@ def reason_of(error: Exception) -> str:
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     text = text.strip().removeprefix("Graph execution error:")  # how TensorFlow begins
     return text.strip().split("\n")[0] or type(error).__name__
+
+
+def atom_fault_of(error: Exception) -> AtomFault | None:
+    """Return what an operator attached to its error, None if no atom is wrong.
+
+    Parameters
+    ----------
+    error
+        Of TensorFlow, whose sessions raise another one, of the same text alone, in its place.
+    """
+    found: BaseException | None = error
+    while found is not None:
+        written = getattr(found, "experimental_payloads", {}).get(AtomFault.KEY.encode())
+        if written is not None:
+            return AtomFault.read(written.decode())
+        found = found.__context__
+    return None
