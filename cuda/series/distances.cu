@@ -30,13 +30,13 @@ struct ExtremesOfRow {
 }  // namespace
 
 template <typename T>
-const Extremes* extremes_of_rows(const Embedding<T>& e, Gpu& gpu) {
+const Extremes* extremes_of_rows(const DeviceEmbedding<T>& e, Gpu& gpu) {
   Extremes* of_rows = gpu.allocate<Extremes>(e.atoms.size);
   launch(e.atoms.size, ExtremesOfRow::kShared, gpu.stream(),
          ExtremesOfRow{e.atoms, e.pairs, e.coord, of_rows});
   return of_rows;
 }
-template const Extremes* extremes_of_rows<float>(const Embedding<float>&, Gpu&);
-template const Extremes* extremes_of_rows<double>(const Embedding<double>&, Gpu&);
+template const Extremes* extremes_of_rows<float>(const DeviceEmbedding<float>&, Gpu&);
+template const Extremes* extremes_of_rows<double>(const DeviceEmbedding<double>&, Gpu&);
 
 }  // namespace dpmask::cuda

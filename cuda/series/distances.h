@@ -36,6 +36,6 @@ DPMASK_KERNEL void find_extremes(const Block& block, int64_t n, const Of& of, Ex
 
 // Those of each row's pairs, [size].
 template <typename T>
-const Extremes* extremes_of_rows(const Embedding<T>& embedding, Gpu& gpu);
+const Extremes* extremes_of_rows(const DeviceEmbedding<T>& embedding, Gpu& gpu);
 
 }  // namespace dpmask::cuda

@@ -10,8 +10,7 @@
 namespace dpmask::cuda {
 namespace {
 
-constexpr int kMany = 512;  // threads of a block, since there are few blocks
-constexpr int kShares = 16;
+constexpr int kColumnShares = 16;
 
 // The larger one; NaN, if there is one, which then is larger than all.
 DPMASK_KERNEL double larger_or_nan(double a, double b) { return a > b || a != a ? a : b; }
@@ -21,9 +20,9 @@ template <typename T>
 struct Search {
   Net<T> net;
   Extremes shares[kThreads], all;
-  double steepest, largest;      // of the net: bounds |dz/ds|; |G| at all nodes so far
-  double of_shares[kShares][2];  // the last coefficients and G, the largest of some columns
-  bool good;                     // the panel that was looked at
+  double steepest, largest;            // of the net: bounds |dz/ds|; |G| at all nodes so far
+  double of_shares[kColumnShares][2];  // the last coefficients and G, the largest of some columns
+  bool good;                           // the panel that was looked at
 };
 
 // ---- How steep a net is -------------------------------------------------------------------------
@@ -90,9 +89,9 @@ DPMASK_KERNEL void measure_columns(const Block& block, const NetOnTile<double, T
 template <typename T>
 DPMASK_KERNEL void judge(const Block& block, int64_t M1, const double* last, const double* largest,
                          Search<T>* search) {
-  block.each(kShares, [=](int64_t share) {
+  block.each(kColumnShares, [=](int64_t share) {
     double most[2] = {};
-    for (int64_t m = share; m < M1; m += kShares) {
+    for (int64_t m = share; m < M1; m += kColumnShares) {
       most[0] = larger_or_nan(most[0], last[m]);
       most[1] = larger_or_nan(most[1], largest[m]);
     }
@@ -100,7 +99,7 @@ DPMASK_KERNEL void judge(const Block& block, int64_t M1, const double* last, con
   });
   block.each(1, [=](int64_t) {
     double most = 0;
-    for (int share = 0; share < kShares; ++share) {
+    for (int share = 0; share < kColumnShares; ++share) {
       most = larger_or_nan(most, search->of_shares[share][0]);
       search->largest = larger_or_nan(search->largest, search->of_shares[share][1]);
     }
@@ -196,7 +195,7 @@ struct FindPanels {
     for (int64_t p = 0; p < nfirst; ++p) look_at(block, search, {middle(p), half_width});
     int64_t count = 0;
     for (int64_t p = 0; p < nfirst; ++p) {
-      // The panel is the one of this number among the 2^level parts of the first.
+      // The panel is the one of this number among the 2^level sections of the first.
       int64_t level = 0, number = 0;
       do {
         const double half = ldexp(half_width, -static_cast<int>(level));
@@ -237,7 +236,7 @@ struct FindPanels {
 }  // namespace
 
 template <typename T>
-FoundPanels<T> find_panels(const dpmask::Embedding<T>& e, const std::vector<int64_t>& most,
+FoundPanels<T> find_panels(const Embedding<T>& e, const std::vector<int64_t>& most,
                            int64_t capacity, Gpu& gpu) {
   const EmbeddingNets<T>& nets = e.nets;
   const int64_t nnets = e.series.nnets, of_tile = NetOnTile<double, T>::scratch_size(nets);
@@ -246,17 +245,17 @@ FoundPanels<T> find_panels(const dpmask::Embedding<T>& e, const std::vector<int6
                                 gpu.allocate<double>(nnets * capacity * 2),
                                 gpu.allocate<T>(nnets * capacity * kTerms * nets.neuron.back())};
   const Extremes* of_rows = extremes_of_rows(on_device(e, gpu), gpu);
-  using Kernel = FindPanels<T>;
-  launch<kMany>(nnets, sizeof(Search<T>), gpu.stream(),
-                Kernel{net_of(nets, 0), gpu.copy_pointers(nets.parameters), nets.nparameters(),
-                       gpu.copy(most.data(), nnets), e.atoms.size, of_rows, found,
-                       gpu.allocate<double>(nnets * of_net), of_tile, of_net, Cosines()});
+  launch<kManyThreads>(
+      nnets, sizeof(Search<T>), gpu.stream(),
+      FindPanels<T>{net_of(nets, 0), gpu.copy_pointers(nets.parameters), nets.nparameters(),
+                    gpu.copy(most.data(), nnets), e.atoms.size, of_rows, found,
+                    gpu.allocate<double>(nnets * of_net), of_tile, of_net, Cosines()});
   return found;
 }
 
-template FoundPanels<float> find_panels<float>(const dpmask::Embedding<float>&,
-                                               const std::vector<int64_t>&, int64_t, Gpu&);
-template FoundPanels<double> find_panels<double>(const dpmask::Embedding<double>&,
+template FoundPanels<float> find_panels<float>(const Embedding<float>&, const std::vector<int64_t>&,
+                                               int64_t, Gpu&);
+template FoundPanels<double> find_panels<double>(const Embedding<double>&,
                                                  const std::vector<int64_t>&, int64_t, Gpu&);
 
 }  // namespace dpmask::cuda

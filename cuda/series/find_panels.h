@@ -19,7 +19,7 @@ struct FoundPanels {
 
 // The panels of all nets. most [nnets] is the most that each may have.
 template <typename T>
-FoundPanels<T> find_panels(const dpmask::Embedding<T>& embedding, const std::vector<int64_t>& most,
+FoundPanels<T> find_panels(const Embedding<T>& embedding, const std::vector<int64_t>& most,
                            int64_t capacity, Gpu& gpu);
 
 }  // namespace dpmask::cuda

@@ -13,8 +13,6 @@
 namespace dpmask::cuda {
 namespace {
 
-constexpr int kMany = 512;  // threads of a block, where there are few blocks
-
 // A block for each panel that there is room for.
 template <typename T>
 struct JoinPanels {
@@ -117,7 +115,7 @@ void fit_series_grad(const EmbeddingNets<T>& nets, const Series<T>& series, cons
                          cuda::Cosines()});
     cuda::append_shares(nets, shares, blocks, &dparameters[net * nets.nparameters()], &sums);
   }
-  cuda::launch_all<cuda::kMany>(gradients, gpu.stream());
+  cuda::launch_all<cuda::kManyThreads>(gradients, gpu.stream());
   cuda::launch_all(sums, gpu.stream());
 }
 

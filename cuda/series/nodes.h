@@ -7,6 +7,8 @@
 
 namespace dpmask::cuda {
 
+constexpr int kManyThreads = 512;  // of a block, where there are few blocks
+
 // The cosines of chebyshev.h.
 struct Cosines {
   double of[kPeriod];

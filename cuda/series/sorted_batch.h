@@ -10,12 +10,12 @@
 namespace dpmask::cuda {
 
 constexpr int64_t kBatch = 2048;      // neighbours that are sorted at once, at most
-constexpr int kAtOnce = 4;            // of a thread that do not wait for each other's memory
+constexpr int kSearches = 4;          // of a thread that do not wait for each other's memory
 constexpr int kMostCounts = 1 << 13;  // of neighbours, by strip and panel
 constexpr int kStrips = 64;           // into which a batch is cut for counting, at most
 constexpr int kOfStrip = 16;          // neighbours of a strip, at least
 
-// A panel's neighbours are cut into runs. Panels have their numbers within a part; one more, the
+// A panel's neighbours are cut into runs. Panels have their numbers within a section; one more, the
 // last, is of the neighbours without a series.
 struct SortedBatch {
   int npanels;
@@ -68,20 +68,20 @@ DPMASK_KERNEL SortedBatch sorted_batch_in(unsigned char* memory, int64_t npanels
 // or for the step before, is done for all of them in turn.
 struct PanelSearch {
   int first, count;  // place in the batch of the first one; of the batch
-  double s[kAtOnce];
-  int32_t net[kAtOnce];
-  int low[kAtOnce], high[kAtOnce];  // the panel is one of these and those between
+  double s[kSearches];
+  int32_t net[kSearches];
+  int low[kSearches], high[kSearches];  // the panel is one of these and those between
 
   DPMASK_KERNEL int place(int q) const { return first + q * kThreads; }
 
   // begin is the place of the batch among PairNumbers::rows.
   template <typename T>
-  DPMASK_KERNEL void read_nets(const Embedding<T>& e, int64_t i, int64_t begin) {
+  DPMASK_KERNEL void read_nets(const DeviceEmbedding<T>& e, int64_t i, int64_t begin) {
     const int64_t place_i = e.pairs.rows_first[e.pairs.frame[i]] + e.pairs.local[i];
     const int64_t* rows = e.pairs.rows + begin;
     const int32_t* nets = e.net + e.pairs.type[i] * e.atoms.ntypes;
     DPMASK_UNROLL
-    for (int q = 0; q < kAtOnce; ++q) {
+    for (int q = 0; q < kSearches; ++q) {
       const int p = smaller(place(q), count - 1);
       s[q] = row_at(e.pairs, place_i, begin + p).s;
       net[q] = nets[e.pairs.type[rows[p]]];
@@ -90,16 +90,16 @@ struct PanelSearch {
 
   // own is the place of the centre atom itself.
   template <typename T>
-  DPMASK_KERNEL void read_panels(const Series<T>& series, const Part& part, int64_t own) {
-    const int none = static_cast<int>(part.npanels);
+  DPMASK_KERNEL void read_panels(const Series<T>& series, const Section& section, int64_t own) {
+    const int none = static_cast<int>(section.npanels);
     DPMASK_UNROLL
-    for (int q = 0; q < kAtOnce; ++q) {
+    for (int q = 0; q < kSearches; ++q) {
       const int64_t* ends = series.first + larger(net[q], 0);
-      low[q] = static_cast<int>(ends[0] - part.first);
-      high[q] = static_cast<int>(ends[1] - part.first) - 1;
+      low[q] = static_cast<int>(ends[0] - section.first);
+      high[q] = static_cast<int>(ends[1] - section.first) - 1;
     }
     DPMASK_UNROLL
-    for (int q = 0; q < kAtOnce; ++q) {
+    for (int q = 0; q < kSearches; ++q) {
       const bool has_series = net[q] >= 0 && low[q] <= high[q];
       if (place(q) < count && place(q) != own && has_series) continue;
       low[q] = none;
@@ -111,7 +111,7 @@ struct PanelSearch {
     for (bool searches = true; searches;) {
       searches = false;
       DPMASK_UNROLL
-      for (int q = 0; q < kAtOnce; ++q) {
+      for (int q = 0; q < kSearches; ++q) {
         if (low[q] >= high[q]) continue;
         halve_panels(s[q], [=](int panel) { return ends[panel]; }, low + q, high + q);
         searches = true;
@@ -121,7 +121,7 @@ struct PanelSearch {
 
   DPMASK_KERNEL void write(const SortedBatch& at) const {
     DPMASK_UNROLL
-    for (int q = 0; q < kAtOnce; ++q) {
+    for (int q = 0; q < kSearches; ++q) {
       if (place(q) >= count) continue;
       at.s[place(q)] = s[q];
       at.panel[place(q)] = static_cast<uint16_t>(low[q]);
@@ -131,20 +131,21 @@ struct PanelSearch {
 
 // Sets s and the panels of the neighbours of i from `begin` in PairNumbers::rows on.
 template <typename T>
-DPMASK_KERNEL void look_up_panels(const Block& block, const SortedBatch& at, const Embedding<T>& e,
-                                  const Part& part, int64_t i, int64_t begin, int count) {
+DPMASK_KERNEL void look_up_panels(const Block& block, const SortedBatch& at,
+                                  const DeviceEmbedding<T>& e, const Section& section, int64_t i,
+                                  int64_t begin, int count) {
   const int64_t own = e.pairs.rows_first[e.pairs.frame[i]] + e.pairs.local[i] - begin;
   const Series<T> series = e.series;
   block.each(at.npanels,
-             [=, &part](int64_t k) { at.end[k] = end_of_panel(series, part.first + k); });
-  const int rounds = ceil_div(count, kAtOnce * kThreads);
-  block.each(rounds * kThreads, [=, &e, &part](int64_t k) {
+             [=, &section](int64_t k) { at.end[k] = end_of_panel(series, section.first + k); });
+  const int rounds = ceil_div(count, kSearches * kThreads);
+  block.each(rounds * kThreads, [=, &e, &section](int64_t k) {
     const int round = static_cast<int>(k) / kThreads, thread = static_cast<int>(k) % kThreads;
     PanelSearch search;
-    search.first = round * kAtOnce * kThreads + thread;
+    search.first = round * kSearches * kThreads + thread;
     search.count = count;
     search.read_nets(e, i, begin);
-    search.read_panels(e.series, part, own);
+    search.read_panels(e.series, section, own);
     search.halve(at.end);
     search.write(at);
   });
