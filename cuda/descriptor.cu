@@ -9,7 +9,7 @@
 namespace dpmask::cuda {
 namespace {
 
-constexpr int kMost = 1 << 30;  // numbers of an atom: what is its own is counted in 32 bits
+constexpr int kMostNumbers = 1 << 30;  // numbers of an atom: what is its own is counted in 32 bits
 
 // The four components of a column side by side: [M1, 4] of X_i [4, M1].
 template <typename T>
@@ -52,9 +52,10 @@ struct ContractReverse {
   const T *Y, *gB;
   T* gX;
 
-  static constexpr int64_t kShared = 64 << 10;  // bytes of gB, so that there is room for 3 blocks
+  static constexpr int64_t kMostShared = 64
+                                         << 10;  // bytes of gB, so that there is room for 3 blocks
   DPMASK_DEVICE bool brings_gB() const {
-    return M1 * (M2 + int64_t{1}) * static_cast<int64_t>(sizeof(T)) <= kShared;
+    return M1 * (M2 + int64_t{1}) * static_cast<int64_t>(sizeof(T)) <= kMostShared;
   }
   DPMASK_DEVICE int nshares() const { return M2 <= 128 ? 8 : 1; }
   int64_t shared() const {
@@ -99,7 +100,7 @@ struct ContractReverse {
 
 template <template <typename> class Kernel, typename T, typename... Arrays>
 void for_all_atoms(const Contraction<T>& shape, cudaStream_t stream, Arrays... arrays) {
-  if (shape.M1 * shape.M2 > kMost) throw std::invalid_argument("M1 M2 is too large");
+  if (shape.M1 * shape.M2 > kMostNumbers) throw std::invalid_argument("M1 M2 is too large");
   const Kernel<T> kernel = {static_cast<int>(shape.M1), static_cast<int>(shape.M2), arrays...};
   launch(shape.size, kernel.shared(), stream, kernel);
 }

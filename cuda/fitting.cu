@@ -30,7 +30,7 @@ struct Layer {
 
 // Calls Step::at(layer, k) for each k of rows * out.
 template <typename T, typename Step>
-struct Elements {
+struct EachNumber {
   Layer<T> layer;
   int64_t blocks() const { return blocks_for(layer.rows * layer.out); }
   DPMASK_KERNEL void operator()(const Block& block) const {
@@ -172,7 +172,7 @@ class FittingOnGpu {
 
   template <typename Step>
   void for_elements(const Values<T>& v, int64_t l, T* z) const {
-    std::vector<Elements<T, Step>> all;
+    std::vector<EachNumber<T, Step>> all;
     for (int64_t t = 0; t < nets_.ntypes; ++t) all.push_back({layer(v, t, l, z)});
     launch_all(all, stream_);
   }
@@ -188,8 +188,13 @@ class FittingOnGpu {
   void forward(const Values<T>& v, int64_t l, T* z, bool derivative) const {
     multiply(v, [&](int64_t t, auto& all) {
       const Layer<T> a = layer(v, t, l, z);
-      all.push_back({a.rows, a.out, a.in, derivative ? a.dh : a.h, a.in, 1, a.W, a.out, 1,
-                     derivative ? a.dz : a.z, derivative ? nullptr : a.b});
+      all.push_back({a.rows,
+                     a.out,
+                     a.in,
+                     {derivative ? a.dh : a.h, a.in, 1},
+                     {a.W, a.out, 1},
+                     derivative ? a.dz : a.z,
+                     derivative ? nullptr : a.b});
     });
   }
   // gh = skip(goutput) + gz W^T and, where there is gdh, the same with d.
@@ -197,8 +202,14 @@ class FittingOnGpu {
     multiply(v, [&](int64_t t, auto& all) {
       const Layer<T> a = layer(v, t, l, z);
       const auto add = [&](T* gh, const T* goutput, const T* gz) {
-        all.push_back({a.rows, a.in, a.out, gz, a.out, 1, a.W, 1, a.out, of_type(gh, t, a.in),
-                       nullptr, a.has_skip ? goutput : nullptr});
+        all.push_back({a.rows,
+                       a.in,
+                       a.out,
+                       {gz, a.out, 1},
+                       {a.W, 1, a.out},
+                       of_type(gh, t, a.in),
+                       nullptr,
+                       a.has_skip ? goutput : nullptr});
       };
       add(v.gh[l], a.goutput, a.gz);
       if (v.gdh[l] != nullptr) add(v.gdh[l], a.gdoutput, a.gdz);
@@ -209,11 +220,19 @@ class FittingOnGpu {
     multiply(v, [&](int64_t t, auto& all) {
       const Layer<T> a = layer(v, t, l, z);
       T* const* out = &gradient[place(t, l)];
-      all.push_back({a.in, a.out, a.rows, a.h, 1, a.in, a.gz, a.out, 1, out[0], nullptr, nullptr,
-                     a.dh, a.gdz});
-      all.push_back({1, a.out, a.rows, v.ones, 0, 1, a.gz, a.out, 1, out[1]});
+      all.push_back({a.in,
+                     a.out,
+                     a.rows,
+                     {a.h, 1, a.in},
+                     {a.gz, a.out, 1},
+                     out[0],
+                     nullptr,
+                     nullptr,
+                     a.dh,
+                     a.gdz});
+      all.push_back({1, a.out, a.rows, {v.ones, 0, 1}, {a.gz, a.out, 1}, out[1]});
       if (a.timestep == nullptr) return;
-      all.push_back({1, a.out, a.rows, v.ones, 0, 1, a.gfactor, a.out, 1, out[2]});
+      all.push_back({1, a.out, a.rows, {v.ones, 0, 1}, {a.gfactor, a.out, 1}, out[2]});
     });
   }
 
@@ -221,8 +240,13 @@ class FittingOnGpu {
   void last(const Values<T>& v, T* e) const {
     const int64_t l = nets_.nhidden(), width = nets_.inputs(l);
     multiply(v, [&](int64_t t, auto& all) {
-      all.push_back({rows(t), 1, width, of_type(v.h[l], t, width), width, 1, parameter(t, l, 0), 1,
-                     1, of_type(e, t, 1), parameter(t, l, 1)});
+      all.push_back({rows(t),
+                     1,
+                     width,
+                     {of_type(v.h[l], t, width), width, 1},
+                     {parameter(t, l, 0), 1, 1},
+                     of_type(e, t, 1),
+                     parameter(t, l, 1)});
     });
   }
   // gh = de W, or W without de, and, where there is gdh, gdh = W.
@@ -245,9 +269,17 @@ class FittingOnGpu {
     multiply(v, [&](int64_t t, auto& all) {
       const T* of_rows = of_type(de, t, 1);
       T* const* out = &gradient[place(t, l)];
-      all.push_back({width, 1, rows(t), of_type(v.h[l], t, width), 1, width, of_rows, 1, 1, out[0],
-                     nullptr, nullptr, of_type(v.dh[l], t, width), v.ones});
-      all.push_back({1, 1, rows(t), v.ones, 0, 1, of_rows, 1, 1, out[1]});
+      all.push_back({width,
+                     1,
+                     rows(t),
+                     {of_type(v.h[l], t, width), 1, width},
+                     {of_rows, 1, 1},
+                     out[0],
+                     nullptr,
+                     nullptr,
+                     of_type(v.dh[l], t, width),
+                     v.ones});
+      all.push_back({1, 1, rows(t), {v.ones, 0, 1}, {of_rows, 1, 1}, out[1]});
     });
   }
 

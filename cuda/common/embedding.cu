@@ -4,7 +4,7 @@
 namespace dpmask::cuda {
 
 template <typename T>
-Embedding<T> on_device(const dpmask::Embedding<T>& e, Gpu& gpu) {
+DeviceEmbedding<T> on_device(const Embedding<T>& e, Gpu& gpu) {
   const NumberedAtoms numbered = number_pairs(e.atoms, e.coord, gpu);
   Series<T> series = e.series;
   series.first = gpu.copy(e.series.first, series.nnets + 1);
@@ -18,7 +18,7 @@ Embedding<T> on_device(const dpmask::Embedding<T>& e, Gpu& gpu) {
           e.n,
           {e.atoms.first, e.series.first, e.nets.net.data()}};
 }
-template Embedding<float> on_device<float>(const dpmask::Embedding<float>&, Gpu&);
-template Embedding<double> on_device<double>(const dpmask::Embedding<double>&, Gpu&);
+template DeviceEmbedding<float> on_device<float>(const Embedding<float>&, Gpu&);
+template DeviceEmbedding<double> on_device<double>(const Embedding<double>&, Gpu&);
 
 }  // namespace dpmask::cuda

@@ -19,7 +19,7 @@ struct HostCopies {
 };
 
 template <typename T>
-struct Embedding {
+struct DeviceEmbedding {
   RealAtoms atoms;
   PairNumbers pairs;
   const double* coord;  // [nframes, nslots, 3]
@@ -34,6 +34,6 @@ struct Embedding {
 // Arrays of the given one are the device's, but for atoms.first, nets.net and series.first. The
 // result has the host's, too, for as long as `given` lives.
 template <typename T>
-Embedding<T> on_device(const dpmask::Embedding<T>& given, Gpu& gpu);
+DeviceEmbedding<T> on_device(const Embedding<T>& given, Gpu& gpu);
 
 }  // namespace dpmask::cuda

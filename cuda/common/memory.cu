@@ -11,8 +11,8 @@ namespace {
 // Some numbers that travel as arguments of a kernel.
 template <typename T>
 struct Upload {
-  static constexpr int64_t kMost = 2048 / sizeof(T);
-  T numbers[kMost];
+  static constexpr int64_t kNumbers = 2048 / sizeof(T);
+  T numbers[kNumbers];
   T* array;
   DPMASK_KERNEL void operator()(int64_t k) const { array[k] = numbers[k]; }
 };
@@ -38,8 +38,8 @@ struct Add {
 
 template <typename T>
 void upload(const T* host, int64_t size, T* array, cudaStream_t stream) {
-  for (int64_t first = 0; first < size; first += Upload<T>::kMost) {
-    const int64_t count = std::min(Upload<T>::kMost, size - first);
+  for (int64_t first = 0; first < size; first += Upload<T>::kNumbers) {
+    const int64_t count = std::min(Upload<T>::kNumbers, size - first);
     Upload<T> some{};
     std::copy_n(host + first, count, some.numbers);
     some.array = array + first;

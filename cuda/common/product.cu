@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
-// A block computes a tile of out: step by step, it brings a strip of rows of left and one of
+// A block computes a patch of out: step by step, it brings a strip of rows of left and one of
 // columns of right to shared memory, and each thread adds their products to its own elements of the
-// tile, which stay in registers. Where there are too few tiles to keep a card busy, several blocks
-// have a part of the depth each, and a second kernel adds up their sums.
+// patch, which stay in registers. Where there are too few patches to keep a card busy, several
+// blocks have a part of the depth each, and a second kernel adds up their sums.
 #include "cuda/common/product.h"
 
 #include <algorithm>
@@ -15,12 +15,12 @@ namespace {
 constexpr int64_t kEnoughBlocks = 1024;  // to keep any card busy
 constexpr int64_t kLeastDepth = 64;      // of a part
 constexpr int kDepth = 8;                // of a step
-constexpr int kColumns = 64;             // of a tile
+constexpr int kColumns = 64;             // of a patch
 
 template <typename T>
 constexpr int kWide = 16 / sizeof(T);  // numbers that a thread reads from shared memory at once
 
-// The columns of each thread, and how many threads there are across and down a tile.
+// The columns of each thread, and how many threads there are across and down a patch.
 template <typename T>
 constexpr int kThreadColumns = 2 * kWide<T>;
 template <typename T>
@@ -33,10 +33,10 @@ struct alignas(16) Wide {
   T of[kWide<T>];
 };
 
-// Where in a tile the n-th row, or column, of a thread is: groups of kWide of a thread are next to
+// Where in a patch the n-th row, or column, of a thread is: groups of kWide of a thread are next to
 // those of its neighbours, so that all banks are in use.
 template <typename T>
-DPMASK_DEVICE constexpr int in_tile(int n, int thread, int nthreads) {
+DPMASK_DEVICE constexpr int in_patch(int n, int thread, int nthreads) {
   return (n / kWide<T> * nthreads + thread) * kWide<T> + n % kWide<T>;
 }
 
@@ -88,7 +88,7 @@ struct Strips {
   }
 };
 
-// The elements of a tile that a thread has, sum[i][j] at row(i), column(j).
+// The elements of a patch that a thread has, sum[i][j] at row(i), column(j).
 template <typename T, int kThreadRows>
 class Elements {
  public:
@@ -96,10 +96,10 @@ class Elements {
   T sum[kRows][kColumns];
 
   DPMASK_DEVICE static int row(int i, int thread) {
-    return in_tile<T>(i, thread / kAcross<T>, kDown<T>);
+    return in_patch<T>(i, thread / kAcross<T>, kDown<T>);
   }
   DPMASK_DEVICE static int column(int j, int thread) {
-    return in_tile<T>(j, thread % kAcross<T>, kAcross<T>);
+    return in_patch<T>(j, thread % kAcross<T>, kAcross<T>);
   }
   DPMASK_KERNEL void add(int thread, const T* left, int left_pitch, const T* right,
                          int right_pitch) {
@@ -121,7 +121,7 @@ class Elements {
     DPMASK_UNROLL
     for (int n = 0; n < kSize; n += kWide<T>) {
       const Wide<T> wide =
-          *reinterpret_cast<const Wide<T>*>(shared + in_tile<T>(n, thread, nthreads));
+          *reinterpret_cast<const Wide<T>*>(shared + in_patch<T>(n, thread, nthreads));
       for (int w = 0; w < kWide<T>; ++w) to[n + w] = wide.of[w];
     }
   }
@@ -199,9 +199,9 @@ DPMASK_KERNEL void finish(const Product<T>& p, int64_t place, int64_t column, T 
   p.out[place] = bias + (p.add == nullptr ? T(0) : p.add[place]) + sum;
 }
 
-// The tiles of a product, or of its parts; a thread has kThreadRows rows.
+// The patches of a product, or of its parts; a thread has kThreadRows rows.
 template <typename T, int kThreadRows>
-struct Tiles {
+struct Patches {
   static constexpr int kRows = kThreadRows * kDown<T>;
   using Left = Strips<T, kRows>;
   using Right = Strips<T, kColumns>;
@@ -213,14 +213,14 @@ struct Tiles {
   T* sums;  // [parts, rows, columns], or nullptr where there is one part
 
   DPMASK_DEVICE int64_t across() const { return ceil_div<int64_t>(p.columns, kColumns); }
-  DPMASK_DEVICE int64_t tiles() const { return ceil_div<int64_t>(p.rows, kRows) * across(); }
-  int64_t blocks() const { return tiles() * parts; }
+  DPMASK_DEVICE int64_t patches() const { return ceil_div<int64_t>(p.rows, kRows) * across(); }
+  int64_t blocks() const { return patches() * parts; }
   DPMASK_DEVICE int64_t steps_of_pair() const { return ceil_div<int64_t>(p.depth, kDepth); }
   DPMASK_DEVICE int64_t steps() const { return steps_of_pair() * (p.left2 == nullptr ? 1 : 2); }
 
   DPMASK_KERNEL void operator()(const Block& block) const {
-    const int64_t part = block.index / tiles(), tile = block.index % tiles();
-    const int64_t row = tile / across() * kRows, column = tile % across() * kColumns;
+    const int64_t part = block.index / patches(), patch = block.index % patches();
+    const int64_t row = patch / across() * kRows, column = patch % across() * kColumns;
     const int64_t first = steps() * part / parts, end = steps() * (part + 1) / parts;
     T* const shared = reinterpret_cast<T*>(block.shared);
     Private<Elements<T, kThreadRows>> elements;
@@ -256,22 +256,22 @@ struct Tiles {
   struct Stage {
     Left left;
     Right right;
-    DPMASK_KERNEL void write(const Tiles& tiles, int thread, T* shared) const {
-      left.write(thread, tiles.p.left_step == 1, shared);
-      right.write(thread, tiles.p.right_row == 1, shared + Left::kSize);
+    DPMASK_KERNEL void write(const Patches& patches, int thread, T* shared) const {
+      left.write(thread, patches.p.left.column == 1, shared);
+      right.write(thread, patches.p.right.row == 1, shared + Left::kSize);
     }
   };
 
   DPMASK_KERNEL Stage read(int thread, int64_t row, int64_t column, int64_t step) const {
     const bool second = step >= steps_of_pair();
     const int64_t k = (second ? step - steps_of_pair() : step) * kDepth;
-    const T* const left = second ? p.left2 : p.left;
-    const T* const right = second ? p.right2 : p.right;
+    const T* const left = second ? p.left2 : p.left.data;
+    const T* const right = second ? p.right2 : p.right.data;
     Stage stage;
-    stage.left.read(thread, left + row * p.left_row + k * p.left_step, p.left_row, p.left_step,
+    stage.left.read(thread, left + row * p.left.row + k * p.left.column, p.left.row, p.left.column,
                     at_most(kRows, p.rows - row), at_most(kDepth, p.depth - k));
-    stage.right.read(thread, right + column * p.right_step + k * p.right_row, p.right_step,
-                     p.right_row, at_most(kColumns, p.columns - column),
+    stage.right.read(thread, right + column * p.right.column + k * p.right.row, p.right.column,
+                     p.right.row, at_most(kColumns, p.columns - column),
                      at_most(kDepth, p.depth - k));
     return stage;
   }
@@ -302,50 +302,50 @@ struct SumOfParts {
   }
 };
 
-template <typename Tiles, typename T>
-std::vector<Tiles> whole(const std::vector<Product<T>>& products) {
-  std::vector<Tiles> all;
+template <typename Patches, typename T>
+std::vector<Patches> whole(const std::vector<Product<T>>& products) {
+  std::vector<Patches> all;
   for (const Product<T>& p : products) all.push_back({p, 1, nullptr});
   return all;
 }
-template <typename Tiles>
-int64_t count_blocks(const std::vector<Tiles>& all) {
+template <typename Patches>
+int64_t count_blocks(const std::vector<Patches>& all) {
   int64_t count = 0;
-  for (const Tiles& tiles : all) count += tiles.blocks();
+  for (const Patches& patches : all) count += patches.blocks();
   return count;
 }
 
 template <typename T>
-using LargeTiles = Tiles<T, 8>;
+using LargePatches = Patches<T, 8>;
 template <typename T>
-using SmallTiles = Tiles<T, 4>;
+using SmallPatches = Patches<T, 4>;
 
 }  // namespace
 
 template <typename T>
 int64_t product_workspace() {
-  return kEnoughBlocks * SmallTiles<T>::kRows * kColumns;
+  return kEnoughBlocks * SmallPatches<T>::kRows * kColumns;
 }
 
 template <typename T>
 void multiply(const std::vector<Product<T>>& products, T* workspace, cudaStream_t stream) {
-  const auto large = whole<LargeTiles<T>>(products);
+  const auto large = whole<LargePatches<T>>(products);
   if (count_blocks(large) >= kEnoughBlocks) {
-    launch_all(large, stream, LargeTiles<T>::kShared);
+    launch_all(large, stream, LargePatches<T>::kShared);
     return;
   }
-  auto small = whole<SmallTiles<T>>(products);
+  auto small = whole<SmallPatches<T>>(products);
   const int64_t most = kEnoughBlocks / std::max<int64_t>(count_blocks(small), 1);
   std::vector<SumOfParts<T>> second;
-  for (SmallTiles<T>& tiles : small) {
-    const Product<T>& p = tiles.p;
-    tiles.parts = std::max<int64_t>(std::min(most, tiles.steps() * kDepth / kLeastDepth), 1);
-    if (tiles.parts == 1) continue;
-    tiles.sums = workspace;
-    workspace += tiles.parts * p.rows * p.columns;
-    second.push_back({p, tiles.parts, tiles.sums});
+  for (SmallPatches<T>& patches : small) {
+    const Product<T>& p = patches.p;
+    patches.parts = std::max<int64_t>(std::min(most, patches.steps() * kDepth / kLeastDepth), 1);
+    if (patches.parts == 1) continue;
+    patches.sums = workspace;
+    workspace += patches.parts * p.rows * p.columns;
+    second.push_back({p, patches.parts, patches.sums});
   }
-  launch_all(small, stream, SmallTiles<T>::kShared);
+  launch_all(small, stream, SmallPatches<T>::kShared);
   launch_all(second, stream);
 }
 

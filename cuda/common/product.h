@@ -9,17 +9,22 @@
 
 namespace dpmask::cuda {
 
-// out = bias + add + left right + left2 right2, where what is nullptr is left out. left(i, k) is
-// left[i * left_row + k * left_step], right(k, j) is right[k * right_row + j * right_step];
-// left2 and right2 have the same strides, one of which should be 1, or reading is slow. out and add
-// are row-major, [rows, columns], and may be the same array; bias is [columns]. A size may be 0.
+// A factor: element (a, b) is data[a * row + b * column]. One of these strides should be 1, or
+// reading is slow.
+template <typename T>
+struct Factor {
+  const T* data;
+  int64_t row, column;
+};
+
+// out = bias + add + left right + left2 right2, where what is nullptr is left out; left2 and right2
+// have the strides of left and right. out and add are row-major, [rows, columns], and may be the
+// same array; bias is [columns]. A size may be 0.
 template <typename T>
 struct Product {
   int64_t rows, columns, depth;
-  const T* left;
-  int64_t left_row, left_step;
-  const T* right;
-  int64_t right_row, right_step;
+  Factor<T> left;   // [rows, depth]
+  Factor<T> right;  // [depth, columns]
   T* out;
   const T* bias = nullptr;
   const T* add = nullptr;

@@ -23,7 +23,7 @@ enum class Job { embed, embed_grad, force, force_grad };
 
 template <Job kJob, typename T>
 struct Direct {
-  Embedding<T> e;
+  DeviceEmbedding<T> e;
   Net<T> net;
   int64_t index;  // of the net
   const T* A;     // or dX
@@ -174,7 +174,7 @@ int64_t direct_workspace(const EmbeddingNets<T>& nets) {
   return kBlocks * (NetOnTile<T, T>::scratch_size(nets) + gradient_size(nets));
 }
 template <typename T>
-void direct_embed(const Embedding<T>& e, const EmbeddingNets<T>& nets, T* X, T* workspace,
+void direct_embed(const DeviceEmbedding<T>& e, const EmbeddingNets<T>& nets, T* X, T* workspace,
                   cudaStream_t stream) {
   Direct<Job::embed, T> job{};
   job.e = e;
@@ -183,7 +183,7 @@ void direct_embed(const Embedding<T>& e, const EmbeddingNets<T>& nets, T* X, T* 
 }
 
 template <typename T>
-void direct_embed_grad(const Embedding<T>& e, const EmbeddingNets<T>& nets, const T* dX,
+void direct_embed_grad(const DeviceEmbedding<T>& e, const EmbeddingNets<T>& nets, const T* dX,
                        const std::vector<T*>& gradient, T* workspace, cudaStream_t stream) {
   Direct<Job::embed_grad, T> job{};
   job.e = e;
@@ -192,7 +192,7 @@ void direct_embed_grad(const Embedding<T>& e, const EmbeddingNets<T>& nets, cons
 }
 
 template <typename T>
-void direct_force(const Embedding<T>& e, const EmbeddingNets<T>& nets, const T* A, double* dr,
+void direct_force(const DeviceEmbedding<T>& e, const EmbeddingNets<T>& nets, const T* A, double* dr,
                   T* workspace, cudaStream_t stream) {
   Direct<Job::force, T> job{};
   job.e = e;
@@ -202,7 +202,7 @@ void direct_force(const Embedding<T>& e, const EmbeddingNets<T>& nets, const T* 
 }
 
 template <typename T>
-void direct_force_grad(const Embedding<T>& e, const EmbeddingNets<T>& nets, const T* A,
+void direct_force_grad(const DeviceEmbedding<T>& e, const EmbeddingNets<T>& nets, const T* A,
                        const ForceCotangents& cotangents, T* dA, const std::vector<T*>& gradient,
                        T* workspace, cudaStream_t stream) {
   Direct<Job::force_grad, T> job{};
@@ -213,16 +213,16 @@ void direct_force_grad(const Embedding<T>& e, const EmbeddingNets<T>& nets, cons
   for_each_net(job, nets, workspace, gradient, stream);
 }
 
-#define DPMASK_INSTANTIATE(T)                                                                    \
-  template int64_t direct_workspace<T>(const EmbeddingNets<T>&);                                 \
-  template void direct_embed<T>(const Embedding<T>&, const EmbeddingNets<T>&, T*, T*,            \
-                                cudaStream_t);                                                   \
-  template void direct_embed_grad<T>(const Embedding<T>&, const EmbeddingNets<T>&, const T*,     \
-                                     const std::vector<T*>&, T*, cudaStream_t);                  \
-  template void direct_force<T>(const Embedding<T>&, const EmbeddingNets<T>&, const T*, double*, \
-                                T*, cudaStream_t);                                               \
-  template void direct_force_grad<T>(const Embedding<T>&, const EmbeddingNets<T>&, const T*,     \
-                                     const ForceCotangents&, T*, const std::vector<T*>&, T*,     \
+#define DPMASK_INSTANTIATE(T)                                                                      \
+  template int64_t direct_workspace<T>(const EmbeddingNets<T>&);                                   \
+  template void direct_embed<T>(const DeviceEmbedding<T>&, const EmbeddingNets<T>&, T*, T*,        \
+                                cudaStream_t);                                                     \
+  template void direct_embed_grad<T>(const DeviceEmbedding<T>&, const EmbeddingNets<T>&, const T*, \
+                                     const std::vector<T*>&, T*, cudaStream_t);                    \
+  template void direct_force<T>(const DeviceEmbedding<T>&, const EmbeddingNets<T>&, const T*,      \
+                                double*, T*, cudaStream_t);                                        \
+  template void direct_force_grad<T>(const DeviceEmbedding<T>&, const EmbeddingNets<T>&, const T*, \
+                                     const ForceCotangents&, T*, const std::vector<T*>&, T*,       \
                                      cudaStream_t)
 DPMASK_INSTANTIATE(float);
 DPMASK_INSTANTIATE(double);

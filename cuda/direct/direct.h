@@ -15,20 +15,21 @@ int64_t direct_workspace(const EmbeddingNets<T>& nets);
 
 // Added to X.
 template <typename T>
-void direct_embed(const Embedding<T>& embedding, const EmbeddingNets<T>& nets, T* X, T* workspace,
-                  cudaStream_t stream);
+void direct_embed(const DeviceEmbedding<T>& embedding, const EmbeddingNets<T>& nets, T* X,
+                  T* workspace, cudaStream_t stream);
 // gradient is set, to 0 for nets with a series.
 template <typename T>
-void direct_embed_grad(const Embedding<T>& embedding, const EmbeddingNets<T>& nets, const T* dX,
-                       const std::vector<T*>& gradient, T* workspace, cudaStream_t stream);
+void direct_embed_grad(const DeviceEmbedding<T>& embedding, const EmbeddingNets<T>& nets,
+                       const T* dX, const std::vector<T*>& gradient, T* workspace,
+                       cudaStream_t stream);
 // dr [pairs, 3] is set for the pairs of these nets.
 template <typename T>
-void direct_force(const Embedding<T>& embedding, const EmbeddingNets<T>& nets, const T* A,
+void direct_force(const DeviceEmbedding<T>& embedding, const EmbeddingNets<T>& nets, const T* A,
                   double* dr, T* workspace, cudaStream_t stream);
 // Added to dA; gradient as in direct_embed_grad.
 template <typename T>
-void direct_force_grad(const Embedding<T>& embedding, const EmbeddingNets<T>& nets, const T* A,
-                       const ForceCotangents& cotangents, T* dA, const std::vector<T*>& gradient,
-                       T* workspace, cudaStream_t stream);
+void direct_force_grad(const DeviceEmbedding<T>& embedding, const EmbeddingNets<T>& nets,
+                       const T* A, const ForceCotangents& cotangents, T* dA,
+                       const std::vector<T*>& gradient, T* workspace, cudaStream_t stream);
 
 }  // namespace dpmask::cuda

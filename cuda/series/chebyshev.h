@@ -40,7 +40,7 @@ DPMASK_KERNEL void for_terms(const Panel& panel, double s, const Term& term) {
 
 // The panel of a pair of atoms of these types at distance 1/s, or -1 if it has no series.
 template <typename T>
-DPMASK_KERNEL int64_t panel_of_pair(const Embedding<T>& e, int64_t type_i, int64_t type_j,
+DPMASK_KERNEL int64_t panel_of_pair(const DeviceEmbedding<T>& e, int64_t type_i, int64_t type_j,
                                     double s) {
   const int32_t net = e.net[type_i * e.atoms.ntypes + type_j];
   return net < 0 || !e.series.has(net) ? -1 : panel_of(e.series, net, s);

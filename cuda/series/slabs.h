@@ -16,7 +16,7 @@ namespace dpmask::cuda {
 
 // The centre atoms of a slab that are of consecutive types and have the same nets. Their moments
 // are [npanels, kTerms, rows, 4], from `place` on in the memory of the slab's.
-struct Part {
+struct Section {
   int64_t first_type, last_type;
   int64_t begin, end;      // rows of RealAtoms
   int64_t first, npanels;  // of the nets that their pairs go through
@@ -24,7 +24,7 @@ struct Part {
 
   DPMASK_DEVICE int64_t rows() const { return end - begin; }
   DPMASK_DEVICE int64_t height() const { return npanels * kTerms; }
-  DPMASK_DEVICE int64_t moments(int64_t term, int64_t row) const {
+  DPMASK_DEVICE int64_t place_of(int64_t term, int64_t row) const {
     return place + (term * rows() + row - begin) * 4;
   }
 };
@@ -32,35 +32,39 @@ struct Part {
 struct Slab {
   int64_t first_frame, last_frame;
   int64_t largest;  // frame, in real atoms
-  std::vector<Part> parts;
+  std::vector<Section> sections;
 
   int64_t nframes() const { return last_frame - first_frame; }
   int64_t size() const {  // in real atoms
     int64_t rows = 0;
-    for (const Part& part : parts) rows += part.rows();
+    for (const Section& section : sections) rows += section.rows();
     return rows;
   }
-  int64_t moments() const {  // numbers
-    return parts.empty() ? 0 : parts.back().place + 4 * parts.back().height() * parts.back().rows();
+  int64_t moments_size() const {  // numbers
+    return sections.empty()
+               ? 0
+               : sections.back().place + 4 * sections.back().height() * sections.back().rows();
   }
 };
 
 // The most moments of a slab, and its atoms times those of its largest frame, if it has more frames
 // than one: the second-level cache of a card holds the moments, and forces need about a number of
 // memory for each pair.
-constexpr int64_t kMoments = 1 << 22, kPairsOfSlab = 1 << 24;
+constexpr int64_t kMostMoments = 1 << 22, kPairsOfSlab = 1 << 24;
 
 template <typename T>
 class Slabs {
  public:
-  explicit Slabs(const Embedding<T>& e) : e_(e) {
+  explicit Slabs(const DeviceEmbedding<T>& e) : e_(e) {
     for (int64_t frame = 0; frame < e.atoms.nframes;) {
       Slab slab = of_frames(frame, frame + 1);
       // Frames are about alike: a guess of how many there is room for, mended downwards.
-      const int64_t guess = std::max(kMoments / std::max(slab.moments(), int64_t{1}), int64_t{1});
+      const int64_t guess =
+          std::max(kMostMoments / std::max(slab.moments_size(), int64_t{1}), int64_t{1});
       for (int64_t count = std::min(guess, e.atoms.nframes - frame); count > 1; count /= 2) {
         const Slab more = of_frames(frame, frame + count);
-        if (more.moments() > kMoments || more.size() * more.largest > kPairsOfSlab) continue;
+        if (more.moments_size() > kMostMoments || more.size() * more.largest > kPairsOfSlab)
+          continue;
         slab = more;
         break;
       }
@@ -76,11 +80,11 @@ class Slabs {
     for (const Slab& slab : all_) result = std::max(result, int64_t{of(slab)});
     return result;
   }
-  // The most centre atoms of a part in a frame.
-  int64_t largest(const Slab& slab, const Part& part) const {
+  // The most centre atoms of a section in a frame.
+  int64_t largest(const Slab& slab, const Section& section) const {
     int64_t most = 0;
     for (int64_t f = slab.first_frame; f < slab.last_frame; ++f) {
-      most = std::max(most, count(part.first_type, part.last_type, f));
+      most = std::max(most, count(section.first_type, section.last_type, f));
     }
     return most;
   }
@@ -102,25 +106,25 @@ class Slabs {
       slab.largest = std::max(slab.largest, count(0, e_.atoms.ntypes, f));
     }
     for (int64_t t = 0; t < e_.atoms.ntypes; ++t) {
-      Part part = {t, t + 1, first_row(t, first), first_row(t, last), 0, 0, 0};
-      set_panels(t, &part);
-      if (!slab.parts.empty()) {
-        Part& before = slab.parts.back();
-        if (part.first == before.first && part.npanels == before.npanels &&
-            part.begin == before.end) {
+      Section section = {t, t + 1, first_row(t, first), first_row(t, last), 0, 0, 0};
+      set_panels(t, &section);
+      if (!slab.sections.empty()) {
+        Section& before = slab.sections.back();
+        if (section.first == before.first && section.npanels == before.npanels &&
+            section.begin == before.end) {
           before.last_type = t + 1;
-          before.end = part.end;
+          before.end = section.end;
           continue;
         }
-        part.place = slab.moments();
+        section.place = slab.moments_size();
       }
-      slab.parts.push_back(part);
+      slab.sections.push_back(section);
     }
     return slab;
   }
 
   // The panels of all nets of a type, and of those between.
-  void set_panels(int64_t type, Part* part) const {
+  void set_panels(int64_t type, Section* section) const {
     int64_t first = e_.npanels, last = 0;
     for (int64_t t = 0; t < e_.atoms.ntypes; ++t) {
       const int32_t net = e_.host.net[type * e_.atoms.ntypes + t];
@@ -129,12 +133,12 @@ class Slabs {
       last = std::max(last, e_.host.series_first[net + 1]);
     }
     if (last > first) {
-      part->first = first;
-      part->npanels = last - first;
+      section->first = first;
+      section->npanels = last - first;
     }
   }
 
-  const Embedding<T>& e_;
+  const DeviceEmbedding<T>& e_;
   std::vector<Slab> all_;
 };
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Imbalance force and net torque, which isolated molecules have not.
+"""Net force and net torque, which isolated molecules have not.
 
 They tell of positions and forces in different axes, of missing atoms, of wrong signs and units.
 """

@@ -5,14 +5,13 @@ docs/data.md lists them. An error is what training cannot use; a warning is what
 what is probably not meant.
 """
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import overload
 
 import numpy as np
 
-from .._kernels import RealAtoms, reason_against_box
+from .._kernels import AtomError, AtomFault, RealAtoms, reason_against_box
 from .arrays import is_there
 from .findings import Finding, Report, refuse
 from .labels import check_labels
@@ -225,37 +224,34 @@ def sound_frames(
     try:
         yield scanned(chunk, RealAtoms(chunk.coord, types, chunk.mask, ntypes))
         return
-    except ValueError:
+    except AtomError:
         pass  # one frame after the other tells which
     for frame in range(len(chunk)):
         part = chunk.take(slice(frame, frame + 1))
         try:
             atoms = RealAtoms(part.coord, types[frame : frame + 1], part.mask, ntypes)
-        except ValueError as error:
-            report(_of_kernel(system, part, str(error)))
+        except AtomError as error:
+            report(_of_kernel(system, part, error.fault))
         else:
             yield scanned(part, atoms)
 
 
-# How the messages of op/kernels/atoms.cc begin, which rule that is, and whose array is wrong.
-_KERNEL_RULES = {
-    "mask value": ("mask", "aparam"),
+# Which rule a fault of an atom is against, and whose array is wrong.
+_RULES = {
+    "mask": ("mask", "aparam"),
     "type": ("types", "real_atom_types"),
     "coordinate": ("coord", "coord"),
-    "at the same point": ("coincident", "coord"),
+    "coincident": ("coincident", "coord"),
 }
 
 
-def _of_kernel(system: System, part: Chunk, text: str) -> Finding:
+def _of_kernel(system: System, part: Chunk, fault: AtomFault) -> Finding:
     """Make a finding of what the kernel says of a single frame."""
-    found = re.fullmatch(r"frame 0, atom (\d+): (.*)", text)
-    assert found is not None, text
-    atom, message = found.groups()
-    code, key = next(rule for start, rule in _KERNEL_RULES.items() if message.startswith(start))
+    code, key = _RULES[fault.code]
     in_set = key in system.set_named(part.set_name).arrays
     file = f"{part.set_name}/{key}.npy" if in_set else "type.raw"
     place = part.set_name, part.first
-    return system.finding("error", code, message, file, place, int(atom))
+    return system.finding("error", code, fault.text, file, place, fault.atom)
 
 
 # ---- What training can do without ----------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._kernels import RealAtoms, reason_against_box
+from .._kernels import AtomError, RealAtoms, reason_against_box
 from ..data.frame import Keys
 from ..data.packing.preferences import checked_weights
 from ..data.packing.readers.header_units import stated_units
@@ -103,8 +103,9 @@ class AtomsFile:
             coord = coord * unit.factor
         try:
             RealAtoms(coord[None], types[None].astype(np.int32), mask[None], len(self.names))
-        except ValueError as error:
-            raise ValueError(f"{place}, {str(error).removeprefix('frame 0, ')}") from None
+        except AtomError as error:
+            fault = error.fault
+            raise ValueError(f"{place}, atom {fault.atom}: {fault.text}") from None
         preference = atoms.arrays.get("atom_pref")
         if preference is not None:
             preference = checked_weights(preference, len(atoms), "atom_pref", place)[None]

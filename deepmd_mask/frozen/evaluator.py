@@ -6,7 +6,6 @@ with the same types again and again, so here that is done once for each list of 
 """
 
 import os
-import re
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +14,7 @@ import numpy as np
 from deepmd.tf.env import tf
 
 from ..shared.process import claim_process
-from ..shared.reason import reason_of
+from ..shared.reason import atom_fault_of, reason_of
 from .description import describe
 from .potential import open_model
 
@@ -127,17 +126,18 @@ class Evaluator:
         coord.reshape(-1, 3)[self._slot] = positions
         try:
             forces, energies = self._run(coord, *rest)
-        except tf.errors.InvalidArgumentError as error:
-            text = _of_callers_atoms(
-                error.message, dict(zip(self._slot.tolist(), numbers, strict=True))
-            )
-            if text is None:  # the model contradicts itself
-                text = f"model {self._path}: {reason_of(error)}"
-            raise ValueError(text) from error
         except tf.errors.OpError as error:
-            raise ValueError(f"model {self._path}: {reason_of(error)}") from error
+            raise ValueError(self._words_for(error, numbers)) from error
         energies = energies.reshape(-1)[self._slot]
         return Prediction(energies.sum(), forces.reshape(-1, 3)[self._slot], energies)
+
+    def _words_for(self, error: tf.errors.OpError, numbers: np.ndarray) -> str:
+        """Say what an operator refuses, with the caller's number of each atom."""
+        fault = atom_fault_of(error)
+        if fault is None:  # the model contradicts itself
+            return f"model {self._path}: {reason_of(error)}"
+        fault = fault.renumbered(dict(zip(self._slot.tolist(), numbers, strict=True)))
+        return f"atom {fault.atom}: {fault.text}"
 
     def _place(self, types: np.ndarray, numbers: np.ndarray) -> None:
         """Find a slot for each atom, sorted by type, and lay out what the graph is fed with."""
@@ -182,12 +182,3 @@ class Evaluator:
             for name, tensor, value in zip(INPUTS, self._inputs, values, strict=True)
         ]
         self._types = types
-
-
-def _of_callers_atoms(message: str, numbers: dict[int, int]) -> str | None:
-    """Return what op/kernels/atoms.cc says of slots, with the caller's number of each.
-
-    None if the message is another one.
-    """
-    found = re.search(r"frame 0, (atom \d+: .*)", message)
-    return found and re.sub(r"\batom (\d+)", lambda m: f"atom {numbers[int(m[1])]}", found[1])

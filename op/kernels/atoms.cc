@@ -6,43 +6,38 @@
 #include <cmath>
 #include <limits>
 #include <optional>
-#include <sstream>
-#include <stdexcept>
 #include <tuple>
+
+#include "op/kernels/atom_error.h"
 
 namespace dpmask {
 namespace {
 
 constexpr double kCoincident = 1e-6;  // units of length; 1/r^2 is lost in rounding soon after
 
-template <typename... Parts>
-[[noreturn]] void refuse(int64_t frame, int64_t atom, const Parts&... parts) {
-  std::ostringstream message;
-  message.precision(15);  // enough to tell 0.9999999 from 1, few enough to print 0.9 as such
-  message << "frame " << frame << ", atom " << atom << ": ";
-  (message << ... << parts);
-  throw std::invalid_argument(message.str());
-}
-
 void check_atom(const PaddedBatch& batch, int64_t frame, int64_t atom) {
   const int64_t slot = frame * batch.nslots + atom;
   const double mask = batch.mask[slot];
   const int32_t type = batch.type[slot];
+  AtomFault fault{AtomFault::Code::mask, frame, atom};
   if (mask != 0 && mask != 1) {
-    refuse(frame, atom, "mask value ", mask, " is neither 0 nor 1; ",
-           "aparam must be 1 for a real atom and 0 for a virtual one");
+    fault.value = mask;
+    throw AtomError(fault);
   }
   if (type >= batch.ntypes || type < -1 || (type == -1 && mask != 0)) {
-    refuse(frame, atom, "type ", type, " is outside the type map, which has ", batch.ntypes,
-           " types; number them from 0");
+    fault.code = AtomFault::Code::type;
+    fault.ntypes = batch.ntypes;
+    fault.value = type;
+    throw AtomError(fault);
   }
   if (mask == 0) return;
-  for (int a = 0; a < 3; ++a) {
-    const double x = batch.coord[3 * slot + a];
-    if (!std::isfinite(x)) {
-      refuse(frame, atom, "coordinate ", "xyz"[a], " of a real atom is ", x,
-             ", not a finite number; mend it or set the atom's mask to 0");
-    }
+  for (int axis = 0; axis < 3; ++axis) {
+    const double x = batch.coord[3 * slot + axis];
+    if (std::isfinite(x)) continue;
+    fault.code = AtomFault::Code::coordinate;
+    fault.axis = axis;
+    fault.value = x;
+    throw AtomError(fault);
   }
 }
 
@@ -76,12 +71,6 @@ std::vector<Point> sorted_points(const PaddedBatch& batch, int64_t frame, int* a
   return points;
 }
 
-// Two atoms at the same point, the one with the lower number first.
-struct Coincidence {
-  int64_t one, other;
-  double r2;
-};
-
 // A sweep along the sorted points: what is farther along the axis than the shortest distance so far
 // is farther altogether. Of several coincidences the first in the order of atoms is the error.
 double shortest_distance(const PaddedBatch& batch, int64_t frame) {
@@ -89,7 +78,7 @@ double shortest_distance(const PaddedBatch& batch, int64_t frame) {
   int axis;
   const std::vector<Point> points = sorted_points(batch, frame, &axis);
   double shortest = std::numeric_limits<double>::infinity();
-  std::optional<Coincidence> first;
+  std::optional<AtomFault> first;  // its atoms in order
   for (size_t a = 0; a < points.size(); ++a) {
     const double* p = points[a].r;
     for (size_t b = a + 1; b < points.size(); ++b) {
@@ -101,15 +90,12 @@ double shortest_distance(const PaddedBatch& batch, int64_t frame) {
       shortest = std::min(shortest, r2);
       if (r2 >= kCoincident2) continue;
       const auto [one, other] = std::minmax(points[a].atom, points[b].atom);
-      if (!first || std::tie(one, other) < std::tie(first->one, first->other)) {
-        first = Coincidence{one, other, r2};
-      }
+      if (first && std::tie(first->atom, first->other) <= std::tie(one, other)) continue;
+      first = AtomFault{AtomFault::Code::coincident, frame, one, other};
+      first->value = std::sqrt(r2);
     }
   }
-  if (first) {
-    refuse(frame, first->one, "at the same point as atom ", first->other, " (distance ",
-           std::sqrt(first->r2), "); remove one of them or set its mask to 0");
-  }
+  if (first) throw AtomError(*first);
   return std::sqrt(shortest);
 }
 

@@ -41,9 +41,9 @@ struct RealAtomList {
 };
 
 // Finds the real atoms of a batch.
-// Throws std::invalid_argument, naming frame, atom and value, if a mask is neither 0 nor 1, a type
-// is not in [0, ntypes), a coordinate of a real atom is not finite, or two real atoms coincide
-// (r < 1e-6). Virtual atoms may also have type -1.
+// Throws AtomError of atom_error.h if a mask is neither 0 nor 1, a type is not in [0, ntypes), a
+// coordinate of a real atom is not finite, or two real atoms coincide (r < 1e-6). Virtual atoms may
+// also have type -1.
 RealAtomList find_real_atoms(const PaddedBatch& batch);
 
 }  // namespace dpmask

@@ -103,11 +103,19 @@ class EnergiesGradient {
 
   LayerValues<T> values(int64_t t, int64_t l) {
     const auto in = [&](auto* array) { return parts_.of_type(array, t, nets_.inputs(l)); };
-    const auto out = [&](auto* array) { return parts_.of_type(array, t, nets_.outputs(l)); };
-    return {in(input(l)),           in(dinput(l)),           out(z_ + parts_.z_first(l)),
-            out(dz_[l].data()),     out(h_[l + 1].data()),   out(dh_[l + 1].data()),
-            out(gh_[l + 1].data()), out(gdh_[l + 1].data()), out(gz_[l].data()),
-            out(gdz_[l].data())};
+    const auto out = [&](auto& array) { return parts_.of_type(array.data(), t, nets_.outputs(l)); };
+    LayerValues<T> v;
+    v.h = in(input(l));
+    v.dh = in(dinput(l));
+    v.z = parts_.of_type(z_ + parts_.z_first(l), t, nets_.outputs(l));
+    v.dz = out(dz_[l]);
+    v.output = out(h_[l + 1]);
+    v.doutput = out(dh_[l + 1]);
+    v.goutput = out(gh_[l + 1]);
+    v.gdoutput = out(gdh_[l + 1]);
+    v.gz = out(gz_[l]);
+    v.gdz = out(gdz_[l]);
+    return v;
   }
 
   void reverse_activation(int64_t l, int64_t t, Range columns) {

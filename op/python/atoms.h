@@ -7,6 +7,7 @@
 
 #include "op/kernels/atoms.h"
 #include "op/python/arrays.h"
+#include "op/python/atom_error.h"
 
 namespace dpmask {
 
@@ -60,9 +61,10 @@ class Atoms {
 
 // In the module m.
 inline void bind_real_atoms(py::module_& m) {
+  bind_atom_error(m);
   py::class_<Atoms>(m, "RealAtoms", py::module_local(),
                     "The real atoms of padded frames, sorted by type, then frame, then slot.\n\n"
-                    "Raises ValueError, naming frame, atom and value, where the input is bad.")
+                    "Raises AtomError, which has frame, atom and value, where an atom is bad.")
       .def(py::init<Array<double>, Array<int32_t>, Array<double>, int64_t>(), py::arg("coord"),
            py::arg("type"), py::arg("mask"), py::arg("ntypes"))
       .def_property_readonly("slot", &Atoms::slot)

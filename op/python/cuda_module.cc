@@ -51,21 +51,19 @@ void bind_product(py::module_& m, const char* name) {
          const Optional& bias, Optional add, int64_t rows, int64_t columns, int64_t depth,
          bool left_transposed, bool right_transposed, bool in_place) {
         const auto data = [](const Optional& array) { return array ? array->data() : nullptr; };
+        using Factor = cuda::Factor<T>;
         On out = in_place ? *add : OnGpu::make<T>({rows, columns});
-        const cuda::Product<T> product{rows,
-                                       columns,
-                                       depth,
-                                       left.data(),
-                                       left_transposed ? 1 : depth,
-                                       left_transposed ? rows : 1,
-                                       right.data(),
-                                       right_transposed ? 1 : columns,
-                                       right_transposed ? depth : 1,
-                                       out.mutable_data(),
-                                       data(bias),
-                                       data(add),
-                                       data(left2),
-                                       data(right2)};
+        const cuda::Product<T> product{
+            rows,
+            columns,
+            depth,
+            left_transposed ? Factor{left.data(), 1, rows} : Factor{left.data(), depth, 1},
+            right_transposed ? Factor{right.data(), 1, depth} : Factor{right.data(), columns, 1},
+            out.mutable_data(),
+            data(bias),
+            data(add),
+            data(left2),
+            data(right2)};
         GpuOfCall gpu;
         cuda::multiply<T>({product}, gpu.allocate<T>(cuda::product_workspace<T>()), gpu.stream());
         return out;

@@ -189,9 +189,9 @@ void set_streams(SP_StreamExecutor* executor) {
 // by AddN, which TensorFlow wants where the operators are that they are gradients of; without it,
 // these would be on the CPU, too. TensorFlow then makes a Mul of AddN(x, x), and a Square of
 // Mul(x, x), on the same device, unasked.
-class OnCpu : public tensorflow::OpKernel {
+class CpuKernel : public tensorflow::OpKernel {
  public:
-  explicit OnCpu(tensorflow::OpKernelConstruction* ctx) : OpKernel(ctx) {
+  explicit CpuKernel(tensorflow::OpKernelConstruction* ctx) : OpKernel(ctx) {
     absl::Status status;
     kernel_ = tensorflow::CreateOpKernel(tensorflow::DEVICE_CPU, ctx->device(),
                                          ctx->device()->GetAllocator({}), ctx->def(),
@@ -206,8 +206,9 @@ class OnCpu : public tensorflow::OpKernel {
  private:
   std::unique_ptr<tensorflow::OpKernel> kernel_;
 };
-#define DPMASK_REGISTER_ON_CPU(name, T) \
-  REGISTER_KERNEL_BUILDER(Name(name).Device(tensorflow::DEVICE_GPU).TypeConstraint<T>("T"), OnCpu)
+#define DPMASK_REGISTER_ON_CPU(name, T)                                                     \
+  REGISTER_KERNEL_BUILDER(Name(name).Device(tensorflow::DEVICE_GPU).TypeConstraint<T>("T"), \
+                          CpuKernel)
 DPMASK_REGISTER_ON_CPU("AddN", float);
 DPMASK_REGISTER_ON_CPU("AddN", double);
 DPMASK_REGISTER_ON_CPU("Mul", float);

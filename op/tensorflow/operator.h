@@ -9,11 +9,14 @@
 #include <initializer_list>
 #include <new>
 #include <stdexcept>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
+#include "op/kernels/atom_error.h"
 #include "op/kernels/first_exception.h"
 #include "op/kernels/parallel.h"
 #include "tensorflow/core/framework/op.h"
@@ -113,6 +116,11 @@ void guarded(tf::OpKernelContext* ctx, Body&& body) {
     ctx->CtxFailure(absl::ResourceExhaustedError("deepmd-mask: out of memory"));
   } catch (const std::length_error&) {  // an array larger than any memory
     ctx->CtxFailure(absl::ResourceExhaustedError("deepmd-mask: out of memory"));
+  } catch (const AtomError& error) {
+    absl::Status status = invalid("deepmd-mask: ", error.what());
+    const std::string written = error.fault.written();
+    status.SetPayload(AtomFault::kKey, absl::Cord(absl::string_view(written)));
+    ctx->CtxFailure(status);
   } catch (const std::invalid_argument& error) {
     ctx->CtxFailure(invalid("deepmd-mask: ", error.what()));
   } catch (const std::exception& error) {

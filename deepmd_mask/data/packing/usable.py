@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._kernels import RealAtoms
+from ..._kernels import AtomError, RealAtoms
 from .readers.units import Units
 from .sources import Frame, Incomplete, Keys, read_frames, without_frame
 
@@ -101,6 +101,6 @@ def _require_apart(frame: Frame) -> None:
     positions = np.ascontiguousarray(frame.positions, dtype=np.float64)
     try:
         RealAtoms(positions[None], np.zeros((1, natoms), np.int32), np.ones((1, natoms)), 1)
-    except ValueError as error:
-        what = str(error).removeprefix("frame 0, ").split(";")[0]
-        raise ValueError(f"{frame.place}, {what}; take one of them out of the source") from None
+    except AtomError as error:
+        what = f"{frame.place}, atom {error.fault.atom}: {error.fault.what}"
+        raise ValueError(f"{what}; take one of them out of the source") from None

@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "op/kernels/per_isa/block.h"
+#include "op/kernels/per_isa/submatrix.h"
 
 // A packet as template argument loses its alignment's attribute, which stands for nothing there.
 #pragma GCC diagnostic push
@@ -34,7 +34,7 @@ using Half = std::conditional_t<std::is_same_v<typename packets::unpacket_traits
 // Registers that hold numbers, and how many rows of W are worked off at a time: two packets of each
 // in add_product, three packets of their sums in set_outer, beside what else a product needs.
 constexpr int kRegisters = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS;
-constexpr int kRows = kRegisters / 4;
+constexpr int kRowsOfW = kRegisters / 4;
 
 // Calls body(number of rows, a constant; first of them) for `most` rows at a time, from the given
 // one on, then for half as many, and so on.
@@ -69,8 +69,8 @@ void for_each_columns(int64_t first, int64_t ncolumns, Body&& body) {
 // pass. All loops over registers are unrolled, or the compiler keeps in memory what should be
 // there.
 template <int depth, typename P, int count, typename T>
-void add_panel(Columns<P, count>, int64_t nrows, const T* x, int64_t x_stride, const T* W,
-               int64_t W_stride, T* y, int64_t y_stride) {
+void add_rows_of_W(Columns<P, count>, int64_t nrows, const T* x, int64_t x_stride, const T* W,
+                   int64_t W_stride, T* y, int64_t y_stride) {
   constexpr int lanes = packets::unpacket_traits<P>::size;
   P of_W[depth][count];
 #pragma GCC unroll 8
@@ -168,25 +168,25 @@ void set_rows(Columns<P, count>, int64_t nrows, const T* x, const T* dx, int64_t
 
 // y += x W
 template <typename T>
-void add_product(Block<const T> x, Block<const T> W, Block<T> y) {
+void add_product(Submatrix<const T> x, Submatrix<const T> W, Submatrix<T> y) {
   using namespace few_rows;
   // Rows of x may lie so that they displace each other from the cache; copies side by side do not.
   static thread_local Eigen::Array<T, Eigen::Dynamic, 1> near;
-  near.resize(x.rows * kRows);
-  for_each_group<kRows>(W.rows, [&](auto depth, int64_t k) {
+  near.resize(x.rows * kRowsOfW);
+  for_each_group<kRowsOfW>(W.rows, [&](auto depth, int64_t k) {
     for (int64_t row = 0; row < x.rows; ++row) {
-      for (int l = 0; l < depth; ++l) near[row * kRows + l] = x.data[row * x.stride + k + l];
+      for (int l = 0; l < depth; ++l) near[row * kRowsOfW + l] = x.data[row * x.stride + k + l];
     }
     for_each_columns<T, Packet<T>, 2>(0, W.columns, [&](auto columns, int64_t first) {
-      add_panel<depth>(columns, x.rows, near.data(), kRows, W.data + k * W.stride + first, W.stride,
-                       y.data + first, y.stride);
+      add_rows_of_W<depth>(columns, x.rows, near.data(), kRowsOfW, W.data + k * W.stride + first,
+                           W.stride, y.data + first, y.stride);
     });
   });
 }
 
 // y += x W^T
 template <typename T>
-void add_product_transposed(Block<const T> x, Block<const T> W, Block<T> y) {
+void add_product_transposed(Submatrix<const T> x, Submatrix<const T> W, Submatrix<T> y) {
   using namespace few_rows;
   constexpr int nx = kRegisters >= 32 ? 5 : 2, nW = 4;
   for_each_group<nW>(W.rows, [&](auto rows_of_W, int64_t k) {
@@ -200,9 +200,10 @@ void add_product_transposed(Block<const T> x, Block<const T> W, Block<T> y) {
 
 // W = x^T y + dx^T dy; x and dx are alike, and so are y and dy.
 template <typename T>
-void set_outer(Block<const T> x, Block<const T> y, const T* dx, const T* dy, Block<T> W) {
+void set_outer(Submatrix<const T> x, Submatrix<const T> y, const T* dx, const T* dy,
+               Submatrix<T> W) {
   using namespace few_rows;
-  for_each_group<kRows>(W.rows, [&](auto rows, int64_t k) {
+  for_each_group<kRowsOfW>(W.rows, [&](auto rows, int64_t k) {
     for_each_columns<T, Packet<T>, 3>(0, W.columns, [&](auto columns, int64_t first) {
       set_rows<rows>(columns, x.rows, x.data + k, dx + k, x.stride, y.data + first, dy + first,
                      y.stride, W.data + k * W.stride + first, W.stride);

@@ -31,7 +31,7 @@ Map<T> part(T* data, int64_t stride, Range rows, Range columns) {
 
 // The same as factor of a product.
 template <typename T>
-Block<T> block(T* data, int64_t stride, Range rows, Range columns) {
+Submatrix<T> submatrix(T* data, int64_t stride, Range rows, Range columns) {
   return {data + rows.first * stride + columns.first, rows.count, columns.count, stride};
 }
 
@@ -58,9 +58,9 @@ template <typename T>
 void tangent(const FittingLayer<T>& layer, Range rows, Range columns, const LayerValues<T>& v) {
   Map<T> dz = part(v.dz, layer.out, rows, columns);
   dz.setZero();
-  add_product<T>(block(v.dh, layer.in, rows, {0, layer.in}),
-                 block(layer.W, layer.out, {0, layer.in}, columns),
-                 block(v.dz, layer.out, rows, columns));
+  add_product<T>(submatrix(v.dh, layer.in, rows, {0, layer.in}),
+                 submatrix(layer.W, layer.out, {0, layer.in}, columns),
+                 submatrix(v.dz, layer.out, rows, columns));
   const ActivatedColumns<1, T> a(layer, columns, part(v.z, layer.out, rows, columns));
   Map<T> output = part(v.output, layer.out, rows, columns);
   Map<T> doutput = part(v.doutput, layer.out, rows, columns);
@@ -80,9 +80,9 @@ void reverse(const FittingLayer<T>& layer, Range rows, Range inputs, const T* gz
   } else {
     gh_part.setZero();
   }
-  add_product_transposed<T>(block(gz, layer.out, rows, {0, layer.out}),
-                            block(layer.W, layer.out, inputs, {0, layer.out}),
-                            block(gh, layer.in, rows, inputs));
+  add_product_transposed<T>(submatrix(gz, layer.out, rows, {0, layer.out}),
+                            submatrix(layer.W, layer.out, inputs, {0, layer.out}),
+                            submatrix(gh, layer.in, rows, inputs));
 }
 
 template <typename T>
@@ -105,9 +105,9 @@ void energies(const std::vector<FittingLayer<T>>& layers, int64_t nrows, const T
     const Range columns = {0, layer.out};
     Map<T> z_l = part(z[l], layer.out, rows, columns);
     z_l.rowwise() = Eigen::Map<const RowArray<T>>(layer.b, layer.out);
-    add_product<T>(block(h, layer.in, rows, {0, layer.in}),
-                   block(layer.W, layer.out, {0, layer.in}, columns),
-                   block(z[l], layer.out, rows, columns));
+    add_product<T>(submatrix(h, layer.in, rows, {0, layer.in}),
+                   submatrix(layer.W, layer.out, {0, layer.in}, columns),
+                   submatrix(z[l], layer.out, rows, columns));
     const ActivatedColumns<1, T> a(layer, columns, part<const T>(z[l], layer.out, rows, columns));
     Map<T> output = part(outputs.data() + first, layer.out, rows, columns);
     output = a.phi;
@@ -166,8 +166,9 @@ void grad_matrix(const FittingLayer<T>& layer, int64_t nrows, Range inputs, cons
                  T* gW) {
   const Range rows = {0, nrows};
   const Range columns = {0, layer.out};
-  set_outer<T>(block(v.h, layer.in, rows, inputs), block<const T>(v.gz, layer.out, rows, columns),
-               v.dh + inputs.first, v.gdz, block(gW, layer.out, inputs, columns));
+  set_outer<T>(submatrix(v.h, layer.in, rows, inputs),
+               submatrix<const T>(v.gz, layer.out, rows, columns), v.dh + inputs.first, v.gdz,
+               submatrix(gW, layer.out, inputs, columns));
 }
 
 }  // namespace

@@ -16,13 +16,13 @@ using Map = Eigen::Map<
     0, Eigen::OuterStride<>>;
 
 template <typename T>
-Map<T> map(Block<T> block) {
-  return {block.data, block.rows, block.columns, Eigen::OuterStride<>(block.stride)};
+Map<T> map(Submatrix<T> part) {
+  return {part.data, part.rows, part.columns, Eigen::OuterStride<>(part.stride)};
 }
 
 // Calls body(left right), with the one that is to be transposed so.
 template <Transposed transposed, typename T, typename Body>
-void with_product(Block<const T> left, Block<const T> right, Body&& body) {
+void with_product(Submatrix<const T> left, Submatrix<const T> right, Body&& body) {
   if constexpr (transposed == Transposed::left) {
     body(map(left).transpose() * map(right));
   } else if constexpr (transposed == Transposed::right) {
@@ -35,19 +35,20 @@ void with_product(Block<const T> left, Block<const T> right, Body&& body) {
 }  // namespace
 
 template <Transposed transposed, typename T>
-void set_product(Block<const T> left, Block<const T> right, Block<T> out) {
+void set_product(Submatrix<const T> left, Submatrix<const T> right, Submatrix<T> out) {
   with_product<transposed>(left, right, [&](const auto& product) { map(out).noalias() = product; });
 }
 
 template <Transposed transposed, typename T>
-void increase_by_product(Block<const T> left, Block<const T> right, Block<T> out) {
+void increase_by_product(Submatrix<const T> left, Submatrix<const T> right, Submatrix<T> out) {
   with_product<transposed>(left, right,
                            [&](const auto& product) { map(out).noalias() += product; });
 }
 
-#define DPMASK_INSTANTIATE(transposed, T)                                             \
-  template void set_product<transposed, T>(Block<const T>, Block<const T>, Block<T>); \
-  template void increase_by_product<transposed, T>(Block<const T>, Block<const T>, Block<T>)
+#define DPMASK_INSTANTIATE(transposed, T)                                                         \
+  template void set_product<transposed, T>(Submatrix<const T>, Submatrix<const T>, Submatrix<T>); \
+  template void increase_by_product<transposed, T>(Submatrix<const T>, Submatrix<const T>,        \
+                                                   Submatrix<T>)
 DPMASK_INSTANTIATE(Transposed::none, float);
 DPMASK_INSTANTIATE(Transposed::none, double);
 DPMASK_INSTANTIATE(Transposed::left, float);

@@ -6,7 +6,7 @@
 
 #include <type_traits>
 
-#include "op/kernels/per_isa/block.h"
+#include "op/kernels/per_isa/submatrix.h"
 
 namespace dpmask::DPMASK_ISA {
 
@@ -15,22 +15,22 @@ enum class Transposed { none, left, right };
 
 // out = left right
 template <Transposed transposed = Transposed::none, typename T>
-void set_product(Block<const T> left, Block<const T> right, Block<T> out);
+void set_product(Submatrix<const T> left, Submatrix<const T> right, Submatrix<T> out);
 
 // out += left right
 template <Transposed transposed = Transposed::none, typename T>
-void increase_by_product(Block<const T> left, Block<const T> right, Block<T> out);
+void increase_by_product(Submatrix<const T> left, Submatrix<const T> right, Submatrix<T> out);
 
 // What lies in memory as a row-major matrix does, as factor or result of a product.
 template <typename Matrix>
 auto factor(const Matrix& matrix) {
   using T = typename Matrix::Scalar;
-  return Block<const T>{matrix.data(), matrix.rows(), matrix.cols(), matrix.outerStride()};
+  return Submatrix<const T>{matrix.data(), matrix.rows(), matrix.cols(), matrix.outerStride()};
 }
 template <typename Matrix>
 auto result(Matrix&& matrix) {
   using T = typename std::remove_reference_t<Matrix>::Scalar;
-  return Block<T>{matrix.data(), matrix.rows(), matrix.cols(), matrix.outerStride()};
+  return Submatrix<T>{matrix.data(), matrix.rows(), matrix.cols(), matrix.outerStride()};
 }
 
 }  // namespace dpmask::DPMASK_ISA

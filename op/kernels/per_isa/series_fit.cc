@@ -57,7 +57,7 @@ void interpolate(const EmbeddingNets<double>& nets, int64_t index, int64_t npane
   };
   for_each_panel(nets, npanels, panels, run, [&](int64_t panel, int64_t place, const auto& net) {
     const auto G = net.G().middleRows(place, kTerms);
-    const Block<double> C_of_panel = {C + panel * kTerms * M1, kTerms, M1, M1};
+    const Submatrix<double> C_of_panel = {C + panel * kTerms * M1, kTerms, M1, M1};
     set_product(factor(interpolation()), factor(G), C_of_panel);
     largest[panel] = G.cwiseAbs().maxCoeff();
   });
@@ -83,7 +83,7 @@ void gradient(const EmbeddingNets<double>& nets, int64_t index, int64_t npanels,
   const auto run = [&](int64_t size, NetOnTile<double>& net, int64_t first) {
     net.forward<false, 1>(size, parameters);
     for (int64_t place = 0; place < size; place += kTerms, ++first) {
-      const Block<const double> dC_of_panel = {dC + first * kTerms * M1, kTerms, M1, M1};
+      const Submatrix<const double> dC_of_panel = {dC + first * kTerms * M1, kTerms, M1, M1};
       set_product<Transposed::left>(factor(interpolation()), dC_of_panel,
                                     result(net.gG.middleRows(place, kTerms)));
     }

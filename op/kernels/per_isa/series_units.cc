@@ -204,7 +204,7 @@ void add_gradient(const Embedding<T>& embedding, const UnitMoments<T>& moments, 
                   const T* dX, T* dC) {
   if (moments.count[panel] == 0) return;
   const int64_t M1 = embedding.nets.neuron.back();
-  const Block<T> dC_of_panel = {dC + panel * kTerms * M1, kTerms, M1, M1};
+  const Submatrix<T> dC_of_panel = {dC + panel * kTerms * M1, kTerms, M1, M1};
   increase_by_product<Transposed::left>(factor(rows_of(moments, moments.M, panel)),
                                         factor(gathered(moments, panel, dX, M1)), dC_of_panel);
 }

@@ -7,7 +7,7 @@ namespace dpmask::DPMASK_ISA {
 
 // A row-major matrix within a larger one: rows are `stride` elements apart.
 template <typename T>
-struct Block {
+struct Submatrix {
   T* data;
   int64_t rows, columns, stride;
 };

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
-// A block has a tile, some centre atoms i of a frame and some neighbours j, each of which has a
-// thread. With dr = dE/dr of the pair, the tile's sums over j are those of the forces on i, and its
-// sums over i are those of the forces on j and of their virials. Then each atom gathers its tiles'.
-#include "cuda/series/tiles.h"
+// A block has a rectangle, some centre atoms i of a frame and some neighbours j, each of which has
+// a thread. With dr = dE/dr of the pair, the rectangle's sums over j are those of the forces on i,
+// and its sums over i are those of the forces on j and of their virials. Then each atom gathers its
+// rectangles'.
+#include "cuda/series/rectangles.h"
 
 #include "cuda/common/batch.h"
 #include "cuda/common/memory.h"
@@ -12,12 +13,12 @@
 namespace dpmask::cuda {
 namespace {
 
-constexpr int64_t kCentres = 16;  // of a tile
+constexpr int64_t kCentres = 16;  // of a rectangle
 constexpr int kAtOnce = 4;        // centres between two sums over the neighbours
 constexpr int kShares = 8;        // into which such a sum is cut
 
-// Where the sums of the tiles of a slab lie. Places are those of PairNumbers::rows.
-struct TileSums {
+// Where the sums of the rectangles of a slab lie. Places are those of PairNumbers::rows.
+struct RectangleSums {
   double *centres, *neighbours;
   int64_t first_frame, ncolumns, nrows, size;  // columns of neighbours, rows of centre atoms; atoms
 
@@ -32,12 +33,12 @@ struct TileSums {
 };
 
 template <typename T>
-struct ForceOfTile {
-  Embedding<T> e;
-  Part part;
-  int64_t nframes, nrows, first_row;  // of tiles
+struct ForceOfRectangle {
+  DeviceEmbedding<T> e;
+  Section section;
+  int64_t nframes, nrows, first_row;  // of rectangles
   const T* gM;
-  TileSums sums;
+  RectangleSums sums;
   double by_n = 1 / e.n;
 
   struct Shared {
@@ -55,10 +56,10 @@ struct ForceOfTile {
     const int64_t frame = sums.first_frame + block.index / (sums.ncolumns * nrows);
     const int64_t size = e.pairs.rows_first[frame + 1] - e.pairs.rows_first[frame];
     if (column * kThreads >= size) return;
-    int64_t begin = 0, end = 0;  // of the part's atoms in the frame
-    for (int64_t t = 0; t < part.last_type; ++t) {
+    int64_t begin = 0, end = 0;  // of the section's atoms in the frame
+    for (int64_t t = 0; t < section.last_type; ++t) {
       const int64_t of_type = group_size(e.atoms, t, frame);
-      if (t < part.first_type) begin += of_type;
+      if (t < section.first_type) begin += of_type;
       end += of_type;
     }
     begin += row * kCentres;
@@ -109,8 +110,8 @@ struct ForceOfTile {
     const int64_t i = e.pairs.rows[place_i], j = e.pairs.rows[place_j];
     const int64_t panel = panel_of_pair(e, e.pairs.type[i], e.pairs.type[j], row.s);
     if (panel < 0) return;
-    const int64_t stride = 4 * part.rows();
-    const T* gM_i = gM + part.moments((panel - part.first) * kTerms, i);
+    const int64_t stride = 4 * section.rows();
+    const T* gM_i = gM + section.place_of((panel - section.first) * kTerms, i);
     const T R[4] = {static_cast<T>(row.R[0]), static_cast<T>(row.R[1]), static_cast<T>(row.R[2]),
                     static_cast<T>(row.R[3])};
     T by_R[4] = {}, by_s = 0;
@@ -134,10 +135,10 @@ struct ForceOfTile {
 };
 
 // A thread for each component of force and atomic virial of each atom.
-struct GatherTiles {
+struct GatherRectangles {
   RealAtoms atoms;
   PairNumbers pairs;
-  TileSums sums;
+  RectangleSums sums;
   Forces out;
   DPMASK_KERNEL void operator()(int64_t item) const {
     const int64_t place = pairs.rows_first[sums.first_frame] + item % sums.size;
@@ -153,47 +154,51 @@ struct GatherTiles {
   }
 };
 
-// Rows of tiles of a part, which has none without a series.
-int64_t rows_of_tiles(const Part& part, int64_t largest) {
-  return part.npanels == 0 ? 0 : ceil_div(largest, kCentres);
+// Rows of rectangles of a section, which has none without a series.
+int64_t rows_of_rectangles(const Section& section, int64_t largest) {
+  return section.npanels == 0 ? 0 : ceil_div(largest, kCentres);
 }
-int64_t rows_of_tiles(const Slab& slab, const std::vector<int64_t>& largest) {
+int64_t rows_of_rectangles(const Slab& slab, const std::vector<int64_t>& largest) {
   int64_t nrows = 0;
-  for (size_t p = 0; p < slab.parts.size(); ++p) nrows += rows_of_tiles(slab.parts[p], largest[p]);
+  for (size_t p = 0; p < slab.sections.size(); ++p)
+    nrows += rows_of_rectangles(slab.sections[p], largest[p]);
   return nrows;
 }
 
 }  // namespace
 
-int64_t tile_sums_size(const Slab& slab, const std::vector<int64_t>& largest) {
-  const int64_t nrows = rows_of_tiles(slab, largest);
+int64_t rectangle_sums_size(const Slab& slab, const std::vector<int64_t>& largest) {
+  const int64_t nrows = rows_of_rectangles(slab, largest);
   return nrows == 0 ? 0 : slab.size() * (3 * blocks_for(slab.largest) + 12 * nrows);
 }
 
 template <typename T>
-void add_tile_forces(const Embedding<T>& e, const Slab& slab, const std::vector<int64_t>& largest,
-                     const T* gM, double* sums, const Forces& out, cudaStream_t stream) {
+void add_rectangle_forces(const DeviceEmbedding<T>& e, const Slab& slab,
+                          const std::vector<int64_t>& largest, const T* gM, double* sums,
+                          const Forces& out, cudaStream_t stream) {
   const int64_t ncolumns = blocks_for(slab.largest);
-  const int64_t nrows = rows_of_tiles(slab, largest), of_centres = slab.size() * 3 * ncolumns;
+  const int64_t nrows = rows_of_rectangles(slab, largest), of_centres = slab.size() * 3 * ncolumns;
   if (nrows == 0) return;
-  const TileSums at = {sums, sums + of_centres, slab.first_frame, ncolumns, nrows, slab.size()};
-  std::vector<ForceOfTile<T>> items;
+  const RectangleSums at = {sums,  sums + of_centres, slab.first_frame, ncolumns,
+                            nrows, slab.size()};
+  std::vector<ForceOfRectangle<T>> items;
   int64_t first_row = 0;
   bool leaves_out_centres = false;
-  for (size_t p = 0; p < slab.parts.size(); ++p) {
-    const int64_t of_part = rows_of_tiles(slab.parts[p], largest[p]);
-    items.push_back({e, slab.parts[p], slab.nframes(), of_part, first_row, gM, at});
-    first_row += of_part;
-    leaves_out_centres |= of_part == 0;
+  for (size_t p = 0; p < slab.sections.size(); ++p) {
+    const int64_t of_section = rows_of_rectangles(slab.sections[p], largest[p]);
+    items.push_back({e, slab.sections[p], slab.nframes(), of_section, first_row, gM, at});
+    first_row += of_section;
+    leaves_out_centres |= of_section == 0;
   }
   if (leaves_out_centres) clear<double>({sums}, {of_centres}, stream);
-  launch_all(items, stream, sizeof(typename ForceOfTile<T>::Shared));
-  for_each(12 * slab.size(), stream, GatherTiles{e.atoms, e.pairs, at, out});
+  launch_all(items, stream, sizeof(typename ForceOfRectangle<T>::Shared));
+  for_each(12 * slab.size(), stream, GatherRectangles{e.atoms, e.pairs, at, out});
 }
 
-#define DPMASK_INSTANTIATE(T)                                                                     \
-  template void add_tile_forces<T>(const Embedding<T>&, const Slab&, const std::vector<int64_t>&, \
-                                   const T*, double*, const Forces&, cudaStream_t)
+#define DPMASK_INSTANTIATE(T)                                                           \
+  template void add_rectangle_forces<T>(const DeviceEmbedding<T>&, const Slab&,         \
+                                        const std::vector<int64_t>&, const T*, double*, \
+                                        const Forces&, cudaStream_t)
 DPMASK_INSTANTIATE(float);
 DPMASK_INSTANTIATE(double);
 
