@@ -14,7 +14,8 @@ import functools
 import inspect
 import logging
 from collections.abc import Iterator
-from dataclasses import replace
+from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -22,14 +23,10 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from deepmd import infer
 from deepmd.infer import model_devi
-from deepmd.infer.model_test.base import ChunkContext
-from deepmd.infer.model_test.ener import EnerTester
 from deepmd.tf import infer as tf_infer
 from deepmd.tf.env import tf
 from deepmd.tf.infer import model_devi as tf_model_devi
 from deepmd.tf.infer.deep_eval import DeepEval
-from deepmd.utils.data import DeepmdData
-from deepmd.utils.weight_avg import merge_weighted_errors
 
 from .._kernels import reason_against_box
 from ..frozen.model_file import TELLING_OPS
@@ -37,7 +34,6 @@ from ..shared.process import claim_process
 
 log = logging.getLogger("deepmd.mask")
 
-PER_ATOM = {"type", "coord", "force", "aparam", "atom_pref", "atom_ener"}  # of what dp test reads
 DEVIATIONS = 8  # columns of calc_model_devi: frame, three each of virial and forces, energy
 NO_MASK = (
     "this model has se_a_mask, and its mask is missing: aparam must be 1 for each real atom and 0 "
@@ -52,11 +48,17 @@ def register() -> None:
     """Have DeePMD-kit evaluate masked models on their real atoms."""
     DeepEval._load_graph = staticmethod(_claiming_process(DeepEval._load_graph))
     DeepEval.eval = _checking_input(DeepEval.eval)
-    EnerTester.evaluate_chunk = _testing_real_atoms(EnerTester.evaluate_chunk)
+    _module_on_dp_test().register()
     original = model_devi.calc_model_devi
     of_real_atoms = _deviating_on_real_atoms(original)
     for module in (model_devi, tf_model_devi, infer, tf_infer):
         _replace(module, original, of_real_atoms)
+
+
+def _module_on_dp_test() -> ModuleType:
+    """Return the module for the DeePMD-kit that is installed: 3.2 tests in another way than 3.1."""
+    name = "testing" if find_spec("deepmd.infer.model_test") else "testing_3_1"
+    return import_module(f"{__package__}.{name}")
 
 
 def _replace(module: ModuleType, old: Any, new: Any) -> None:
@@ -126,46 +128,6 @@ def _checking_input(evaluate: Any) -> Any:
     return wrapper
 
 
-def _testing_real_atoms(evaluate_chunk: Any) -> Any:
-    @functools.wraps(evaluate_chunk)
-    def wrapper(
-        self: EnerTester, data: DeepmdData, test_data: dict, context: ChunkContext
-    ) -> dict[str, tuple[float, float]]:
-        masked = _takes_real_atoms([self.dp], "dp test", "dp-mask test")
-        if not masked or not _is_mask(test_data["aparam"]):  # the operators say what is wrong
-            return evaluate_chunk(self, data, test_data, context)
-        errors, append = [], context.append_detail
-        for frames, real in _runs(test_data["aparam"], test_data["type"]):
-            if not len(real):
-                continue  # no atom to divide by
-            place = replace(
-                context, append_detail=append, frame_offset=context.frame_offset + frames.start
-            )
-            part = _of_real_atoms(test_data, frames, real)
-            found = evaluate_chunk(self, data, part, place)
-            # A weight of 0 says nothing, and an average over nothing is none.
-            errors.append({key: pair for key, pair in found.items() if pair[1] > 0})
-            append = True
-        return merge_weighted_errors(errors)
-
-    return wrapper
-
-
-def _of_real_atoms(test_data: dict, frames: slice, real: np.ndarray) -> dict:
-    """Return the data of some frames, of what belongs to atoms that of the real ones."""
-    nframes, nslots = test_data["type"].shape
-    part = {}
-    for key, value in test_data.items():
-        if not isinstance(value, np.ndarray) or len(value) != nframes:
-            part[key] = value
-        elif key in PER_ATOM:
-            of_atoms = value[frames].reshape(-1, nslots, value[0].size // nslots)[:, real]
-            part[key] = of_atoms.reshape(len(of_atoms), -1)
-        else:
-            part[key] = value[frames]
-    return part
-
-
 def _deviating_on_real_atoms(calc_model_devi: Any) -> Any:
     signature = inspect.signature(calc_model_devi)
 
@@ -174,7 +136,7 @@ def _deviating_on_real_atoms(calc_model_devi: Any) -> Any:
         given = signature.bind(*args, **kwargs)
         given.apply_defaults()
         given = given.arguments
-        if given["aparam"] is None or not _takes_real_atoms(
+        if given["aparam"] is None or not takes_real_atoms(
             given["models"], "dp model-devi", "dp-mask devi"
         ):
             return calc_model_devi(*args, **kwargs)
@@ -208,10 +170,10 @@ def _deviations(
     mask = np.asarray(aparam, float)
     mask = mask.reshape((1, 1) if mask.size == 1 else (-1, nslots))
     mask = np.broadcast_to(mask, (nframes, nslots))
-    if not _is_mask(mask):
+    if not is_mask(mask):
         return None
     devi = np.zeros((nframes, DEVIATIONS + (nslots if options["atomic"] else 0)))
-    for frames, real in _runs(mask, np.broadcast_to(atype, mask.shape)):
+    for frames, real in runs(mask, np.broadcast_to(atype, mask.shape)):
         if not len(real):
             continue  # no force, and no energy that could differ
         part = calc_model_devi(
@@ -240,7 +202,7 @@ def _real_data(labels: dict, frames: slice, real: np.ndarray, nslots: int) -> di
     }
 
 
-def _takes_real_atoms(models: list, command: str, instead: str) -> bool:
+def takes_real_atoms(models: list, command: str, instead: str) -> bool:
     """Return whether models can be given real atoms alone; warn if they have a mask but cannot."""
     operators = {operators_of(model) for model in models}
     if operators == {"deepmd-mask"}:
@@ -255,11 +217,12 @@ def _takes_real_atoms(models: list, command: str, instead: str) -> bool:
     return False
 
 
-def _is_mask(values: np.ndarray) -> bool:
+def is_mask(values: np.ndarray) -> bool:
+    """Return whether all values are 0 or 1."""
     return bool(np.isin(values, (0, 1)).all())
 
 
-def _runs(mask: np.ndarray, types: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+def runs(mask: np.ndarray, types: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
     """Yield runs of frames that have the same real atoms of the same types, and these atoms."""
     same = (mask[1:] == mask[:-1]).all(axis=1) & (types[1:] == types[:-1]).all(axis=1)
     stops = [*(np.flatnonzero(~same) + 1).tolist(), len(mask)]
