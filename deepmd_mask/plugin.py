@@ -8,7 +8,10 @@ same, so that models frozen with them run.
 import os
 import sys
 from copy import deepcopy
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import deepmd.tf.entrypoints.train as train_entry
@@ -22,7 +25,7 @@ from .data.training import check_training_data
 from .graph.descriptor import DescrptMask
 from .graph.fitting import MASK_FITTING, MaskEnerFitting
 from .graph.model import hook_models
-from .hooks import evaluation
+from .hooks import deep_eval, deviation
 from .hooks.start import Start, input_of_checkpoint, require_same_model, start_of
 from .shared.options import check_options, has_mask
 
@@ -34,7 +37,15 @@ def register() -> None:
     hook_models()
     hook_training()
     hook_change_bias()
-    evaluation.register()
+    deep_eval.register()
+    deviation.register()
+    module_on_testing().register()
+
+
+def module_on_testing() -> ModuleType:
+    """Return the module for the DeePMD-kit that is installed: 3.2 tests in another way than 3.1."""
+    name = "testing" if find_spec("deepmd.infer.model_test") else "testing_3_1"
+    return import_module(f".hooks.{name}", __package__)
 
 
 def hook_training() -> None:

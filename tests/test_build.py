@@ -13,6 +13,7 @@ import pytest
 
 import deepmd_mask
 
+ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = Path(deepmd_mask.__file__).parent
 LIBRARIES = [PACKAGE / "libdeepmd_mask.so", *PACKAGE.glob("_kernels*.so")]
 
@@ -52,3 +53,49 @@ def test_the_installed_package_is_tested():
     editable = url.get("dir_info", {}).get("editable", False)
     assert editable or Path(__file__).parents[1] / "deepmd_mask" != PACKAGE
     assert all(library.is_file() for library in LIBRARIES)
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """Return a repository of two commits and no tag, and a function that runs git in a folder."""
+    pytest.importorskip("setuptools_scm", reason="needs pip install --group build")
+    if shutil.which("git") is None:
+        pytest.skip("needs git")
+
+    def git(*arguments, folder=tmp_path / "clone"):
+        name = ["-c", "user.name=A", "-c", "user.email=a@b.c"]
+        subprocess.run(["git", *name, *map(str, arguments)], cwd=folder, check=True)
+
+    (tmp_path / "clone").mkdir()
+    git("init", "--quiet")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path / "clone")
+    git("add", ".")
+    git("commit", "--quiet", "--message=first")
+    git("commit", "--quiet", "--message=second", "--allow-empty")
+    return tmp_path / "clone", git
+
+
+def version_of(folder):
+    command = [sys.executable, "-m", "setuptools_scm"]
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    return run.stdout.strip()
+
+
+def test_version_is_that_of_the_tag(clone):
+    folder, git = clone
+    git("tag", "v7.8.9")
+    assert version_of(folder) == "7.8.9"
+    git("commit", "--quiet", "--message=third", "--allow-empty")
+    assert re.fullmatch(r"7\.8\.10\.dev1\+g\w+", version_of(folder))
+
+
+def test_version_without_a_tag(clone):
+    """Of a clone, of a shallow one, of a folder of files; a source distribution says its own."""
+    folder, git = clone
+    assert re.fullmatch(r"\d\S*\.dev2\+g\w+", version_of(folder))
+    git("clone", "--quiet", "--depth=1", f"file://{folder}", "shallow", folder=folder.parent)
+    assert re.fullmatch(r"\d\S*\.dev1\+g\w+", version_of(folder.parent / "shallow"))
+    shutil.rmtree(folder / ".git")
+    assert re.fullmatch(r"\d\S*\.dev0", version_of(folder))
+    (folder / "PKG-INFO").write_text("Metadata-Version: 2.2\nName: deepmd-mask\nVersion: 7.8.9\n")
+    assert version_of(folder) == "7.8.9"

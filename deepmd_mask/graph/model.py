@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The energy model of a masked system: DeePMD-kit's, but virtual atoms have no say in it."""
 
+from inspect import signature
 from typing import Any, NoReturn
 
 import numpy as np
@@ -20,6 +21,9 @@ from ..shared.options import REFUSALS
 from .descriptor import DescrptMask
 from .fitting import MASK_FITTING, MaskEnerFitting
 from .real_atoms import on_host
+
+# DeePMD-kit 3.1 fits its bias to means over systems, and by real atoms only where types are mixed.
+FITS_FRAMES = "stat_file_path" in signature(EnerModel._compute_output_stat).parameters
 
 
 class MaskEnerModel(EnerModel):
@@ -176,6 +180,15 @@ class MaskEnerModel(EnerModel):
             [real_natoms(types, mask, self.ntypes) for types, mask in zip(*batches, strict=True)]
             for batches in zip(all_stat["type"], all_stat["aparam"], strict=True)
         ]
+        if not FITS_FRAMES:
+            energies = [e for batches in all_stat["energy"] for batch in batches for e in batch]
+            of_frames = [n for batches in counts for batch in batches for n in batch]
+            each_a_system = {
+                "energy": [[[np.reshape(e, -1)]] for e in energies],
+                "real_natoms_vec": [[[n]] for n in of_frames],
+            }
+            super()._compute_output_stat(each_a_system, mixed_type=True)
+            return
         # A bias in stat_file_path may be the built-in's, which is of all atoms.
         super()._compute_output_stat({**all_stat, "real_natoms_vec": counts}, mixed_type)
 

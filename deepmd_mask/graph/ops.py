@@ -31,8 +31,8 @@ def _load() -> Any:
     except (tf.errors.NotFoundError, RuntimeError) as error:
         msg = (
             f"deepmd-mask cannot load {LIBRARY}. It is built for TensorFlow {BUILT_FOR}, the one "
-            f"that DeePMD-kit 3.2.0 pins; {tf.__version__} is installed. Install both together: "
-            'pip install "deepmd-mask[cpu]", or [gpu]'
+            f"that DeePMD-kit 3.1.3 and 3.2.0 pin; {tf.__version__} is installed. Install both "
+            'together: pip install "deepmd-mask[cpu]", or [gpu]'
         )
         raise ImportError(msg) from error
 

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""A wheel is for other machines, too, and takes no compiler."""
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import helpers
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLE = ROOT / "examples" / "zinc_protein"
+COMPILERS = ("c++", "g++", "clang++", "cc", "gcc", "clang", "nvcc", "cmake", "ninja", "make")
+
+
+def run(command, **environment):
+    """Run a command; what it says is shown if it fails."""
+    done = subprocess.run(
+        list(map(str, command)),
+        env={**os.environ, **environment},
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, helpers.tail(done.stdout)
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """Return the wheel that DPMASK_WHEEL names; where there is none, one built as docs say."""
+    if "DPMASK_WHEEL" in os.environ:
+        return Path(os.environ["DPMASK_WHEEL"])
+    how = "building a wheel takes pip install --group build, and g++; or name one in DPMASK_WHEEL"
+    for module in ("auditwheel", "pybind11", "scikit_build_core", "setuptools_scm"):
+        pytest.importorskip(module, reason=how)
+    if not shutil.which("c++"):
+        pytest.skip(how)
+    home = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "pip", "wheel", "--no-build-isolation", "--no-deps", ROOT]
+    run([*build, "--wheel-dir", home / "built"])
+    repair = [sys.executable, "-m", "auditwheel", "repair", *home.glob("built/*.whl")]
+    run([*repair, "--exclude", "libtensorflow_framework.so.2", "--wheel-dir", home])
+    (repaired,) = home.glob("*.whl")
+    return repaired
+
+
+@pytest.fixture(scope="module")
+def python(wheel, tmp_path_factory):
+    """Install the wheel into an environment that sees all other packages of this one."""
+    home = tmp_path_factory.mktemp("environment")
+    run([sys.executable, "-m", "venv", "--without-pip", home])
+    python = home / "bin" / "python"
+    scheme = {"base": home, "platbase": home}
+    packages = Path(sysconfig.get_path("platlib", "venv", scheme))
+    # As a path, and so after the environment's own; an editable installation there does not count.
+    others = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
+    (packages / "others.pth").write_text("\n".join(others) + "\n")
+    start = seconds_of_children()
+    run([sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", wheel])
+    assert seconds_of_children() - start < 60
+    return python
+
+
+def seconds_of_children():
+    """Return what processes that have ended have computed, however busy the machine is."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def test_the_wheel_says_where_it_runs_and_has_its_libraries_alone(wheel):
+    assert "-manylinux_2_" in wheel.name
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "deepmd_mask/libdeepmd_mask.so" in names
+    tops = {name.split("/")[0] for name in names}
+    assert {top.split("-")[0] for top in tops} == {"deepmd_mask"}
+    files = [Path(name) for name in names if name.startswith("deepmd_mask/") and name[-1] != "/"]
+    assert {file.suffix for file in files} <= {".py", ".so", ".typed"}
+    assert sum(file.name.startswith("_kernels.") for file in files) == 1
+
+
+def test_example_starts_without_a_compiler(python, tmp_path):
+    """The first steps of examples/zinc_protein, with nothing else in PATH."""
+    path = str(python.parent)
+    assert not any(shutil.which(name, path=path) for name in COMPILERS)
+    jdata = json.loads((EXAMPLE / "input.json").read_text())
+    jdata["learning_rate"]["decay_steps"] = 1
+    jdata["training"] |= {"numb_steps": 2, "disp_freq": 1}
+    helpers.write_input(tmp_path, jdata)
+    (tmp_path / "data").symlink_to(EXAMPLE / "data")
+    jobs = [["train", "input.json"], ["freeze", "-o", "model.pb"]]
+    (tmp_path / "jobs.json").write_text(json.dumps([[str(tmp_path), *job] for job in jobs]))
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment["PATH"] = path
+    for command in (
+        [python, helpers.TESTS / "jobs.py", "jobs.json"],
+        [python.with_name("dp-mask"), "info", "model.pb"],
+    ):
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, check=False, capture_output=True, text=True
+        )
+        assert done.returncode == 0, helpers.tail(done.stderr)
+    assert "made by         deepmd-mask" in done.stdout
+    curve = np.loadtxt(tmp_path / "lcurve.out")
+    assert np.isfinite(curve).all()
+    assert curve[-1, 0] == 2
