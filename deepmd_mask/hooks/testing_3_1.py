@@ -18,7 +18,7 @@ from deepmd.utils.weight_avg import weighted_average
 from .masked import is_mask, of_real_atoms, runs, takes_real_atoms
 
 # By name, since the package of that module has a function of the same.
-entry = import_module("deepmd.entrypoints.test")
+entry: Any = import_module("deepmd.entrypoints.test")
 
 
 class _DeclaredError(Exception):
@@ -77,7 +77,7 @@ def _testing_real_atoms(test_ener: Any) -> Any:
         mask = test_data["aparam"][tested]
         if not is_mask(mask):  # the operators say what is wrong
             return test(_Part(data, test_data), append_detail)
-        errors = []
+        errors: list[dict[str, tuple[float, float]]] = []
         with _quiet():
             for frames, real in runs(mask, test_data["type"][tested]):
                 if not len(real):
