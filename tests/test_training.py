@@ -5,6 +5,7 @@ import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 
+import deepmd
 import helpers
 import jobs
 import numpy as np
@@ -233,6 +234,7 @@ def test_trains_freezes_and_evaluates(kind, tmp_path):
         assert not found["energy"][np.all(virtual, axis=1)].any()
 
 
+@pytest.mark.skipif(deepmd.__version__ < "3.2", reason="use_default_pf is an option of 3.2")
 def test_missing_weights_are_1_for_real_atoms(tmp_path):
     """Where DeePMD-kit's option asks for it, set by set; labels of virtual atoms do not count."""
     both = [helpers.random_frames(seed=seed, nframes=2) for seed in (1, 2)]
