@@ -14,11 +14,12 @@ from ase.io import iread
 from frozen_models import edited
 from helpers import LIMITS, TYPE_MAP, parameters, tail
 
+import deepmd_mask
 from deepmd_mask.evaluation import model_deviation
 from deepmd_mask.frozen.evaluator import Evaluator
 
 SCRIPTS = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-LIBRARY = Path(sys.modules[Evaluator.__module__].__file__).parent / "libdeepmd_mask.so"
+LIBRARY = Path(deepmd_mask.__file__).parent / "libdeepmd_mask.so"
 ORDER = ["ZN", "C", "O"]  # LAMMPS's types are not in the order of the model's
 INPUT = """
 units           metal
