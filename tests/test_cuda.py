@@ -190,7 +190,7 @@ def test_table_with_widths_that_are_no_multiple(kernels):
     force, _, _ = embedding.force(A)
     direction = case.rng.normal(size=case.coord.shape)
     wanted = reference.derivative(lambda r: np.sum(A * case.X(r)), case.coord, direction)
-    case.assert_projects(-force, direction, wanted)
+    case.assert_project([-force], [direction], wanted)
 
 
 @pytest.mark.parametrize(
