@@ -83,7 +83,8 @@ class Case:
         return reference.embedded_environment(coord, **self.environment(parameters))
 
     def random_X(self):
-        return self.rng.normal(size=self.X_by_reference.shape).astype(self.dtype)
+        shape = (np.count_nonzero(self.mask), 4, self.shape["neuron"][-1])  # that of X
+        return self.rng.normal(size=shape).astype(self.dtype)
 
     def random_cotangents(self):
         nslots = self.mask.shape[1]
