@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from deepmd.tf.common import get_precision
 from deepmd.tf.env import tf
 
+from ..conversion.rebuild import model_options
 from ..frozen.description import describe
 from ..frozen.model_file import FrozenModel
-from ..frozen.rebuild import model_options
 from ..shared.log import log
 
 

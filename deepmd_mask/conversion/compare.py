@@ -7,8 +7,8 @@ import deepmd.tf  # noqa: F401  first, since it loads this package as its plugin
 import numpy as np
 from deepmd.tf.env import tf
 
+from ..frozen.model_file import FrozenModel
 from ..shared.reason import reason_of
-from .model_file import FrozenModel
 
 ATOMS = 4  # of each type, in the frame
 

@@ -11,12 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from .._kernels import OPS_VERSION
+from ..frozen.description import Description, describe
+from ..frozen.model_file import FrozenModel
 from ..shared.options import PRECISIONS, REFUSALS, require_sections, section
 from ..shared.paths import AnyPath
 from ..shared.reason import NOTHING_LEFT, reason_of
 from .compare import Difference, compare
-from .description import Description, describe
-from .model_file import FrozenModel
 from .rebuild import build_frozen, model_options
 
 # Largest difference, relative to the largest number, that is rounding and not another model.
