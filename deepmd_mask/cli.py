@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from .shared.missing import MissingError
 from .shared.reason import reason_of
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # what TensorFlow says of itself
@@ -33,7 +34,7 @@ class Command(click.Command):
         """Run the command."""
         try:
             return super().invoke(context)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, MissingError) as error:
             raise click.ClickException(_in_words_of_options(self, str(error))) from error
 
 

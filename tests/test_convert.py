@@ -255,7 +255,7 @@ INPUTS = {
     "it has a tabulated potential": change_model(use_srtab="table.txt"),
     "mixed precision": lambda script: script["training"].update(mixed_precision={"a": 1}),
     r"sel is \[9, 3\], but the sum of sel is 7": change_descriptor(sel=[9, 3]),
-    "foo is not a valid activation": change_descriptor(activation_function="foo"),
+    'unknown activation function "foo"': change_descriptor(activation_function="foo"),
     "computes something else": change_descriptor(activation_function="relu"),
 }
 
