@@ -6,17 +6,21 @@
 
 #include <optional>
 
+#include "cuda/common/allocation.h"
 #include "cuda/common/memory.h"
 #include "cuda/common/product.h"
 #include "cuda/descriptor.h"
 #include "cuda/embedding.h"
 #include "cuda/environment.h"
 #include "cuda/fitting.h"
+#include "cuda/potential/current_gpu.h"
+#include "cuda/potential/potential.h"
 #include "cuda/readout.h"
 #include "cuda/series/fit_series.h"
 #include "op/python/embedding.h"
 #include "op/python/fitting.h"
 #include "op/python/on_gpu.h"
+#include "op/python/potential.h"
 
 namespace dpmask {
 namespace {
@@ -91,7 +95,18 @@ PYBIND11_MODULE(DPMASK_MODULE, m) {
   bind_common(m);
   bind_product<float>(m, "multiply32");
   bind_product<double>(m, "multiply64");
-  m.def("allocated", [] { return gpu_settings().allocated; }, "Bytes allocated so far.");
+  m.def("allocated", &cuda::allocated_on_device, "Bytes allocated so far.");
+  m.def("reason_against_gpu", &cuda::reason_against_gpu,
+        "Why there is no GPU that these kernels can run on; empty if there is one.");
+  bind_model(m);
+  bind_potential(
+      m,
+      [](const std::vector<const ModelOfArrays*>& models, int64_t threads) {
+        const std::vector<AnyModel> given = models_of(models);
+        const py::gil_scoped_release released;
+        return open_potential_on_gpu(given, threads);
+      },
+      py::arg("threads") = 0);
 #ifdef DPMASK_EMULATED
   gpu_settings();  // names the stream
   m.def(

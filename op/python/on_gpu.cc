@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
 #include "op/python/on_gpu.h"
 
-#include <algorithm>
 #include <cstdlib>
-#include <new>
-#include <string>
+
+#include "cuda/common/allocation.h"
 
 namespace dpmask {
 
@@ -18,54 +17,35 @@ GpuSettings& gpu_settings() {
   return settings;
 }
 
-#ifdef DPMASK_EMULATED
 std::shared_ptr<void> allocate_on_gpu(int64_t bytes) {
-  gpu_settings().allocated += bytes;
-  std::shared_ptr<void> memory(::operator new(bytes),
-                               [](void* array) { ::operator delete(array); });
-  std::fill_n(static_cast<unsigned char*>(memory.get()), bytes, 0xff);  // NaN
-  return memory;
-}
-
-void copy_to_gpu(const void* host, int64_t bytes, void* array) {
-  std::copy_n(static_cast<const char*>(host), bytes, static_cast<char*>(array));
-}
-
-void copy_from_gpu(const void* array, int64_t bytes, void* host) {
-  std::copy_n(static_cast<const char*>(array), bytes, static_cast<char*>(host));
-}
-#else
-std::shared_ptr<void> allocate_on_gpu(int64_t bytes) {
-  // initcheck of compute-sanitizer can see what was never written only where nothing was.
-  static const bool leave_unwritten = std::getenv("DPMASK_LEAVE_UNWRITTEN") != nullptr;
-  GpuSettings& settings = gpu_settings();
-  settings.allocated += bytes;
-  void* array = nullptr;
-  if (settings.use_pool && bytes > 0) {
-    const cudaStream_t stream = settings.stream;
+#ifndef DPMASK_EMULATED
+  const cudaStream_t stream = gpu_settings().stream;
+  if (gpu_settings().use_pool && bytes > 0) {
+    void* array = nullptr;
     cuda::require_success(cudaMallocAsync(&array, bytes, stream));
     return {array, [stream](void* memory) { cudaFreeAsync(memory, stream); }};
   }
-  cuda::require_success(cudaMalloc(&array, bytes));
-  std::shared_ptr<void> memory(array, [](void* all) { cudaFree(all); });
+#endif
+  std::shared_ptr<void> memory = cuda::allocate_on_device(bytes);
+#ifndef DPMASK_EMULATED
+  // initcheck of compute-sanitizer can see what was never written only where nothing was.
+  static const bool leave_unwritten = std::getenv("DPMASK_LEAVE_UNWRITTEN") != nullptr;
   if (!leave_unwritten) {
-    cuda::require_success(cudaMemsetAsync(array, 0xff, bytes, settings.stream));  // NaN
+    cuda::require_success(cudaMemsetAsync(memory.get(), 0xff, bytes, stream));  // NaN
   }
+#endif
   return memory;
 }
 
 void copy_to_gpu(const void* host, int64_t bytes, void* array) {
-  const cudaStream_t stream = gpu_settings().stream;
-  cuda::require_success(cudaMemcpyAsync(array, host, bytes, cudaMemcpyHostToDevice, stream));
-  cuda::require_success(cudaStreamSynchronize(stream));
+  cuda::copy_to_device(host, bytes, array, gpu_settings().stream);
+  cuda::wait_for(gpu_settings().stream);
 }
 
 void copy_from_gpu(const void* array, int64_t bytes, void* host) {
-  const cudaStream_t stream = gpu_settings().stream;
-  cuda::require_success(cudaMemcpyAsync(host, array, bytes, cudaMemcpyDeviceToHost, stream));
-  cuda::require_success(cudaStreamSynchronize(stream));
+  cuda::copy_to_host(array, bytes, host, gpu_settings().stream);
+  cuda::wait_for(gpu_settings().stream);
 }
-#endif
 
 namespace {
 

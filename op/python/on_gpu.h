@@ -19,7 +19,6 @@ namespace dpmask {
 struct GpuSettings {
   cudaStream_t stream;
   bool use_pool = false;
-  int64_t allocated = 0;  // bytes so far
 };
 GpuSettings& gpu_settings();
 
