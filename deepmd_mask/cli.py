@@ -264,7 +264,7 @@ def convert(
     Or one of an older deepmd-mask on those of this one, which refuse boxes. The result is compared
     with MODEL before it appears. Nothing is trained anew.
     """
-    from .frozen import convert as convert_model  # noqa: PLC0415
+    from .conversion import convert as convert_model  # noqa: PLC0415
 
     difference = convert_model(
         model,

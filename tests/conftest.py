@@ -42,7 +42,7 @@ class Trained:
     @cached_property
     def single(self):
         """The model compressed, with nets in float32."""
-        from deepmd_mask.frozen import convert
+        from deepmd_mask.conversion import convert
 
         output = self.directory / "single.pb"
         convert(self.model, output, precision="float32", compress=True)

@@ -168,6 +168,33 @@ def embedded_environment(coord, types, mask, ntypes, n, net, parameters, moved=N
     return X
 
 
+def atomic_energies(coord, types, mask, model):
+    """E_i [nframes, nslots] of a model, the arguments of _kernels.Model; 0 for virtual atoms."""
+    rows, of_row = real_atoms(types, mask), types.ravel()
+    shape = {name: model[name] for name in ("neuron", "resnet_dt", "activation")}
+    X = embedded_environment(
+        coord,
+        types=types,
+        mask=mask,
+        ntypes=len(model["bias"]),
+        n=model["n"],
+        net=model["net"],
+        parameters=model["parameters"],
+        **shape,
+    )
+    D = np.einsum("ica,icb->iab", X, X[:, :, : model["M2"]])
+    D = D.reshape(len(rows), D.shape[1] * D.shape[2])
+    shape = {name: model[f"fitting_{name}"] for name in shape}
+    sizes = parameters_per_fitting_net(D.shape[1], shape["neuron"], shape["resnet_dt"])
+    E = np.zeros(types.size, D.dtype)
+    for t, bias in enumerate(model["bias"]):
+        atoms = of_row[rows] == t
+        net = model["fitting_parameters"][t * len(sizes) : (t + 1) * len(sizes)]
+        e = fitting_net(D[atoms], net, **shape) + bias
+        E[rows[atoms]] = mask.ravel()[rows[atoms]] * e
+    return E.reshape(types.shape)
+
+
 def loss_of_forces(A, coord, force, virial, atom_virial, **environment):
     """L = sum of dL/dF F + dL/dvirial virial + dL/datom_virial atom_virial, for E = sum(A * X).
 

@@ -14,10 +14,11 @@ from click.testing import CliRunner
 from frozen_models import assert_same_potential, edited, evaluate, with_input
 
 from deepmd_mask.cli import main
-from deepmd_mask.frozen import convert, info
+from deepmd_mask.conversion import convert
+from deepmd_mask.conversion.rebuild import build_frozen
+from deepmd_mask.frozen import info
 from deepmd_mask.frozen.description import describe
 from deepmd_mask.frozen.model_file import FrozenModel
-from deepmd_mask.frozen.rebuild import build_frozen
 from deepmd_mask.frozen.report import info_text
 
 SEL = (4, 3)

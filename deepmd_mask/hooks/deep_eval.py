@@ -20,7 +20,7 @@ NO_MASK = (
     "this model has se_a_mask, and its mask is missing: aparam must be 1 for each real atom and 0 "
     "for each virtual one, 1 throughout if there is no padding. It is a parameter of DeepPot.eval; "
     'DeePMD-kit\'s ASE calculator DP takes it from atoms.info["aparam"]. Molecules without a mask '
-    "go to deepmd_mask.ase.MaskedDP, deepmd_mask.frozen.Evaluator or, in dpdata, "
+    "go to deepmd_mask.Potential, deepmd_mask.ase.MaskedDP or, in dpdata, "
     'the driver "deepmd-mask"'
 )
 

@@ -105,6 +105,15 @@ REFUSALS = {
 }
 
 
+def activation_of(name: Any) -> str:
+    """Return one name for each activation function: "silut:2.0" is "silut:2", "linear" is "none"."""
+    found, *parameter = str(name or "none").lower().split(":")
+    found = {"linear": "none", "custom_silu": "silut"}.get(found, found)
+    if found == "silut" and not parameter:
+        parameter = ["3"]  # its default
+    return ":".join([found, *(f"{float(number):g}" for number in parameter)])
+
+
 def check_options(jdata: dict) -> bool:
     """Check the options of a training.
 

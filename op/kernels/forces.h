@@ -6,8 +6,9 @@ namespace dpmask {
 
 // Forces and virials; the arrays must be zero on entry, since only real atoms are written.
 struct Forces {
-  double* force;        // [nframes, nslots, 3]; F_i = -dE/dr_i
-  double* virial;       // [nframes, 9]; -dE/d(strain), row: direction of the force
+  double* force;   // [nframes, nslots, 3]; F_i = -dE/dr_i
+  double* virial;  // [nframes, 9]; -dE/d(strain), row: direction of the force; both virials may
+                   // be nullptr
   double* atom_virial;  // [nframes, nslots, 9]; sums to virial, each pair's share given to j
 };
 

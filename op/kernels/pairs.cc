@@ -69,24 +69,26 @@ bool unit_has_net(const RealAtoms& atoms, const Pairs& pairs, int64_t unit,
 
 void gather_forces(const RealAtoms& atoms, const Pairs& pairs, const double* coord,
                    const double* dr, const Forces& out, const Parallel& parallel) {
+  const bool wants_virials = out.atom_virial != nullptr;
   const auto gather = [&](int64_t i) {
     const double* r_i = coord + 3 * atoms.slot[i];
     double* force = out.force + 3 * atoms.slot[i];
-    double* atom_virial = out.atom_virial + 9 * atoms.slot[i];
+    double* atom_virial = wants_virials ? out.atom_virial + 9 * atoms.slot[i] : nullptr;
     for_each_in_frame(atoms, pairs, i, [&](int64_t j) {
       const double* r_j = coord + 3 * atoms.slot[j];
       const double* dr_ij = dr + 3 * pairs.number(i, j);
       const double* dr_ji = dr + 3 * pairs.number(j, i);
       for (int a = 0; a < 3; ++a) {
         force[a] += dr_ij[a] - dr_ji[a];
-        for (int b = 0; b < 3; ++b) atom_virial[3 * a + b] -= dr_ji[a] * (r_i[b] - r_j[b]);
+        for (int b = 0; wants_virials && b < 3; ++b)
+          atom_virial[3 * a + b] -= dr_ji[a] * (r_i[b] - r_j[b]);
       }
     });
   };
   for_light_work(pairs, parallel)(pairs.nunits(), [&](int64_t unit) {
     for (int64_t i = pairs.unit_first[unit]; i < pairs.unit_first[unit + 1]; ++i) gather(i);
   });
-  for (int64_t i = 0; i < atoms.size; ++i) {
+  for (int64_t i = 0; wants_virials && i < atoms.size; ++i) {
     for (int ab = 0; ab < 9; ++ab) {
       out.virial[9 * pairs.frame[i] + ab] += out.atom_virial[9 * atoms.slot[i] + ab];
     }

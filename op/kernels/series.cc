@@ -222,10 +222,10 @@ SeriesArrays<T> fit_series(const Embedding<T>& embedding, const Parallel& parall
 
 template <typename T>
 SeriesArrays<T> fit_table(const EmbeddingNets<T>& given, double lower, double upper,
-                          double narrowest, const Parallel& parallel) {
+                          double narrowest, int64_t most_panels, const Parallel& parallel) {
   const InDouble<T> in_double(given);
   std::vector<Panels> all(in_double.nnets());
-  const Bounds bounds = {std::numeric_limits<int64_t>::max(), narrowest};
+  const Bounds bounds = {most_panels, narrowest};
   parallel(in_double.nnets(), [&](int64_t net) {
     const std::vector<double> ends = ends_at_kinks(in_double.nets(), net, lower, upper);
     all[net] = fit_net(in_double.nets(), net, ends, kTolerance<T>, bounds);
@@ -254,11 +254,11 @@ void fit_series_grad(const EmbeddingNets<T>& given, const Series<T>& series, con
   });
 }
 
-#define DPMASK_INSTANTIATE(T)                                                            \
-  template SeriesArrays<T> fit_series<T>(const Embedding<T>&, const Parallel&);          \
-  template SeriesArrays<T> fit_table<T>(const EmbeddingNets<T>&, double, double, double, \
-                                        const Parallel&);                                \
-  template void fit_series_grad<T>(const EmbeddingNets<T>&, const Series<T>&, const T*,  \
+#define DPMASK_INSTANTIATE(T)                                                                     \
+  template SeriesArrays<T> fit_series<T>(const Embedding<T>&, const Parallel&);                   \
+  template SeriesArrays<T> fit_table<T>(const EmbeddingNets<T>&, double, double, double, int64_t, \
+                                        const Parallel&);                                         \
+  template void fit_series_grad<T>(const EmbeddingNets<T>&, const Series<T>&, const T*,           \
                                    const std::vector<T*>&, const Parallel&)
 DPMASK_INSTANTIATE(float);
 DPMASK_INSTANTIATE(double);

@@ -52,12 +52,12 @@ void fit_series(const Embedding<T>& embedding, const AllocateSeries<T>& allocate
   std::copy(series.C.begin(), series.C.end(), memory.C);
 }
 
-// The same for all s from lower to upper, however many panels it takes; but where a panel would be
-// narrower than `narrowest`, it is taken as it is. Panels end where G has a kink, so all nets have
-// a series then.
+// The same for all s from lower to upper; but where a panel would be narrower than `narrowest`, it
+// is taken as it is, and a net that needs more panels than `most_panels` gets none. Panels end
+// where G has a kink.
 template <typename T>
 SeriesArrays<T> fit_table(const EmbeddingNets<T>& nets, double lower, double upper,
-                          double narrowest, const Parallel& parallel);
+                          double narrowest, int64_t most_panels, const Parallel& parallel);
 
 // dparameters, shaped as nets.parameters: the gradient of a loss L, given dC = dL/dC; 0 for nets
 // without a series.

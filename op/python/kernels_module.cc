@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <limits>
 #include <tuple>
 
 #include "op/kernels/activation_names.h"
@@ -11,6 +12,7 @@
 #include "op/python/embedding.h"
 #include "op/python/fitting.h"
 #include "op/python/on_cpu.h"
+#include "op/python/potential.h"
 #include "op/shared/boxes.h"
 #include "op/shared/ops_version.h"
 
@@ -34,7 +36,8 @@ void bind_fit_table(py::module_& m, const char* name) {
             "parameters must hold " + std::to_string(nets.nparameters()) + " arrays for each net");
         require_sizes(parameters, nets.sizes());
         for (const Array<T>& parameter : parameters) nets.parameters.push_back(parameter.data());
-        const SeriesArrays<T> table = fit_table(nets, lower, upper, narrowest, threads(nthreads));
+        const SeriesArrays<T> table = fit_table(
+            nets, lower, upper, narrowest, std::numeric_limits<int64_t>::max(), threads(nthreads));
         const int64_t npanels = table.first.back();
         Array<int64_t> first(table.first.size(), table.first.data());
         Array<double> panels({npanels, int64_t{2}}, table.panels.data());
@@ -70,4 +73,13 @@ PYBIND11_MODULE(_kernels, m) {
   bind_fitting<double, OnCpu>(m, "Fitting64");
   bind_contraction<float, OnCpu>(m, "32");
   bind_contraction<double, OnCpu>(m, "64");
+  bind_model(m);
+  bind_potential(
+      m,
+      [](const std::vector<const ModelOfArrays*>& models, int64_t threads) {
+        const std::vector<AnyModel> given = models_of(models);
+        const py::gil_scoped_release released;
+        return open_potential(given, threads);
+      },
+      py::arg("threads") = 0);
 }

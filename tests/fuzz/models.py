@@ -39,7 +39,7 @@ def make_bases():
     """Train a small model and put it on all kinds of operators."""
     import jobs
 
-    from deepmd_mask.frozen import convert
+    from deepmd_mask.conversion import convert
 
     system = helpers.write_system(BASES / "system", helpers.random_frames(nframes=4))
     helpers.write_input(BASES, helpers.make_input([system.resolve()], steps=2))

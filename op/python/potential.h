@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: LGPL-3.0-or-later
+// The potential for NumPy, whatever its device.
+#pragma once
+
+#include <pybind11/stl.h>
+
+#include <memory>
+#include <optional>
+#include <tuple>
+#include <utility>
+
+#include "op/potential/potential.h"
+#include "op/python/arrays.h"
+
+namespace dpmask {
+
+template <typename T>
+std::vector<std::vector<T>> vectors(const py::list& arrays) {
+  std::vector<std::vector<T>> all;
+  for (const py::handle& one : arrays) {
+    const auto array = Array<T>::ensure(one);
+    require(static_cast<bool>(array), "parameters must be arrays of numbers");
+    all.emplace_back(array.data(), array.data() + array.size());
+  }
+  return all;
+}
+
+template <typename Number>
+std::vector<Number> vector_of(const Array<Number>& array) {
+  return {array.data(), array.data() + array.size()};
+}
+
+using TableArrays = std::tuple<Array<int64_t>, Array<double>, py::array>;
+
+// The arguments of _kernels.Model, but for the precision.
+struct ModelArguments {
+  double n;
+  int64_t M2;
+  std::vector<int32_t> net;
+  NetShape embedding;
+  py::list parameters;
+  std::optional<TableArrays> table;
+  std::optional<double> min_distance;
+  NetShape fitting;
+  py::list fitting_parameters;
+  Array<double> bias;
+
+  template <typename T>
+  AnyModel model() const {
+    auto made = std::make_shared<Model<T>>();
+    made->n = n;
+    made->M2 = M2;
+    made->net = net;
+    made->embedding = embedding;
+    made->parameters = vectors<T>(parameters);
+    if (table) {
+      const auto& [first, panels, C] = *table;
+      made->table = {vector_of(first), vector_of(panels), vector_of<T>(C)};
+    }
+    made->min_distance = min_distance;
+    made->fitting = fitting;
+    made->fitting_parameters = vectors<T>(fitting_parameters);
+    made->bias = vector_of(bias);
+    made->check();
+    return made;
+  }
+};
+
+// AnyModel as a class of Python.
+struct ModelOfArrays {
+  AnyModel model;
+};
+
+inline void bind_model(py::module_& m) {
+  py::class_<ModelOfArrays>(m, "Model", py::module_local(),
+                            "A model, whose arrays are copied; op/potential/model.h says what they "
+                            "are. Raises ValueError if anything does not fit.")
+      .def(py::init([](const std::string& precision, double n, int64_t M2, std::vector<int32_t> net,
+                       std::vector<int64_t> neuron, bool resnet_dt, const std::string& activation,
+                       const py::list& parameters, const std::optional<TableArrays>& table,
+                       std::optional<double> min_distance, std::vector<int64_t> fitting_neuron,
+                       bool fitting_resnet_dt, const std::string& fitting_activation,
+                       const py::list& fitting_parameters, const Array<double>& bias) {
+             require(precision == "float64" || precision == "float32",
+                     "precision must be \"float64\" or \"float32\", not \"" + precision + "\"");
+             const ModelArguments given = {
+                 n,
+                 M2,
+                 std::move(net),
+                 {std::move(neuron), resnet_dt, activation},
+                 parameters,
+                 table,
+                 min_distance,
+                 {std::move(fitting_neuron), fitting_resnet_dt, fitting_activation},
+                 fitting_parameters,
+                 bias};
+             return ModelOfArrays{precision == "float64" ? given.model<double>()
+                                                         : given.model<float>()};
+           }),
+           py::kw_only(), py::arg("precision"), py::arg("n"), py::arg("M2"), py::arg("net"),
+           py::arg("neuron"), py::arg("resnet_dt"), py::arg("activation"), py::arg("parameters"),
+           py::arg("table"), py::arg("min_distance"), py::arg("fitting_neuron"),
+           py::arg("fitting_resnet_dt"), py::arg("fitting_activation"),
+           py::arg("fitting_parameters"), py::arg("bias"));
+}
+
+// Energy, energies, forces, virial and atomic virials, the last two None unless wanted.
+inline py::tuple evaluate(Potential& potential, const Array<int32_t>& types,
+                          const Array<double>& positions,
+                          const std::optional<Array<double>>& weights, bool virial) {
+  require(types.ndim() == 2, "types must have the shape [nframes, natoms]");
+  const int64_t nframes = types.shape(0), natoms = types.shape(1), nmodels = potential.nmodels();
+  require(shape_of(positions) == Shape{nframes, natoms, 3},
+          "positions must have the shape [nframes, natoms, 3]");
+  require(!weights || shape_of(*weights) == shape_of(types),
+          "weights must have the shape of types");
+  Array<double> energy({nmodels, nframes}), energies({nmodels, nframes, natoms});
+  Array<double> forces({nmodels, nframes, natoms, int64_t{3}});
+  std::optional<Array<double>> of_frame, of_atom;
+  if (virial) {
+    of_frame = Array<double>({nmodels, nframes, int64_t{9}});
+    of_atom = Array<double>({nmodels, nframes, natoms, int64_t{9}});
+  }
+  const Frames frames = {nframes, natoms, types.data(), positions.data(),
+                         weights ? weights->data() : nullptr};
+  const Results results = {energy.mutable_data(), energies.mutable_data(), forces.mutable_data(),
+                           of_frame ? of_frame->mutable_data() : nullptr,
+                           of_atom ? of_atom->mutable_data() : nullptr};
+  {
+    const py::gil_scoped_release released;
+    potential.evaluate(frames, results);
+  }
+  return py::make_tuple(energy, energies, forces, of_frame, of_atom);
+}
+
+// open(models, options...) opens them on the device of the module m.
+template <typename Open, typename... Options>
+void bind_potential(py::module_& m, Open&& open, const Options&... options) {
+  py::class_<Potential>(m, "Potential", py::module_local(),
+                        "Opened models; several of one number of types are a committee.")
+      .def(py::init(open), py::arg("models"), options...)
+      .def_property_readonly("ntypes", &Potential::ntypes)
+      .def_property_readonly("threads", &Potential::threads)
+      .def("evaluate", &evaluate, py::arg("types"), py::arg("positions"),
+           py::arg("weights") = py::none(), py::arg("virial") = false,
+           "types [nframes, natoms], positions [nframes, natoms, 3] and weights, the mask, "
+           "[nframes, natoms], in any order.\n\nReturns energy [nmodels, nframes], energies "
+           "[nmodels, nframes, natoms], forces [nmodels, nframes, natoms, 3] and, if asked for, "
+           "virial [nmodels, nframes, 9] and atom_virial [nmodels, nframes, natoms, 9], or None.\n"
+           "Raises AtomError, which has frame, atom and value, where an atom is bad.");
+}
+
+inline std::vector<AnyModel> models_of(const std::vector<const ModelOfArrays*>& given) {
+  std::vector<AnyModel> models;
+  for (const ModelOfArrays* one : given) {
+    require(one != nullptr, "None is no model");
+    models.push_back(one->model);
+  }
+  return models;
+}
+
+}  // namespace dpmask
