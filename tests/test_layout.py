@@ -17,7 +17,8 @@ SOURCES = [
     if path.suffix in {".h", ".cc", ".cu"}
 ]
 MODULES = [path.relative_to(ROOT) for path in sorted((ROOT / PACKAGE).rglob("*.py"))]
-# What comes from elsewhere has one place, too.
+# What comes from elsewhere has its places, too.
+FOR_TRAINING = {f"{PACKAGE}/{name}" for name in ("graph", "hooks", "conversion", "plugin.py")}
 PACKAGES = {"tensorflow": "op/tensorflow", "absl": "op/tensorflow", "xla": "op/tensorflow"}
 PACKAGES |= {"pybind11": "op/python", "Eigen": "op/kernels/per_isa"}
 
@@ -94,6 +95,17 @@ def test_imports_are_allowed(module):
     for other in imports(module):
         below = module.name == "__init__.py" and folder in other.parents
         assert below or other.parent.as_posix() in may, other
+
+
+def test_tensorflow_and_deepmd_kit_are_for_training_alone():
+    of_both = {
+        module.as_posix()
+        for module in MODULES
+        if {name.split(".")[0] for name in names_imported(module)} & {"tensorflow", "deepmd"}
+    }
+    assert of_both, "nothing was found"
+    elsewhere = {name for name in of_both if not any(name.startswith(p) for p in FOR_TRAINING)}
+    assert elsewhere == {f"{PACKAGE}/data/checking/input_file.py"}  # which does without, too
 
 
 def test_imports_are_found(tmp_path, monkeypatch):

@@ -8,6 +8,8 @@ are loaded with the first name that is used.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ..shared.missing import needing_deepmd
+
 if TYPE_CHECKING:
     from .compare import Difference
     from .conversion import convert
@@ -22,12 +24,13 @@ def __getattr__(name: str) -> Any:
 
     Raises
     ------
-    ImportError
-        If DeePMD-kit is not installed.
+    MissingError
+        If DeePMD-kit or TensorFlow is not installed.
     """
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_MODULES[name]}", __name__), name)
+    with needing_deepmd("converting models"):
+        return getattr(import_module(f".{_MODULES[name]}", __name__), name)
 
 
 def __dir__() -> list[str]:
