@@ -20,16 +20,10 @@ _MODULES = {"Difference": "compare", "convert": "conversion"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is asked for.
-
-    Raises
-    ------
-    MissingError
-        If DeePMD-kit or TensorFlow is not installed.
-    """
+    """Import a public name when it is asked for; a MissingError if DeePMD-kit is not installed."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    with needing_deepmd("converting models"):
+    with needing_deepmd("converting a model"):
         return getattr(import_module(f".{_MODULES[name]}", __name__), name)
 
 
