@@ -9,6 +9,7 @@ import numpy as np
 
 from ..shared.log import log
 from ..shared.paths import Paths, listed
+from ..shared.reason import reason_of
 from .device import kernels_on
 from .frames import Frames, frames_of
 from .reading import ReadModel, read_model
@@ -104,8 +105,9 @@ class Potential:
             one = models.pop(0)
             try:
                 loaded.append(kernels.Model(**one.arguments))
-            except ValueError as error:
-                raise ValueError(f"model {one.path} is damaged: {error}") from error
+            except (ValueError, TypeError) as error:
+                msg = f"model {one.path} is damaged: {reason_of(error)}"
+                raise ValueError(msg) from error
         self._kernels = kernels.Potential(loaded, threads or 0)
         self.threads: int = self._kernels.threads
         self._has_warned = False
@@ -159,12 +161,15 @@ class Potential:
             raise ValueError(frames.words_for(fault, self.type_map)) from error
         if not self._has_warned:
             self._warn_of_sel(frames)
-        # Which axes the caller does not want: of models, of frames.
-        index = 0 if not self._is_committee else slice(None), 0 if frames.is_one else slice(None)
-        energy, energies, forces, *virials = (
-            None if array is None else array[index] for array in found
+        energy, energies, forces, *virials = found
+        # Which axes the caller wants: of models, of frames.
+        index = slice(None) if self._is_committee else 0, 0 if frames.is_one else slice(None)
+        return Prediction(
+            energy[index],
+            forces[index],
+            energies[index],
+            *(None if one is None else one[index] for one in virials),
         )
-        return Prediction(energy, forces, energies, *virials)
 
     def _warn_of_sel(self, frames: Frames) -> None:
         """Warn once where there are more atoms of a type than the model was trained for."""

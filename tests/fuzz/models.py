@@ -9,9 +9,9 @@ import numpy as np
 from click.testing import CliRunner
 from google.protobuf.message import Message
 
-import deepmd_mask.frozen.description  # noqa: F401  loads TensorFlow before memory is limited
+import deepmd_mask.conversion.conversion  # noqa: F401  loads TensorFlow before memory is limited
+from deepmd_mask import Potential
 from deepmd_mask.cli import main
-from deepmd_mask.frozen.evaluator import Evaluator
 
 BASES = Path("models")  # in the working directory; made where it is missing
 TYPES = np.array([0, 0, 1, 1])
@@ -235,13 +235,13 @@ def attempt(seed):
 def run(model):
     """Load and evaluate it."""
     try:
-        evaluator = Evaluator(model)
+        potential = Potential(model)
     except (ValueError, OSError) as error:
         assert model.name in str(error), f"does not name the file: {error}"
-        return "refused by Evaluator"
+        return "refused by Potential"
     try:
-        types = TYPES % max(1, len(evaluator.type_map))
-        found = evaluator.evaluate(types, POSITIONS)
+        types = TYPES % max(1, len(potential.type_map))
+        found = potential.evaluate(types, POSITIONS)
     except ValueError as error:
         assert model.name in str(error), f"does not name the file: {error}"
         return "refused by evaluate"
