@@ -90,7 +90,7 @@ class Potential:
     """
 
     def __init__(self, model: Paths, device: str = "auto", threads: int | None = None) -> None:
-        if threads is not None and threads < 1:
+        if threads is not None and not (isinstance(threads, int | np.integer) and threads >= 1):
             raise ValueError(f"threads is {threads!r}; give a number from 1 on, or None for all")
         kernels = kernels_on(device)
         models = [read_model(path) for path in listed(model)]
