@@ -8,6 +8,8 @@ are loaded with the first name that is used.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ..shared.missing import needing_deepmd
+
 if TYPE_CHECKING:
     from .compare import Difference
     from .conversion import convert
@@ -18,16 +20,11 @@ _MODULES = {"Difference": "compare", "convert": "conversion"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is asked for.
-
-    Raises
-    ------
-    ImportError
-        If DeePMD-kit is not installed.
-    """
+    """Import a public name when it is asked for; a MissingError if DeePMD-kit is not installed."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_MODULES[name]}", __name__), name)
+    with needing_deepmd("converting a model"):
+        return getattr(import_module(f".{_MODULES[name]}", __name__), name)
 
 
 def __dir__() -> list[str]:

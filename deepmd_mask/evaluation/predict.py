@@ -91,7 +91,7 @@ class Model:
 
 
 def parts(system: Source, models: list[Model]) -> Iterator[tuple[Chunk, np.ndarray]]:
-    """Yield all frames of a system, as many at a time as all models take, and their types.
+    """Yield all frames of a system, some at a time, and their types.
 
     Parameters
     ----------

@@ -49,12 +49,11 @@ def _file() -> FileDescriptorProto:
 
 
 def _add_field(message: DescriptorProto, name: str, number: str, kind: str) -> None:
-    field = message.field.add(
-        name=name, number=int(number), label=FieldDescriptorProto.LABEL_OPTIONAL
-    )
-    if kind.startswith("*"):
-        field.label = FieldDescriptorProto.LABEL_REPEATED
-    elif kind.startswith("?"):
+    label = FieldDescriptorProto.LABEL_OPTIONAL
+    if kind.startswith(("*", "{}")):
+        label = FieldDescriptorProto.LABEL_REPEATED
+    field = message.field.add(name=name, number=int(number), label=label)
+    if kind.startswith("?"):
         field.oneof_index = 0
         if not message.oneof_decl:
             message.oneof_decl.add(name="value")
@@ -63,7 +62,6 @@ def _add_field(message: DescriptorProto, name: str, number: str, kind: str) -> N
         entry.options.map_entry = True
         _add_field(entry, "key", "1", "string")
         _add_field(entry, "value", "2", kind.removeprefix("{}"))
-        field.label = FieldDescriptorProto.LABEL_REPEATED
         kind = f"{message.name}.{entry.name}"
     kind = kind.lstrip("*?")
     if kind.islower():

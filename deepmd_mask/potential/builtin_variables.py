@@ -66,7 +66,8 @@ def _require_agreement(model: FrozenModel, found: Description) -> None:
     for part in ("embedding", "fitting"):
         told = [getattr(d, part).activation for d in (graph, found)]
         if told[0] is not None:
-            pairs[f"activation function of the {part} nets"] = tuple(map(activation_of, told))
+            one, other = map(activation_of, told)
+            pairs[f"activation function of the {part} nets"] = one, other
     for name, (in_graph, in_script) in pairs.items():
         if in_graph is not None and in_graph != in_script:
             raise ValueError(

@@ -9,8 +9,9 @@ import numpy as np
 
 from ..shared.log import log
 from ..shared.paths import Paths, listed
+from ..shared.reason import reason_of
 from .device import kernels_on
-from .frames import Frames, frames_of
+from .molecules import Molecules, molecules_of
 from .reading import ReadModel, read_model
 
 
@@ -89,7 +90,7 @@ class Potential:
     """
 
     def __init__(self, model: Paths, device: str = "auto", threads: int | None = None) -> None:
-        if threads is not None and threads < 1:
+        if threads is not None and not (isinstance(threads, int | np.integer) and threads >= 1):
             raise ValueError(f"threads is {threads!r}; give a number from 1 on, or None for all")
         kernels = kernels_on(device)
         models = [read_model(path) for path in listed(model)]
@@ -104,8 +105,9 @@ class Potential:
             one = models.pop(0)
             try:
                 loaded.append(kernels.Model(**one.arguments))
-            except ValueError as error:
-                raise ValueError(f"model {one.path} is damaged: {error}") from error
+            except (ValueError, TypeError) as error:
+                msg = f"model {one.path} is damaged: {reason_of(error)}"
+                raise ValueError(msg) from error
         self._kernels = kernels.Potential(loaded, threads or 0)
         self.threads: int = self._kernels.threads
         self._has_warned = False
@@ -147,28 +149,31 @@ class Potential:
             position of a real atom not finite, or if two real atoms coincide; or naming the shape
             that is wrong.
         """
-        frames = frames_of(types, positions, weights, numbers)
+        molecules = molecules_of(types, positions, weights, numbers)
         try:
             found = self._kernels.evaluate(
-                frames.types_for_kernels(), frames.positions, frames.weights, virial
+                molecules.types_for_kernels(), molecules.positions, molecules.weights, virial
             )
         except ValueError as error:
             fault = getattr(error, "fault", None)
             if fault is None:
                 raise
-            raise ValueError(frames.words_for(fault, self.type_map)) from error
+            raise ValueError(molecules.words_for(fault, self.type_map)) from error
         if not self._has_warned:
-            self._warn_of_sel(frames)
-        # Which axes the caller does not want: of models, of frames.
-        index = 0 if not self._is_committee else slice(None), 0 if frames.is_one else slice(None)
-        energy, energies, forces, *virials = (
-            None if array is None else array[index] for array in found
+            self._warn_of_sel(molecules)
+        energy, energies, forces, *virials = found
+        # Which axes the caller wants: of models, of molecules.
+        index = slice(None) if self._is_committee else 0, 0 if molecules.is_one else slice(None)
+        return Prediction(
+            energy[index],
+            forces[index],
+            energies[index],
+            *(None if one is None else one[index] for one in virials),
         )
-        return Prediction(energy, forces, energies, *virials)
 
-    def _warn_of_sel(self, frames: Frames) -> None:
+    def _warn_of_sel(self, molecules: Molecules) -> None:
         """Warn once where there are more atoms of a type than the model was trained for."""
-        counts = frames.counts(len(self.type_map))
+        counts = molecules.counts(len(self.type_map))
         for t in np.flatnonzero(counts > self.sel)[:1]:
             self._has_warned = True
             log.warning(

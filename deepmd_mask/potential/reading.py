@@ -6,15 +6,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import _kernels
+from .._kernels import OPS_VERSION
 from ..frozen.description import Description, describe
 from ..frozen.model_file import FrozenModel
 from ..frozen.refusals import reasons_against
 from ..shared.paths import AnyPath
 from ..shared.reason import reason_of
 from .builtin_variables import parts_of_builtin
+from .energy_terms import energy_terms
 from .own_operators import parts_of_own
-from .parts import Nets, Parts
+from .parts import Parts
 
 # The nodes that DeePMD-kit feeds and asks for. A file that was cut between nodes lacks some.
 NODES = (
@@ -33,14 +34,14 @@ class ReadModel(NamedTuple):
     type_map
         Names of the types.
     sel
-        Largest number of real atoms of each type that it was trained for; None if unknown.
+        Largest number of real atoms of each type that it was trained for.
     arguments
         Of `_kernels.Model`, and the same on a GPU.
     """
 
     path: Path
     type_map: list[str]
-    sel: list[int] | None
+    sel: list[int]
     arguments: dict[str, Any]
 
 
@@ -73,15 +74,17 @@ def read_model(path: AnyPath) -> ReadModel:
         if str(path) in str(error):
             raise
         raise ValueError(f"model {path} cannot be evaluated: {error}") from error
-    return ReadModel(model.path, found.type_map, found.sel, arguments)
+    sel = found.sel or []
+    type_map = found.type_map or [f"Type_{t}" for t in range(len(sel))]  # as DeePMD-kit names them
+    return ReadModel(model.path, type_map, sel, arguments)
 
 
 def _require_readable(model: FrozenModel, found: Description) -> None:
     """Refuse what is of a later version, incomplete, or takes more than coordinates and mask."""
-    if found.ops_version is not None and found.ops_version > _kernels.OPS_VERSION:
+    if found.ops_version is not None and found.ops_version > OPS_VERSION:
         raise ValueError(
             f"it needs operators of version {found.ops_version}, and those installed have version "
-            f"{_kernels.OPS_VERSION}; run pip install -U deepmd-mask"
+            f"{OPS_VERSION}; run pip install -U deepmd-mask"
         )
     lacking = [name for name in NODES if name not in model.nodes]
     if lacking:
@@ -104,18 +107,16 @@ def _require_readable(model: FrozenModel, found: Description) -> None:
 def _arguments(model: FrozenModel, found: Description, parts: Parts) -> dict[str, Any]:
     """Return what _kernels.Model is made of."""
     assert found.sel is not None, "it is required"
-    variables = _FoundVariables(model, len(found.sel))
     precision = _precision(parts)
-    C = [] if parts.table is None else [parts.table[2]]
+
+    def of_precision(array: np.ndarray) -> np.ndarray:
+        return array.astype(precision, copy=False)
+
     table = None
     if parts.table is not None:
-        table = (*parts.table[:2], C[0].astype(precision, copy=False))
-    fitting = _without_aparam(variables, parts.fitting)
-    fitting = fitting._replace(
-        parameters=[p.astype(precision, copy=False) for p in fitting.parameters]
-    )
-    bias = variables.bias() - _energies_in_vacuum(found, parts, fitting, precision)
-    std, shift = variables.of_output("t_out_std", 1.0), variables.of_output("t_out_bias", 0.0)
+        table = (*parts.table[:2], of_precision(parts.table[2]))
+    fitting = parts.fitting._replace(parameters=[*map(of_precision, parts.fitting.parameters)])
+    parameters, bias = energy_terms(model, found, parts._replace(fitting=fitting))
     return {
         "precision": precision,
         "n": float(found.n if found.n is not None else sum(found.sel)),
@@ -124,14 +125,14 @@ def _arguments(model: FrozenModel, found: Description, parts: Parts) -> dict[str
         "neuron": parts.embedding.neuron,
         "resnet_dt": parts.embedding.resnet_dt,
         "activation": parts.embedding.activation,
-        "parameters": [p.astype(precision, copy=False) for p in parts.embedding.parameters],
+        "parameters": [*map(of_precision, parts.embedding.parameters)],
         "table": table,
         "min_distance": found.min_distance,
         "fitting_neuron": fitting.neuron,
         "fitting_resnet_dt": fitting.resnet_dt,
         "fitting_activation": fitting.activation,
-        "fitting_parameters": _scaled(fitting.parameters, std),
-        "bias": (bias * std + shift).astype(np.float64),
+        "fitting_parameters": parameters,
+        "bias": bias,
     }
 
 
@@ -143,78 +144,3 @@ def _precision(parts: Parts) -> str:
     if not found <= {"float64", "float32"}:
         raise ValueError(f"its nets have numbers of the types {', '.join(sorted(found))}")
     return "float64" if "float64" in found else "float32"
-
-
-def _scaled(parameters: list[np.ndarray], std: np.ndarray) -> list[np.ndarray]:
-    """Multiply the last layer of each type's fitting net by the type's scale of energies."""
-    of_net, rest = divmod(len(parameters), len(std))
-    if rest or of_net < 2:
-        raise ValueError(f"it has {len(parameters)} parameters for {len(std)} fitting nets")
-    return [
-        # Matrix and bias of the last layer end a net's list.
-        p * std[k // of_net].astype(p.dtype) if k % of_net >= of_net - 2 else p
-        for k, p in enumerate(parameters)
-    ]
-
-
-def _energies_in_vacuum(
-    found: Description, parts: Parts, fitting: Nets, precision: str
-) -> np.ndarray:
-    """Return F(0) of types whose energy in vacuum is given, which is taken off, 0 of others."""
-    assert found.sel is not None, "it is required"
-    ntypes, given = len(found.sel), found.fitting_options["atom_ener"]
-    assigned = np.array([t < len(given) and given[t] is not None for t in range(ntypes)])
-    if not assigned.any():
-        return np.zeros(ntypes)
-    widths = parts.embedding.neuron[-1] * parts.M2
-    kernels = _kernels.Fitting64 if precision == "float64" else _kernels.Fitting32
-    nets = kernels(
-        np.arange(ntypes + 1),
-        np.zeros((ntypes, widths), precision),
-        neuron=fitting.neuron,
-        resnet_dt=fitting.resnet_dt,
-        activation=fitting.activation,
-        parameters=fitting.parameters,
-    )
-    return np.where(assigned, nets.energies()[0].astype(np.float64), 0.0)
-
-
-def _without_aparam(variables: "_FoundVariables", nets: Nets) -> Nets:
-    """Let the mask be no input of the fitting nets where it is one, beside D: it is always 1."""
-    value = variables.mask_as_input()
-    if value is None:
-        return nets
-    parameters, of_net = list(nets.parameters), len(nets.parameters) // variables.ntypes
-    for k in range(0, len(parameters), max(1, of_net)):
-        matrix, bias = parameters[k : k + 2]
-        parameters[k : k + 2] = matrix[:-1], bias + matrix[-1] * bias.dtype.type(value)
-    return nets._replace(parameters=parameters)
-
-
-class _FoundVariables:
-    """The variables of a model that are no parameters of nets."""
-
-    def __init__(self, model: FrozenModel, ntypes: int) -> None:
-        self.model, self.ntypes = model, ntypes
-
-    def bias(self) -> np.ndarray:
-        """Return the energy bias of each type."""
-        return self._of_types("fitting_attr/t_bias_atom_e")
-
-    def of_output(self, name: str, default: float) -> np.ndarray:
-        """Return a scale or shift of each type, which models of DeePMD-kit 2 lack."""
-        found = [node for node in self.model.nodes if node.endswith(f"/{name}")]
-        return self._of_types(found[0]) if found else np.full(self.ntypes, default)
-
-    def mask_as_input(self) -> float | None:
-        """Return what the fitting nets are given of a mask of 1; None if they take none."""
-        mean = self.model.number("fitting_attr/t_aparam_avg")
-        inverse_std = self.model.number("fitting_attr/t_aparam_istd")
-        return None if mean is None else (1.0 - mean) * inverse_std
-
-    def _of_types(self, name: str) -> np.ndarray:
-        values = self.model.constant(name)
-        if values is None or values.size != self.ntypes:
-            size = "not there" if values is None else f"of size {values.size}"
-            raise ValueError(f"{name} is {size}, but there are {self.ntypes} types")
-        return values.ravel()

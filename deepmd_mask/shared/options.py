@@ -106,7 +106,7 @@ REFUSALS = {
 
 
 def activation_of(name: Any) -> str:
-    """Return one name for each activation function: "silut:2.0" is "silut:2", "linear" is "none"."""
+    """Return one name for each activation function, "none" for "linear" and "" and so on."""
     found, *parameter = str(name or "none").lower().split(":")
     found = {"linear": "none", "custom_silu": "silut"}.get(found, found)
     if found == "silut" and not parameter:

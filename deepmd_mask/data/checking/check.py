@@ -89,9 +89,10 @@ def check(
     systems
         Path of a masked system or of several; each may be a folder of systems.
     input_file
-        An input of ``dp train``. Its options are checked, too, and its systems as well as those
-        given; its model says which types there are and how many atoms of each may be real.
-        Paths in it are relative to the working directory, as for ``dp train``.
+        An input of ``dp train``. Its options are checked, too, by DeePMD-kit's rules as well if it
+        is installed, and its systems as well as those given; its model says which types there are
+        and how many atoms of each may be real. Paths in it are relative to the working directory,
+        as for ``dp train``.
     external_field
         Do not warn of net forces and torques, as a field, embedding charges or other atoms act.
     progress

@@ -11,7 +11,7 @@ from .._kernels import AtomFault
 INT32 = np.iinfo(np.int32)
 
 
-class Frames(NamedTuple):
+class Molecules(NamedTuple):
     """Molecules of one number of atoms each.
 
     Attributes
@@ -63,15 +63,15 @@ class Frames(NamedTuple):
         return f"{where}atom {number}: {text}"
 
 
-def frames_of(types: Any, positions: Any, weights: Any, numbers: Any) -> Frames:
-    """Return what a caller gives as `Frames`; Potential.evaluate describes it.
+def molecules_of(types: Any, positions: Any, weights: Any, numbers: Any) -> Molecules:
+    """Return what a caller gives as `Molecules`; Potential.evaluate describes it.
 
     Raises
     ------
     ValueError
         Naming the argument, if it is none of numbers or has another shape than it must have.
     """
-    positions = _array(positions, "f", "positions")
+    positions = _array(positions, float, "positions")
     if positions.ndim not in (2, 3) or positions.shape[-1] != 3:
         raise ValueError(
             f"positions have the shape {positions.shape}, not (natoms, 3) or (nframes, natoms, 3)"
@@ -80,26 +80,24 @@ def frames_of(types: Any, positions: Any, weights: Any, numbers: Any) -> Frames:
     if is_one:
         positions = positions[np.newaxis]
     shape = positions.shape[:2]
-    types = _of_atoms(_array(types, "i", "types"), shape, is_one, "types")
+    types = _of_atoms(_array(types, int, "types"), shape, is_one, "types")
     if weights is not None:
-        weights = _of_atoms(_array(weights, "f", "weights"), shape, is_one, "weights")
+        weights = _of_atoms(_array(weights, float, "weights"), shape, is_one, "weights")
     if numbers is not None and np.shape(numbers) != shape[1:]:
         raise ValueError(f"numbers have the shape {np.shape(numbers)}, not {shape[1:]}")
-    return Frames(types, positions, weights, numbers, is_one)
+    return Molecules(types, positions, weights, numbers, is_one)
 
 
-def _array(values: Any, kind: str, name: str) -> np.ndarray:
+def _array(values: Any, kind: type, name: str) -> np.ndarray:
     """Return an array of float64, or of integers as they are."""
     try:
         array = np.asarray(values)
     except ValueError as error:  # lists of unequal lengths
         raise ValueError(f"{name} are no array of numbers ({error})") from error
-    kinds = "iu" if kind == "i" else "iufb"
-    if array.size and array.dtype.kind not in kinds:
-        raise ValueError(
-            f"{name} are {array.dtype}, not {'integers' if kind == 'i' else 'numbers'}"
-        )
-    return array.astype(np.int64 if kind == "i" else np.float64, copy=False)
+    if array.size and array.dtype.kind not in {int: "iu", float: "iufb"}[kind]:
+        wanted = {int: "integers", float: "numbers"}[kind]
+        raise ValueError(f"{name} are of the type {array.dtype}, not {wanted}")
+    return array.astype({int: np.int64, float: np.float64}[kind], copy=False)
 
 
 def _of_atoms(array: np.ndarray, shape: tuple[int, ...], is_one: bool, name: str) -> np.ndarray:
