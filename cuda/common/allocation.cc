@@ -3,8 +3,10 @@
 
 #include <algorithm>
 #include <atomic>
-#include <new>
+#include <exception>
 
+#include "cuda/common/current_gpu.h"
+#include "op/kernels/arena.h"
 #ifdef DPMASK_EMULATED
 #include "cuda/emulated/access.h"
 #endif
@@ -14,9 +16,14 @@ namespace {
 
 std::atomic<int64_t> allocated{0};
 
-#ifdef DPMASK_EMULATED
-std::shared_ptr<void> allocate(int64_t bytes) {
-  return {::operator new(bytes), [](void* memory) { ::operator delete(memory); }};
+#ifndef DPMASK_EMULATED
+// At the end of a process there may be no GPU any more.
+void free_on(int number, void* memory) {
+  try {
+    const OnGpuOfNumber current(number);
+    cudaFree(memory);
+  } catch (const std::exception&) {
+  }
 }
 #endif
 
@@ -26,13 +33,13 @@ int64_t allocated_on_device() { return allocated; }
 
 #ifdef DPMASK_EMULATED
 std::shared_ptr<void> allocate_on_device(int64_t bytes) {
-  std::shared_ptr<void> memory = allocate(bytes);
+  std::shared_ptr<void> memory = Arena::of_host(bytes);
   std::fill_n(static_cast<unsigned char*>(memory.get()), bytes, 0xff);
   allocated += bytes;
   return memory;
 }
 
-std::shared_ptr<void> allocate_for_copies(int64_t bytes) { return allocate(bytes); }
+std::shared_ptr<void> allocate_for_copies(int64_t bytes) { return Arena::of_host(bytes); }
 
 void copy_to_device(const void* host, int64_t bytes, void* array, cudaStream_t) {
   const DeviceAccess access(Access::to_device);
@@ -50,7 +57,8 @@ std::shared_ptr<void> allocate_on_device(int64_t bytes) {
   void* memory = nullptr;
   require_success(cudaMalloc(&memory, bytes));
   allocated += bytes;
-  return {memory, [](void* all) { cudaFree(all); }};
+  const int number = current_gpu();
+  return {memory, [number](void* all) { free_on(number, all); }};
 }
 
 std::shared_ptr<void> allocate_for_copies(int64_t bytes) {

@@ -16,22 +16,11 @@ int usable_gpu() {
   return cuda::current_gpu();
 }
 
-// Gives back memory of a GPU; at the end of a process there may be none any more.
-void free_on(int number, cuda::GrowingMemory& memory) noexcept {
-  try {
-    const cuda::OnGpuOfNumber current(number);
-    memory.free();
-  } catch (const std::exception&) {
-  }
-}
-
 }  // namespace
 
 GpuDevice::GpuDevice(int64_t threads)
     : workers_(threads), host_(workers_), number_(usable_gpu()), process_(getpid()),
       stream_(number_), kept_(cuda::allocate_on_device) {}
-
-GpuDevice::~GpuDevice() { free_on(number_, kept_); }
 
 int GpuDevice::of_this_process() const {
   if (getpid() == process_) return number_;
@@ -44,11 +33,6 @@ GpuDevice::Run::Run(GpuDevice& device)
     : cuda::OwnStream(device.of_this_process()), Gpu(get()), device_(device),
       memory_(cuda::allocate_on_device), for_copies_(cuda::allocate_for_copies) {}
 
-GpuDevice::Run::~Run() {
-  free_on(device_.number_, memory_);
-  free_on(device_.number_, for_copies_);
-}
-
 GpuDevice::Run::Scope::Scope(Run& run)
     : run_(run), current_(run.device_.of_this_process()), memory_(run.memory_),
       for_copies_(run.for_copies_) {
@@ -60,7 +44,7 @@ GpuDevice::Run::Scope::~Scope() {
 }
 
 void* GpuDevice::Run::allocate_bytes(int64_t size) {
-  void* array = memory_.array<char>(size);
+  void* array = memory_.allocate<char>(size);
 #ifdef DPMASK_EMULATED
   std::fill_n(static_cast<unsigned char*>(array), size, 0xff);  // NaN where nothing is written
 #endif
@@ -86,7 +70,7 @@ Gpu& GpuDevice::Run::kernels() {
 void GpuDevice::Run::finish() {
   for (Output& output : outputs_) {
     if (output.host == nullptr) continue;
-    output.copy = for_copies_.array<double>(output.size);
+    output.copy = for_copies_.allocate<double>(output.size);
     cuda::copy_to_host(output.array, output.size * static_cast<int64_t>(sizeof(double)),
                        output.copy, stream());
   }

@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "cuda/common/allocation.h"
+#include "cuda/common/current_gpu.h"
 #include "cuda/common/gpu.h"
-#include "cuda/potential/current_gpu.h"
-#include "cuda/potential/growing_memory.h"
+#include "op/kernels/arena.h"
 #include "op/potential/workers.h"
 
 namespace dpmask {
@@ -22,14 +22,13 @@ class GpuDevice {
   // With this many threads of the host for what is made when models are opened. Throws
   // std::runtime_error where there is no GPU.
   explicit GpuDevice(int64_t threads);
-  ~GpuDevice();
 
   int64_t threads() const { return 1; }
   Cpu& host() { return host_; }
   template <typename T>
   const T* keep(const T* host, int64_t size) {
     const cuda::OnGpuOfNumber current(number_);
-    T* array = kept_.array<T>(size);
+    T* array = kept_.allocate<T>(size);
     cuda::copy_to_device(host, size * static_cast<int64_t>(sizeof(T)), array, stream_.get());
     cuda::wait_for(stream_.get());
     return array;
@@ -46,14 +45,13 @@ class GpuDevice {
   int number_;
   pid_t process_;
   cuda::OwnStream stream_;
-  cuda::GrowingMemory kept_;
+  Arena kept_;
 };
 
 // A stream, and the memory of the evaluations that go through it, one at a time.
 class GpuDevice::Run : private cuda::OwnStream, public Gpu {
  public:
   explicit Run(GpuDevice& device);
-  ~Run() override;
 
   // One evaluation; or a part of it, within that.
   class Scope {
@@ -65,13 +63,13 @@ class GpuDevice::Run : private cuda::OwnStream, public Gpu {
    private:
     Run& run_;
     cuda::OnGpuOfNumber current_;
-    cuda::GrowingMemory::Scope memory_, for_copies_;
+    Arena::Scope memory_, for_copies_;
   };
 
   Gpu& kernels();
   template <typename T>
   const T* upload(const T* host, int64_t size) {
-    T* copy = for_copies_.array<T>(size);
+    T* copy = for_copies_.allocate<T>(size);
     std::copy_n(host, size, copy);
     T* array = allocate<T>(size);
     is_busy_ = true;
@@ -92,7 +90,7 @@ class GpuDevice::Run : private cuda::OwnStream, public Gpu {
   void end_evaluation() noexcept;
 
   GpuDevice& device_;
-  cuda::GrowingMemory memory_, for_copies_;
+  Arena memory_, for_copies_;
   std::vector<Output> outputs_;
   size_t ncleared_ = 0;  // of the outputs, from the first
   int nscopes_ = 0;

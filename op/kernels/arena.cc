@@ -25,21 +25,24 @@ constexpr int64_t kLeastChunk = 1 << 16;  // bytes
 
 }  // namespace
 
+std::shared_ptr<void> Arena::of_host(int64_t bytes) {
+  constexpr std::align_val_t kOfChunk{kAlignment};
+  return {::operator new(bytes, kOfChunk),
+          [](void* memory) { ::operator delete(memory, kOfChunk); }};
+}
+
 Arena::~Arena() { free_chunks(); }
 
 void Arena::free_chunks() {
   for (const Chunk& chunk : chunks_) {
-    ASAN_UNPOISON_MEMORY_REGION(chunk.data, chunk.size);
-    ::operator delete(chunk.data, std::align_val_t(kAlignment));
+    ASAN_UNPOISON_MEMORY_REGION(chunk.memory.get(), chunk.size);
   }
   chunks_.clear();
 }
 
 void Arena::add_chunk(int64_t size) {
-  chunks_.reserve(chunks_.size() + 1);
-  char* data = static_cast<char*>(::operator new(size, std::align_val_t(kAlignment)));
-  chunks_.push_back({data, size});
-  ASAN_POISON_MEMORY_REGION(data, size);
+  chunks_.push_back({source_(size), size});
+  ASAN_POISON_MEMORY_REGION(chunks_.back().memory.get(), size);
 }
 
 void* Arena::allocate_bytes(int64_t size) {
@@ -59,7 +62,7 @@ void* Arena::allocate_bytes(int64_t size) {
     const int64_t before = chunks_.empty() ? 0 : chunks_.back().size;
     add_chunk(std::max({needed, 2 * before, kLeastChunk}));
   }
-  char* array = chunks_[chunk_].data + used_;
+  char* array = static_cast<char*>(chunks_[chunk_].memory.get()) + used_;
   used_ += needed;
   ASAN_UNPOISON_MEMORY_REGION(array, size);
   return array;
@@ -68,7 +71,8 @@ void* Arena::allocate_bytes(int64_t size) {
 void Arena::return_to(size_t chunk, int64_t used) {
   for (size_t k = chunk; k < chunks_.size() && k <= chunk_; ++k) {
     const int64_t first = k == chunk ? used : 0;
-    ASAN_POISON_MEMORY_REGION(chunks_[k].data + first, chunks_[k].size - first);
+    ASAN_POISON_MEMORY_REGION(static_cast<char*>(chunks_[k].memory.get()) + first,
+                              chunks_[k].size - first);
   }
   chunk_ = chunk;
   used_ = used;

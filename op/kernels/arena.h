@@ -15,7 +15,11 @@ namespace dpmask {
 // system for nothing more. For one thread at a time.
 class Arena {
  public:
-  Arena() = default;
+  // Where it grows: returns memory that begins at a multiple of 64 bytes, or throws std::bad_alloc.
+  using Source = std::shared_ptr<void>(int64_t bytes);
+  static Source of_host;
+
+  explicit Arena(Source& source = of_host) : source_(source) {}
   ~Arena();
   Arena(const Arena&) = delete;
 
@@ -43,7 +47,7 @@ class Arena {
 
  private:
   struct Chunk {
-    char* data;
+    std::shared_ptr<void> memory;
     int64_t size;
   };
   void* allocate_bytes(int64_t size);
@@ -51,6 +55,7 @@ class Arena {
   void add_chunk(int64_t size);
   void free_chunks();
 
+  Source& source_;
   std::vector<Chunk> chunks_;  // full ones, that in use, and empty ones
   size_t chunk_ = 0;           // that in use
   int64_t used_ = 0;           // bytes of it

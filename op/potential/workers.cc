@@ -11,6 +11,8 @@
 #include <cstdlib>
 #include <memory>
 #include <mutex>
+#include <stdexcept>
+#include <string>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -79,6 +81,11 @@ int64_t usable_threads() {
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof(set), &set) == 0) return CPU_COUNT(&set);
   return std::max(1u, std::thread::hardware_concurrency());
+}
+
+int64_t threads_or_all(int64_t threads) {
+  if (threads >= 0) return threads == 0 ? usable_threads() : threads;
+  throw std::invalid_argument("threads must be 0 or more, not " + std::to_string(threads));
 }
 
 // The threads beside the calling one, in one process.

@@ -7,13 +7,13 @@
 #include <optional>
 
 #include "cuda/common/allocation.h"
+#include "cuda/common/current_gpu.h"
 #include "cuda/common/memory.h"
 #include "cuda/common/product.h"
 #include "cuda/descriptor.h"
 #include "cuda/embedding.h"
 #include "cuda/environment.h"
 #include "cuda/fitting.h"
-#include "cuda/potential/current_gpu.h"
 #include "cuda/potential/potential.h"
 #include "cuda/readout.h"
 #include "cuda/series/fit_series.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
-#include "cuda/potential/current_gpu.h"
+#include "cuda/common/current_gpu.h"
 
 namespace dpmask::cuda {
 
