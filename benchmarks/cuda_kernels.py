@@ -6,8 +6,8 @@ numbers the pairs, takes memory from the driver's pool, and a gradient of the em
 the series, too. For each call: time by CUDA events, the median of several; the least arithmetic and
 traffic that it needs, as rates; and the time that the slower of the two would take at the rates of
 the product and the copy, by the time of the call. "inference" is what an evaluation of a compressed
-model runs, launched one after the other and, in "as graph", as one CUDA graph. With the CPU's
-kernels there, their time on two threads, too.
+model runs, launched one after the other and, in "as graph", as one CUDA graph. For one case also
+the time of the CPU's kernels on two threads.
 """
 
 import csv
@@ -25,6 +25,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import implementations
+
+from deepmd_mask import _kernels as cpu
 
 NTYPES, NEURON, M2, FITTING = 4, (32, 32, 64, 128), 16, (240, 240, 240)
 REPEATS = 10
@@ -103,14 +105,14 @@ class WallClock:
         return np.nan, np.nan
 
 
-def random_atoms(kernels, rng, natoms, nframes):
-    """Atoms at the density of water, in a ball of each frame, none closer than 1.1 Å."""
+def random_frames(rng, natoms, nframes):
+    """Types and coordinates of atoms at the density of water, in a ball, none closer than 1.1 Å."""
     spacing, across = 0.1 ** (-1 / 3), int(np.ceil(natoms ** (1 / 3))) * 2 + 1
     grid = (np.indices((across,) * 3).reshape(3, -1).T - across // 2) * spacing
     ball = grid[np.argsort(np.linalg.norm(grid, axis=1), kind="stable")[:natoms]]
     coord = ball + rng.uniform(-0.3, 0.3, size=(nframes, natoms, 3))
     types = np.sort(rng.integers(NTYPES, size=(1, natoms)), axis=1).repeat(nframes, 0)
-    return kernels.RealAtoms(coord, types.astype(np.int32), np.ones((nframes, natoms)), NTYPES)
+    return types.astype(np.int32), coord
 
 
 class Model:
@@ -119,7 +121,8 @@ class Model:
     def __init__(self, kernels, rng, natoms, nframes, dtype):
         self.kernels, self.dtype = kernels, dtype
         self.bits = np.dtype(dtype).itemsize * 8
-        self.atoms = random_atoms(kernels, rng, natoms, nframes)
+        types, coord = random_frames(rng, natoms, nframes)
+        self.atoms = kernels.RealAtoms(coord, types, np.ones(types.shape), NTYPES)
         self.embedding_nets = {
             "net": [j for _ in range(NTYPES) for j in range(NTYPES)],
             "parameters": self.random_nets(rng, (1, *NEURON)),
@@ -225,11 +228,7 @@ class Model:
         return inference, training
 
     def cpu_calls(self, threads=2):
-        """Return what takes the same names on the CPU, where its kernels are."""
-        try:
-            cpu = importlib.import_module("deepmd_mask._kernels")
-        except ImportError:
-            return {}
+        """Return what takes the same names on the CPU."""
         atoms = cpu.RealAtoms(self.atoms.coord, self.types(), np.ones(self.types().shape), NTYPES)
         embedding = getattr(cpu, f"Embedding{self.bits}")(
             atoms, **self.embedding_nets, threads=threads

@@ -58,6 +58,8 @@ class MaskedDP(Calculator):
     ignore_pbc
         Whether to take atoms in a periodic box for an isolated molecule, as they are, not
         wrapped. Without it they are refused.
+    device
+        Where the model is evaluated: "cpu"; "cuda", a GPU; or "auto", a GPU where there is one.
     kwargs
         Of ASE's calculators.
 
@@ -68,6 +70,8 @@ class MaskedDP(Calculator):
     ValueError
         If it is not a frozen model or has no mask; if a unit is not a positive number, or another
         argument none that can be meant.
+    RuntimeError
+        If there is no GPU that was asked for.
     """
 
     # ASE has a list of each class here.
@@ -81,6 +85,7 @@ class MaskedDP(Calculator):
         energy_unit: float = 1.0,
         length_unit: float = 1.0,
         ignore_pbc: bool = False,
+        device: str = "auto",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -96,7 +101,7 @@ class MaskedDP(Calculator):
             raise ValueError(f"ignore_pbc is {ignore_pbc!r}; give True or False")
         if not isinstance(model, str | PathLike):
             raise ValueError(f"the model is {model!r}; give the path of a frozen model")
-        self.potential = Potential(model)
+        self.potential = Potential(model, device)
         self.types = types
         self.energy_unit = energy_unit
         self.length_unit = length_unit

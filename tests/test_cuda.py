@@ -10,6 +10,8 @@ import pytest
 import reference
 from test_kernels import NTYPES, Case, FittingCase, N
 
+from deepmd_mask import _kernels as cpu
+
 pytestmark = implementations.on("cuda", "emulated")
 
 
@@ -23,11 +25,6 @@ def kernels(implementation, monkeypatch):
     loaded = implementations.load(implementation)
     monkeypatch.setattr("test_kernels.kernels", loaded)
     return loaded
-
-
-def cpu_kernels():
-    reason = "the CPU's kernels, which are compared, need TensorFlow's headers"
-    return pytest.importorskip("deepmd_mask._kernels", reason=reason)
 
 
 def run_again(kernels, run):
@@ -151,7 +148,6 @@ def test_series_is_that_of_the_cpu(kernels, dtype, activation, steepness):
     """The same panels, and nets without any where their pairs cost less."""
     options = {"one_side": False, "steepness": steepness, "resnet_dt": True}
     case = Case(nreal=(40, 25), nslots=70, activation=activation, dtype=dtype, **options)
-    cpu = cpu_kernels()
     found = case.kernels(case.atoms).series()
     atoms = cpu.RealAtoms(case.coord, case.types, case.mask, NTYPES)
     Embedding = {np.float64: cpu.Embedding64, np.float32: cpu.Embedding32}[dtype]
@@ -206,7 +202,6 @@ def test_table_with_widths_that_are_no_multiple(kernels):
 )
 def test_large_cases_are_those_of_the_cpu(kernels, options):
     """What takes several rounds, being more than the above takes at once."""
-    cpu = cpu_kernels()
     parts = options.pop("parts", 1)
     case = Case(neuron=(4, 6), steepness=0.3, **options)
     nets = {**case.shape, "parameters": case.parameters}

@@ -80,7 +80,7 @@ struct GatherOfRow {
       }
       for (int c = 0; c < 12; ++c) shares[12 * thread + c] = mine[c];
     });
-    block.each(12, [=](int64_t c) {
+    block.each(out.atom_virial == nullptr ? 3 : 12, [=](int64_t c) {
       double sum = 0;
       for (int thread = 0; thread < kThreads; ++thread) sum += shares[12 * thread + c];
       if (c < 3) {
@@ -156,6 +156,7 @@ void clear_pairs(const RealAtoms& atoms, const PairNumbers& pairs, double* dr,
 
 void add_up_virial(const RealAtoms& atoms, const PairNumbers& pairs, const Forces& out,
                    cudaStream_t stream) {
+  if (out.virial == nullptr) return;
   launch(atoms.nframes, AddUpVirial::kShared, stream, AddUpVirial{atoms, pairs, out});
 }
 

@@ -80,7 +80,7 @@ void clear_pairs(const RealAtoms& atoms, const PairNumbers& pairs, double* dr, c
 void gather_forces(const RealAtoms& atoms, const PairNumbers& pairs, const double* coord,
                    const double* dr, const Forces& out, cudaStream_t stream);
 
-// Sets the virials of the frames from those of the atoms.
+// Sets the virials of the frames, if wanted, from those of the atoms.
 void add_up_virial(const RealAtoms& atoms, const PairNumbers& pairs, const Forces& out,
                    cudaStream_t stream);
 

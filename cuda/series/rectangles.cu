@@ -134,7 +134,7 @@ struct ForceOfRectangle {
   }
 };
 
-// A thread for each component of force and atomic virial of each atom.
+// A thread for each component of force and, if wanted, atomic virial of each atom.
 struct GatherRectangles {
   RealAtoms atoms;
   PairNumbers pairs;
@@ -192,7 +192,8 @@ void add_rectangle_forces(const DeviceEmbedding<T>& e, const Slab& slab,
   }
   if (leaves_out_centres) clear<double>({sums}, {of_centres}, stream);
   launch_all(items, stream, sizeof(typename ForceOfRectangle<T>::Shared));
-  for_each(12 * slab.size(), stream, GatherRectangles{e.atoms, e.pairs, at, out});
+  const int64_t components = out.atom_virial == nullptr ? 3 : 12;
+  for_each(components * slab.size(), stream, GatherRectangles{e.atoms, e.pairs, at, out});
 }
 
 #define DPMASK_INSTANTIATE(T)                                                           \

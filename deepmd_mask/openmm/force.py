@@ -88,6 +88,8 @@ class DPTerm:
         Name of the global parameter that multiplies energy and forces.
     length, energy
         The model's units in nm and kJ/mol.
+    device
+        Of the `Potential`.
     _loaded
         What comes from the model; `load` sets it.
     """
@@ -100,6 +102,7 @@ class DPTerm:
     scale: str
     length: float
     energy: float
+    device: str = "auto"
     _loaded: "Loaded | None" = None
     layout: ClassVar[int] = LAYOUT
 
@@ -114,7 +117,7 @@ class DPTerm:
             If two of its types differ in case only, and an atom may be either.
         """
         if self._loaded is None:
-            potential = _potential(self.model, Path(self.model).stat().st_mtime_ns)
+            potential = _potential(self.model, Path(self.model).stat().st_mtime_ns, self.device)
             link_type = -1
             if any(region.link_lengths is not None for region in self.regions):
                 (link_type,) = types_of_names(["H"], potential.type_map)
@@ -236,8 +239,9 @@ class DPTerm:
 
 
 @lru_cache(maxsize=16)
-def _potential(model: str, changed: int) -> Potential:  # a file that has changed is another
-    return Potential(model)
+def _potential(model: str, changed: int, device: str) -> Potential:
+    """Return a model; a file that has changed is another."""
+    return Potential(model, device)
 
 
 def dp_force(
@@ -252,6 +256,7 @@ def dp_force(
     scale: str = "dp_scale",
     length_unit: Any = unit.angstrom,
     energy_unit: Any = unit.ev,
+    device: str = "auto",
 ) -> openmm.PythonForce:
     """Make a force for ``System.addForce`` that adds a model's energy for each region.
 
@@ -282,6 +287,9 @@ def dp_force(
         Name of a global parameter, 1 at first, that multiplies energy and forces.
     length_unit, energy_unit
         The model's units, of OpenMM; an energy is per particle (eV) or per mole (kJ/mol).
+    device
+        Where the model is evaluated: "cpu"; "cuda", a GPU; or "auto", a GPU where there is one,
+        whatever OpenMM itself computes on.
 
     Raises
     ------
@@ -289,6 +297,8 @@ def dp_force(
         If an argument is none that can be meant, there is no region, one does not fit the topology,
         the model has no type for an atom that will be a member for certain, or an atom that may be
         one has no element.
+    RuntimeError
+        If there is no GPU that was asked for.
     """
     labels = Labels.of(topology, types, system)
     regions = _regions(regions)
@@ -317,6 +327,7 @@ def dp_force(
         scale,
         unit_in(length_unit, unit.nanometer, "length_unit"),
         unit_in(energy_unit, unit.kilojoule_per_mole, "energy_unit"),
+        device,
     )
     term.load()
     for region in laid_out:

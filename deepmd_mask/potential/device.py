@@ -29,18 +29,14 @@ def kernels_on(device: str) -> ModuleType:
         raise ValueError(f"device is {device!r}; give one of {', '.join(map(repr, DEVICES))}")
     if device == "cpu":
         return _kernels
-    reason = ""
     try:
         module = import_module(".._cuda_kernels", __package__)
     except ImportError as error:
         reason = f"deepmd-mask was built without kernels for it ({error}); {HOW_TO_GET_IT}"
     else:
-        if not hasattr(module, "Potential"):
-            reason = f"these kernels have no potential for it; {HOW_TO_GET_IT}"
-        elif module.device_count() < 1:
-            reason = "the driver finds none that works; nvidia-smi tells more"
-    if not reason:
-        return module
+        reason = module.reason_against_gpu()
+        if not reason:
+            return module
     if device == "cuda":
         raise RuntimeError(f"there is no GPU to compute on: {reason}")
     return _kernels

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import _kernels
 from ..shared.log import log
 from ..shared.paths import Paths, listed
 from ..shared.reason import reason_of
@@ -69,8 +70,10 @@ class Potential:
         one warning.
     paths : list of str
         The files.
+    device : str
+        Where it computes, "cpu" or "cuda".
     threads : int
-        Of an evaluation.
+        Of an evaluation, on the CPU.
 
     Raises
     ------
@@ -99,6 +102,7 @@ class Potential:
         self.type_map = models[0].type_map
         self.sel = np.min([one.sel for one in models], axis=0).tolist()
         self._is_committee = not isinstance(model, str | os.PathLike)
+        self.device = "cpu" if kernels is _kernels else "cuda"
         self._device, self._threads = device, threads
         loaded = []
         while models:  # one after the other, so that no array is there longer than needed
