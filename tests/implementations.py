@@ -83,7 +83,12 @@ class CudaKernels:
 
     def __init__(self, cuda):
         self.cuda = cuda
-        for name in ("RealAtoms", "AtomError", "Model", "Potential"):  # what takes and gives NumPy's
+        for name in (
+            "RealAtoms",
+            "AtomError",
+            "Model",
+            "Potential",
+        ):  # what takes and gives NumPy's
             setattr(self, name, getattr(cuda, name))
         self.fit_table32 = partial(fit_table, np.float32)
         self.fit_table64 = partial(fit_table, np.float64)
