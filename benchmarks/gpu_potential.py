@@ -12,6 +12,7 @@ import itertools
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import click
@@ -49,10 +50,7 @@ def evaluations(model, atoms, frames, rounds):
     rng = np.random.default_rng(0)
     for natoms, nframes in itertools.product(atoms, frames):
         types, positions = random_frames(rng, natoms, nframes)
-        runs = [
-            lambda potential=potential: seconds(lambda: potential.evaluate(types, positions))
-            for potential in potentials
-        ]
+        runs = [partial(seconds, partial(p.evaluate, types, positions)) for p in potentials]
         yield {"what": "evaluation", "atoms": natoms, "frames": nframes}, in_turn(runs, rounds)
 
 
