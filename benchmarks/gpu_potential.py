@@ -106,7 +106,7 @@ def main(atoms, frames, rounds, water, output, emulated):
     print(line({name: name for name in COLUMNS}))
     with tempfile.TemporaryDirectory() as folder:
         for precision in ("float64", "float32"):
-            nets = random_nets(NTYPES, **ZINC, precision=precision)
+            nets = random_nets(NTYPES, **ZINC, precision=precision, sel=max(atoms))
             model = write_model(Path(folder) / f"{precision}.pb", nets, TYPE_MAP)
             found = [evaluations(model, atoms, frames, rounds)]
             if water:

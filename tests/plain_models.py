@@ -15,10 +15,10 @@ NUMBER = {kind.name: number for number, kind in KINDS.items()}  # TensorFlow's, 
 ZINC = {"neuron": [32, 32, 64, 128], "M2": 16, "fitting_neuron": [240, 240, 240]}
 
 
-def random_nets(ntypes, *, neuron, M2, fitting_neuron, precision="float64", seed=0):
+def random_nets(ntypes, *, neuron, M2, fitting_neuron, precision="float64", sel=30, seed=0):
     """Return arguments of _kernels.Model: one-sided tanh nets without timesteps, no table.
 
-    Parameters are numbers that make nets as smooth as trained ones, about.
+    Parameters are numbers that make nets as smooth as trained ones, about; sel is that of a type.
     """
     rng = np.random.default_rng(seed)
 
@@ -32,7 +32,7 @@ def random_nets(ntypes, *, neuron, M2, fitting_neuron, precision="float64", seed
 
     return {
         "precision": precision,
-        "n": 30.0 * ntypes,
+        "n": float(sel * ntypes),
         "M2": M2,
         "net": list(range(ntypes)) * ntypes,
         "neuron": neuron,
@@ -100,7 +100,7 @@ def _input(nets, ntypes):
         "model": {
             "descriptor": {
                 "type": "se_a_mask",
-                "sel": [30] * ntypes,
+                "sel": [int(nets["n"]) // ntypes] * ntypes,
                 "neuron": nets["neuron"],
                 "axis_neuron": nets["M2"],
                 "type_one_side": True,

@@ -19,7 +19,7 @@ from test_potential_kernel import Molecules, assert_same, random_model
 from deepmd_mask import Potential, _kernels
 
 pytestmark = implementations.on("cuda", "emulated")
-TYPE_MAP = ["O", "H", "ZN"]
+TYPE_MAP = ["O", "C", "ZN"]
 SHAPE = {"neuron": [4, 8], "M2": 3, "fitting_neuron": [6, 6]}
 
 
@@ -154,6 +154,50 @@ def test_device_of_potential(gpu, model):
         assert gpu.allocated() > before
     committee = Potential([model, model], device="cuda")
     assert committee.evaluate(molecules.types, molecules.positions).forces.shape == (2, 2, 9, 3)
+
+
+@pytest.mark.parametrize("platform", ["Reference", "CUDA"])
+def test_device_of_dp_force(gpu, model, platform):
+    """Also where OpenMM itself computes on the GPU, in a context of its own."""
+    mm = pytest.importorskip("openmm", reason="needs OpenMM")
+    from md import solvate
+
+    from deepmd_mask.openmm import DPRegion, dp_force
+
+    platforms = [mm.Platform.getPlatform(k).getName() for k in range(mm.Platform.getNumPlatforms())]
+    if platform not in platforms:
+        pytest.skip(f"OpenMM has no platform {platform} here")
+    solvated, found = solvate(12), {}
+    for device in ("cpu", "cuda"):
+        before = gpu.allocated()
+        region = DPRegion(centres=[0], radius=0.45)
+        force = dp_force(model, solvated.topology, region, device=device)
+        force.setForceGroup(1)
+        assert (gpu.allocated() > before) == (device == "cuda")
+        again = mm.XmlSerializer.clone(force)  # which remembers the device
+        for one in (force, again):
+            context = solvated.simulation(one, platform=platform).context
+            state = context.getState(getForces=True, groups={1})
+            found[device, one is again] = state.getForces(asNumpy=True)._value
+    wanted = found["cpu", False]
+    for forces in found.values():
+        np.testing.assert_allclose(forces, wanted, rtol=0, atol=1e-6 * np.abs(wanted).max())
+    with pytest.raises(ValueError, match="device is 'gpu'"):
+        dp_force(model, solvated.topology, region, device="gpu")
+
+
+def test_device_of_the_calculator(gpu, model):
+    from ase import Atoms
+
+    from deepmd_mask.ase import MaskedDP
+
+    forces = []
+    for device in ("cpu", "cuda"):
+        atoms = Atoms("OCCZn", Molecules((4,), 4).positions[0])
+        atoms.calc = MaskedDP(model, device=device)
+        assert atoms.calc.potential.device == device
+        forces.append(atoms.get_forces())
+    np.testing.assert_allclose(*forces, rtol=0, atol=1e-12)
 
 
 def test_without_a_gpu(gpu, model, monkeypatch):
