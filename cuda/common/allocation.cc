@@ -17,13 +17,15 @@ namespace {
 std::atomic<int64_t> allocated{0};
 
 #ifndef DPMASK_EMULATED
-// At the end of a process there may be no GPU any more.
-void free_on(int number, void* memory) {
-  try {
-    const OnGpuOfNumber current(number);
-    cudaFree(memory);
-  } catch (const std::exception&) {
-  }
+// Memory of the current GPU, which is given back to it, whichever is current then.
+std::shared_ptr<void> owned(void* memory, int number, cudaError_t (*free)(void*)) {
+  return {memory, [number, free](void* all) {
+            try {
+              const OnGpuOfNumber current(number);
+              free(all);
+            } catch (const std::exception&) {  // there is no GPU any more: the process ends
+            }
+          }};
 }
 #endif
 
@@ -54,17 +56,18 @@ void copy_to_host(const void* array, int64_t bytes, void* host, cudaStream_t) {
 void wait_for(cudaStream_t) {}
 #else
 std::shared_ptr<void> allocate_on_device(int64_t bytes) {
+  const int number = current_gpu();
   void* memory = nullptr;
   require_success(cudaMalloc(&memory, bytes));
   allocated += bytes;
-  const int number = current_gpu();
-  return {memory, [number](void* all) { free_on(number, all); }};
+  return owned(memory, number, cudaFree);
 }
 
 std::shared_ptr<void> allocate_for_copies(int64_t bytes) {
+  const int number = current_gpu();
   void* memory = nullptr;
   require_success(cudaMallocHost(&memory, bytes));
-  return {memory, [](void* all) { cudaFreeHost(all); }};
+  return owned(memory, number, cudaFreeHost);
 }
 
 void copy_to_device(const void* host, int64_t bytes, void* array, cudaStream_t stream) {
