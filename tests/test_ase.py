@@ -356,7 +356,7 @@ def test_position_that_is_not_finite(unsorted):
 def test_atoms_at_the_same_point(unsorted):
     unsorted.positions[4] = unsorted.positions[2]
     with pytest.raises(
-        ValueError, match=r"^atom 4: at the same point as atom 2 \(distance 0\); .* mask to 0$"
+        ValueError, match=r"^atom 2: at the same point as atom 4 \(distance 0\); .* mask to 0$"
     ):
         unsorted.get_potential_energy()
     unsorted.positions[4] += 1

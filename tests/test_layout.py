@@ -132,7 +132,7 @@ def test_imports_are_found(tmp_path, monkeypatch):
 
 def test_only_the_rooms_of_graphs_load_tensorflow_with_them():
     """Elsewhere it is imported where it is needed, since it takes its time."""
-    rooms = {f"{PACKAGE}/{name}" for name in ("graph", "hooks", "frozen")}
+    rooms = {f"{PACKAGE}/{name}" for name in ("graph", "hooks", "conversion")}
     for module in MODULES:
         tree = ast.parse((ROOT / module).read_text(encoding="utf-8"))
         found = {n.module for n in tree.body if isinstance(n, ast.ImportFrom) and not n.level}

@@ -128,6 +128,11 @@ def test_ase_page(python, tmp_path, zinc_model):
     assert "[[0. 0. 0.]" in output
 
 
+def test_python_page(python, tmp_path, zinc_model):
+    shutil.copy(zinc_model, tmp_path)
+    assert "eV/Å at most" in run_page("python", tmp_path, python)
+
+
 def test_openmm_page(python, tmp_path, zinc_model):
     """With OpenMM-ML, too."""
     shutil.copy(zinc_model, tmp_path)

@@ -13,8 +13,8 @@ from deepmd.tf.env import tf
 from deepmd.tf.infer.deep_eval import DeepEval
 
 from .._kernels import reason_against_box
-from ..shared.process import claim_process
 from .masked import forget, operators_in, operators_of
+from .process import claim_process
 
 NO_MASK = (
     "this model has se_a_mask, and its mask is missing: aparam must be 1 for each real atom and 0 "

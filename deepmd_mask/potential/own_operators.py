@@ -7,7 +7,7 @@ import numpy as np
 
 from ..frozen.description import PLUGIN
 from ..frozen.model_file import FrozenModel, python_value
-from .parts import Nets, Parts, Table
+from .parts import Nets, Parts, TableArrays
 
 OPERATORS = {
     "RealAtoms", "FitSeries", "FitSeriesGrad", "Embed", "EmbedGrad", "Contract", "ContractReverse",
@@ -86,7 +86,7 @@ def _attribute(node: Any, name: str) -> Any:
     return python_value(node.attr[name])
 
 
-def _table(model: FrozenModel, names: list[str]) -> Table | None:
+def _table(model: FrozenModel, names: list[str]) -> TableArrays | None:
     """Return a table; None if the series are fitted anew for each batch."""
     node = model.nodes.get(names[0].split(":")[0]) if names else None
     if node is None or node.op == f"{PLUGIN}FitSeries":

@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-Table = tuple[np.ndarray, np.ndarray, np.ndarray]  # first, panels and C of op/kernels/series.h
+TableArrays = tuple[
+    np.ndarray, np.ndarray, np.ndarray
+]  # first, panels and C of op/kernels/series.h
 
 
 class Nets(NamedTuple):
@@ -49,5 +51,5 @@ class Parts(NamedTuple):
     embedding: Nets
     net: list[int]
     M2: int
-    table: Table | None
+    table: TableArrays | None
     fitting: Nets

@@ -11,7 +11,7 @@ from ..shared.log import log
 from ..shared.paths import Paths, listed
 from ..shared.reason import reason_of
 from .device import kernels_on
-from .frames import Frames, frames_of
+from .molecules import Molecules, molecules_of
 from .reading import ReadModel, read_model
 
 
@@ -90,7 +90,7 @@ class Potential:
     """
 
     def __init__(self, model: Paths, device: str = "auto", threads: int | None = None) -> None:
-        if threads is not None and threads < 1:
+        if threads is not None and not (isinstance(threads, int | np.integer) and threads >= 1):
             raise ValueError(f"threads is {threads!r}; give a number from 1 on, or None for all")
         kernels = kernels_on(device)
         models = [read_model(path) for path in listed(model)]
@@ -149,21 +149,21 @@ class Potential:
             position of a real atom not finite, or if two real atoms coincide; or naming the shape
             that is wrong.
         """
-        frames = frames_of(types, positions, weights, numbers)
+        molecules = molecules_of(types, positions, weights, numbers)
         try:
             found = self._kernels.evaluate(
-                frames.types_for_kernels(), frames.positions, frames.weights, virial
+                molecules.types_for_kernels(), molecules.positions, molecules.weights, virial
             )
         except ValueError as error:
             fault = getattr(error, "fault", None)
             if fault is None:
                 raise
-            raise ValueError(frames.words_for(fault, self.type_map)) from error
+            raise ValueError(molecules.words_for(fault, self.type_map)) from error
         if not self._has_warned:
-            self._warn_of_sel(frames)
+            self._warn_of_sel(molecules)
         energy, energies, forces, *virials = found
-        # Which axes the caller wants: of models, of frames.
-        index = slice(None) if self._is_committee else 0, 0 if frames.is_one else slice(None)
+        # Which axes the caller wants: of models, of molecules.
+        index = slice(None) if self._is_committee else 0, 0 if molecules.is_one else slice(None)
         return Prediction(
             energy[index],
             forces[index],
@@ -171,9 +171,9 @@ class Potential:
             *(None if one is None else one[index] for one in virials),
         )
 
-    def _warn_of_sel(self, frames: Frames) -> None:
+    def _warn_of_sel(self, molecules: Molecules) -> None:
         """Warn once where there are more atoms of a type than the model was trained for."""
-        counts = frames.counts(len(self.type_map))
+        counts = molecules.counts(len(self.type_map))
         for t in np.flatnonzero(counts > self.sel)[:1]:
             self._has_warned = True
             log.warning(

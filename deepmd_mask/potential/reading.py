@@ -74,7 +74,9 @@ def read_model(path: AnyPath) -> ReadModel:
         if str(path) in str(error):
             raise
         raise ValueError(f"model {path} cannot be evaluated: {error}") from error
-    return ReadModel(model.path, found.type_map, found.sel or [], arguments)
+    sel = found.sel or []
+    type_map = found.type_map or [f"Type_{t}" for t in range(len(sel))]  # as DeePMD-kit names them
+    return ReadModel(model.path, type_map, sel, arguments)
 
 
 def _require_readable(model: FrozenModel, found: Description) -> None:

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <optional>
 #include <tuple>
 
@@ -46,9 +47,14 @@ struct Point {
   int64_t atom;
 };
 
+struct Points {
+  Point* all;
+  int64_t size;
+};
+
 // The real atoms of a frame, sorted by that coordinate which spans most.
-std::vector<Point> sorted_points(const PaddedBatch& batch, int64_t frame, int* axis) {
-  std::vector<Point> points;
+Points sorted_points(const PaddedBatch& batch, int64_t frame, int* axis, Arena& arena) {
+  Points points = {arena.allocate<Point>(batch.nslots), 0};
   double lowest[3], highest[3];
   std::fill_n(lowest, 3, std::numeric_limits<double>::infinity());
   std::fill_n(highest, 3, -std::numeric_limits<double>::infinity());
@@ -56,7 +62,7 @@ std::vector<Point> sorted_points(const PaddedBatch& batch, int64_t frame, int* a
     const int64_t slot = frame * batch.nslots + atom;
     if (batch.mask[slot] == 0) continue;
     const double* r = batch.coord + 3 * slot;
-    points.push_back({{r[0], r[1], r[2]}, atom});
+    points.all[points.size++] = {{r[0], r[1], r[2]}, atom};
     for (int a = 0; a < 3; ++a) {
       lowest[a] = std::min(lowest[a], r[a]);
       highest[a] = std::max(highest[a], r[a]);
@@ -66,22 +72,24 @@ std::vector<Point> sorted_points(const PaddedBatch& batch, int64_t frame, int* a
   for (int a = 1; a < 3; ++a) {
     if (highest[a] - lowest[a] > highest[*axis] - lowest[*axis]) *axis = a;
   }
-  std::sort(points.begin(), points.end(),
+  std::sort(points.all, points.all + points.size,
             [a = *axis](const Point& p, const Point& q) { return p.r[a] < q.r[a]; });
   return points;
 }
 
 // A sweep along the sorted points: what is farther along the axis than the shortest distance so far
 // is farther altogether. Of several coincidences the first in the order of atoms is the error.
-double shortest_distance(const PaddedBatch& batch, int64_t frame) {
+double shortest_distance(const PaddedBatch& batch, int64_t frame, Arena& arena) {
+  const Arena::Scope scope(arena);
   constexpr double kCoincident2 = kCoincident * kCoincident;
   int axis;
-  const std::vector<Point> points = sorted_points(batch, frame, &axis);
+  const Points sorted = sorted_points(batch, frame, &axis, arena);
+  const Point* points = sorted.all;
   double shortest = std::numeric_limits<double>::infinity();
   std::optional<AtomFault> first;  // its atoms in order
-  for (size_t a = 0; a < points.size(); ++a) {
+  for (int64_t a = 0; a < sorted.size; ++a) {
     const double* p = points[a].r;
-    for (size_t b = a + 1; b < points.size(); ++b) {
+    for (int64_t b = a + 1; b < sorted.size; ++b) {
       const double* q = points[b].r;
       const double along = p[axis] - q[axis];
       if (along * along >= std::max(shortest, kCoincident2)) break;
@@ -101,35 +109,36 @@ double shortest_distance(const PaddedBatch& batch, int64_t frame) {
 
 }  // namespace
 
-RealAtomList find_real_atoms(const PaddedBatch& batch) {
-  RealAtomList list;
-  list.min_distance = std::numeric_limits<double>::infinity();
-  std::vector<int64_t> count(batch.ntypes * batch.nframes, 0);
+FoundAtoms find_real_atoms(const PaddedBatch& batch, Arena& arena) {
+  const int64_t ngroups = batch.ntypes * batch.nframes;
+  int64_t* first = arena.allocate<int64_t>(ngroups + 1);
+  std::fill_n(first, ngroups + 1, 0);  // for now, the size of each group after its place
+  double min_distance = std::numeric_limits<double>::infinity();
   for (int64_t frame = 0; frame < batch.nframes; ++frame) {
     for (int64_t atom = 0; atom < batch.nslots; ++atom) {
       check_atom(batch, frame, atom);
       if (batch.mask[frame * batch.nslots + atom] == 0) continue;
-      ++count[batch.type[frame * batch.nslots + atom] * batch.nframes + frame];
+      ++first[batch.type[frame * batch.nslots + atom] * batch.nframes + frame + 1];
     }
-    list.min_distance = std::min(list.min_distance, shortest_distance(batch, frame));
+    min_distance = std::min(min_distance, shortest_distance(batch, frame, arena));
   }
+  std::partial_sum(first, first + ngroups + 1, first);
 
-  list.first.assign(1, 0);
-  for (int64_t group_size : count) list.first.push_back(list.first.back() + group_size);
-  list.slot.resize(list.first.back());
-  list.weight.resize(list.first.back());
-  std::vector<int64_t> next(list.first.begin(), list.first.end() - 1);
+  const int64_t size = first[ngroups];
+  int64_t* slots = arena.allocate<int64_t>(size);
+  double* weight = arena.allocate<double>(size);
+  int64_t* next = arena.allocate<int64_t>(ngroups);
+  std::copy_n(first, ngroups, next);
   for (int64_t frame = 0; frame < batch.nframes; ++frame) {
     for (int64_t atom = 0; atom < batch.nslots; ++atom) {
-      const double mask = batch.mask[frame * batch.nslots + atom];
-      if (mask == 0) continue;
       const int64_t slot = frame * batch.nslots + atom;
+      if (batch.mask[slot] == 0) continue;
       const int64_t row = next[batch.type[slot] * batch.nframes + frame]++;
-      list.slot[row] = slot;
-      list.weight[row] = mask;
+      slots[row] = slot;
+      weight[row] = batch.mask[slot];
     }
   }
-  return list;
+  return {{batch.nframes, batch.ntypes, size, slots, weight, first}, min_distance};
 }
 
 }  // namespace dpmask

@@ -8,7 +8,8 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
+
+#include "op/kernels/arena.h"
 
 namespace dpmask {
 
@@ -33,17 +34,15 @@ struct RealAtoms {
                          // first[t * nframes + f] to first[t * nframes + f + 1]
 };
 
-struct RealAtomList {
-  std::vector<int64_t> slot;
-  std::vector<double> weight;
-  std::vector<int64_t> first;
+struct FoundAtoms {
+  RealAtoms atoms;
   double min_distance;  // between real atoms of a frame; infinity where no frame has two
 };
 
-// Finds the real atoms of a batch.
+// Finds the real atoms of a batch; their arrays are the arena's.
 // Throws AtomError of atom_error.h if a mask is neither 0 nor 1, a type is not in [0, ntypes), a
 // coordinate of a real atom is not finite, or two real atoms coincide (r < 1e-6). Virtual atoms may
 // also have type -1.
-RealAtomList find_real_atoms(const PaddedBatch& batch);
+FoundAtoms find_real_atoms(const PaddedBatch& batch, Arena& arena);
 
 }  // namespace dpmask

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "op/kernels/parallel.h"
+#include "op/kernels/cpu.h"
 
 namespace dpmask {
 
@@ -17,11 +17,10 @@ struct Contraction {
 };
 
 template <typename T>
-void contract(const Contraction<T>& shape, const T* X, const T* Y, T* B, const Parallel& parallel);
+void contract(const Contraction<T>& shape, const T* X, const T* Y, T* B, Cpu& cpu);
 
 // The gradient of contract by X [size, 4, M1], given Y and gB = dL/dB [size, M1, M2].
 template <typename T>
-void contract_reverse(const Contraction<T>& shape, const T* Y, const T* gB, T* gX,
-                      const Parallel& parallel);
+void contract_reverse(const Contraction<T>& shape, const T* Y, const T* gB, T* gX, Cpu& cpu);
 
 }  // namespace dpmask

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "op/kernels/atoms.h"
+#include "op/kernels/cpu.h"
 #include "op/kernels/forces.h"
-#include "op/kernels/parallel.h"
 #include "op/shared/activation.h"
 #include "op/shared/series.h"
 
@@ -53,15 +53,15 @@ struct EmbeddingNets {
 template <typename T>
 struct Embedding {
   RealAtoms atoms;
-  const double* coord;    // [nframes, nslots, 3]
-  EmbeddingNets<T> nets;  // parameters may be missing where all nets have a series
+  const double* coord;           // [nframes, nslots, 3]
+  const EmbeddingNets<T>& nets;  // parameters may be missing where all nets have a series
   Series<T> series;
   double n;  // the normalisation, sum(sel)
 };
 
 // X [size, 4, M1]: X_i = (1/n) sum_j R_ij^T G_ij.
 template <typename T>
-void embed(const Embedding<T>& embedding, T* X, const Parallel& parallel);
+void embed(const Embedding<T>& embedding, T* X, Cpu& cpu);
 
 // The gradient of a loss by what the nets are: dC of those with a series, and dparameters, shaped
 // as nets.parameters, of the others (0 for those with a series).
@@ -74,15 +74,15 @@ struct NetGradients {
 // The gradient of a loss L by the nets, given dX = dL/dX [size, 4, M1].
 template <typename T>
 void embed_grad(const Embedding<T>& embedding, const T* dX, const NetGradients<T>& gradients,
-                const Parallel& parallel);
+                Cpu& cpu);
 
 // Forces, given A = dE/dX [size, 4, M1].
 template <typename T>
-void force(const Embedding<T>& embedding, const T* A, const Forces& out, const Parallel& parallel);
+void force(const Embedding<T>& embedding, const T* A, const Forces& out, Cpu& cpu);
 
 // The gradient of force: dA = dL/dA [size, 4, M1] and that by the nets, given A and dL/d(forces).
 template <typename T>
 void force_grad(const Embedding<T>& embedding, const T* A, const ForceCotangents& cotangents, T* dA,
-                const NetGradients<T>& gradients, const Parallel& parallel);
+                const NetGradients<T>& gradients, Cpu& cpu);
 
 }  // namespace dpmask

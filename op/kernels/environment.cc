@@ -2,17 +2,12 @@
 #include "op/kernels/environment.h"
 
 #include <algorithm>
-#include <vector>
 
 #include "op/kernels/pairs.h"
 #include "op/shared/environment_row.h"
 
 namespace dpmask {
 namespace {
-
-void serial(int64_t n, const std::function<void(int64_t)>& body) {
-  for (int64_t k = 0; k < n; ++k) body(k);
-}
 
 // Calls body(i, j, pair) for each ordered pair of different real atoms of a frame.
 template <typename Body>
@@ -30,10 +25,22 @@ EnvironmentRow row_of(const RealAtoms& atoms, const double* coord, int64_t i, in
 
 }  // namespace
 
-int64_t count_pairs(const RealAtoms& atoms) { return Pairs(atoms).npairs; }
+int64_t count_pairs(const RealAtoms& atoms) {
+  int64_t npairs = 0;
+  for (int64_t frame = 0; frame < atoms.nframes; ++frame) {
+    int64_t size = 0;
+    for (int64_t t = 0; t < atoms.ntypes; ++t) {
+      const int64_t* group = atoms.first + t * atoms.nframes + frame;
+      size += group[1] - group[0];
+    }
+    npairs += size * size;
+  }
+  return npairs;
+}
 
-void environment(const RealAtoms& atoms, const double* coord, double* R) {
-  const Pairs pairs(atoms);
+void environment(const RealAtoms& atoms, const double* coord, double* R, Cpu& cpu) {
+  const Cpu::Scope scope(cpu);
+  const Pairs pairs(atoms, cpu);
   std::fill(R, R + 4 * pairs.npairs, 0.0);
   for_each_pair(atoms, pairs, [&](int64_t i, int64_t j, int64_t pair) {
     const EnvironmentRow row = row_of(atoms, coord, i, j);
@@ -42,18 +49,20 @@ void environment(const RealAtoms& atoms, const double* coord, double* R) {
 }
 
 void environment_force(const RealAtoms& atoms, const double* coord, const double* dR,
-                       const Forces& out) {
-  const Pairs pairs(atoms);
-  std::vector<double> dr(3 * pairs.npairs, 0.0);
+                       const Forces& out, Cpu& cpu) {
+  const Cpu::Scope scope(cpu);
+  const Pairs pairs(atoms, cpu);
+  double* dr = cpu.allocate_zeros<double>(3 * pairs.npairs);
   for_each_pair(atoms, pairs, [&](int64_t i, int64_t j, int64_t pair) {
     environment_reverse(row_of(atoms, coord, i, j), dR + 4 * pair, 0.0, &dr[3 * pair]);
   });
-  gather_forces(atoms, pairs, coord, dr.data(), out, serial);
+  gather_forces(atoms, pairs, coord, dr, out, cpu);
 }
 
 void environment_force_grad(const RealAtoms& atoms, const double* coord,
-                            const ForceCotangents& cotangents, double* ddR) {
-  const Pairs pairs(atoms);
+                            const ForceCotangents& cotangents, double* ddR, Cpu& cpu) {
+  const Cpu::Scope scope(cpu);
+  const Pairs pairs(atoms, cpu);
   std::fill(ddR, ddR + 4 * pairs.npairs, 0.0);
   for_each_pair(atoms, pairs, [&](int64_t i, int64_t j, int64_t pair) {
     const EnvironmentRow row = row_of(atoms, coord, i, j);

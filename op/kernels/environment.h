@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "op/kernels/atoms.h"
+#include "op/kernels/cpu.h"
 #include "op/kernels/forces.h"
 
 namespace dpmask {
@@ -14,14 +15,14 @@ namespace dpmask {
 int64_t count_pairs(const RealAtoms& atoms);
 
 // R [pairs, 4].
-void environment(const RealAtoms& atoms, const double* coord, double* R);
+void environment(const RealAtoms& atoms, const double* coord, double* R, Cpu& cpu);
 
 // Forces and virials, given dR = dE/dR [pairs, 4].
 void environment_force(const RealAtoms& atoms, const double* coord, const double* dR,
-                       const Forces& out);
+                       const Forces& out, Cpu& cpu);
 
 // The gradient of environment_force: ddR = dL/d(dR) [pairs, 4].
 void environment_force_grad(const RealAtoms& atoms, const double* coord,
-                            const ForceCotangents& cotangents, double* ddR);
+                            const ForceCotangents& cotangents, double* ddR, Cpu& cpu);
 
 }  // namespace dpmask

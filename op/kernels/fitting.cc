@@ -17,10 +17,13 @@ constexpr int64_t kInputsOfPart = 128;
 }  // namespace
 
 template <typename T>
-void energies(const Fitting<T>& fitting, T* e, T* A, T* z, const Parallel& parallel) {
-  const FittingParts<T> work(fitting, parallel);
-  work.for_each_part(1, 1, kRowsOfNet,
-                     [&](int64_t t, Range rows, Range) { work.energies(t, rows, e, A, z); });
+void energies(const Fitting<T>& fitting, T* e, T* A, T* z, Cpu& cpu) {
+  const Cpu::Scope scope(cpu);
+  const FittingParts<T> work(fitting, cpu);
+  T* scratch = cpu.allocate<T>(fitting.size() * work.scratch_of_atom());
+  work.for_each_part(1, 1, kRowsOfNet, [&](int64_t t, Range rows, Range) {
+    work.energies(t, rows, e, A, z, scratch);
+  });
 }
 
 namespace {
@@ -31,8 +34,8 @@ template <typename T>
 class EnergiesGradient {
  public:
   EnergiesGradient(const Fitting<T>& fitting, const T* z, const T* dA, T* dD,
-                   const std::vector<T*>& dparameters, const Parallel& parallel)
-      : parts_(fitting, parallel), fitting_(fitting), nets_(fitting.nets), z_(z), dA_(dA), dD_(dD),
+                   const std::vector<T*>& dparameters, Cpu& cpu)
+      : parts_(fitting, cpu), fitting_(fitting), nets_(fitting.nets), z_(z), dA_(dA), dD_(dD),
         dparameters_(dparameters), h_(nhidden() + 1), dh_(nhidden() + 1), dz_(nhidden()),
         gh_(nhidden() + 1), gdh_(nhidden() + 1), gz_(nhidden()), gdz_(nhidden()) {
     gdh_[0] = parts_.array(nhidden() == 0 ? nets_.ninputs : 0);  // not wanted
@@ -151,8 +154,9 @@ class EnergiesGradient {
 
 template <typename T>
 void energies_grad(const Fitting<T>& fitting, const T* z, const T* de, const T* dA, T* dD,
-                   const std::vector<T*>& dparameters, const Parallel& parallel) {
-  EnergiesGradient<T> gradient(fitting, z, dA, dD, dparameters, parallel);
+                   const std::vector<T*>& dparameters, Cpu& cpu) {
+  const Cpu::Scope scope(cpu);
+  EnergiesGradient<T> gradient(fitting, z, dA, dD, dparameters, cpu);
   gradient.clear_types_without_atoms();
   gradient.forward();
   gradient.reverse_last(de);
@@ -160,9 +164,9 @@ void energies_grad(const Fitting<T>& fitting, const T* z, const T* de, const T* 
 }
 
 #define DPMASK_INSTANTIATE(T)                                                         \
-  template void energies<T>(const Fitting<T>&, T*, T*, T*, const Parallel&);          \
+  template void energies<T>(const Fitting<T>&, T*, T*, T*, Cpu&);                     \
   template void energies_grad<T>(const Fitting<T>&, const T*, const T*, const T*, T*, \
-                                 const std::vector<T*>&, const Parallel&)
+                                 const std::vector<T*>&, Cpu&)
 DPMASK_INSTANTIATE(float);
 DPMASK_INSTANTIATE(double);
 

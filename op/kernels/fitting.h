@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "op/kernels/parallel.h"
+#include "op/kernels/cpu.h"
 #include "op/shared/activation.h"
 
 namespace dpmask {
@@ -44,7 +44,7 @@ struct FittingNets {
 
 template <typename T>
 struct Fitting {
-  FittingNets<T> nets;
+  const FittingNets<T>& nets;
   const int64_t* type_first;  // [ntypes + 1]; atoms of type t are rows type_first[t] to [t + 1]
   const T* D;                 // [size, ninputs]
 
@@ -60,12 +60,12 @@ struct Fitting {
 // e [size] = F(D), its derivative A [size, ninputs] = de/dD and, for energies_grad, what z [z_size]
 // enters the activation functions. A type without atoms costs nothing.
 template <typename T>
-void energies(const Fitting<T>& fitting, T* e, T* A, T* z, const Parallel& parallel);
+void energies(const Fitting<T>& fitting, T* e, T* A, T* z, Cpu& cpu);
 
 // The gradient of a loss L: dD [size, ninputs] and dparameters, shaped as nets.parameters, given z
 // of energies, de = dL/de [size] and dA = dL/dA [size, ninputs].
 template <typename T>
 void energies_grad(const Fitting<T>& fitting, const T* z, const T* de, const T* dA, T* dD,
-                   const std::vector<T*>& dparameters, const Parallel& parallel);
+                   const std::vector<T*>& dparameters, Cpu& cpu);
 
 }  // namespace dpmask

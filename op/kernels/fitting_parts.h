@@ -4,12 +4,13 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <tuple>
 #include <vector>
 
+#include "op/kernels/cpu.h"
 #include "op/kernels/fitting.h"
 #include "op/kernels/fitting_units.h"
 #include "op/kernels/instruction_set.h"
-#include "op/kernels/parallel.h"
 
 namespace dpmask {
 
@@ -20,27 +21,21 @@ constexpr int64_t kRowsOfNet = 32;
 template <typename T>
 class FittingParts {
  public:
-  FittingParts(const Fitting<T>& fitting, const Parallel& parallel)
-      : nets_(fitting.nets), fitting_(fitting), parallel_(parallel),
-        units(DPMASK_CHOOSE(fitting_units, <T>)) {}
+  FittingParts(const Fitting<T>& fitting, Cpu& cpu)
+      : nets_(fitting.nets), fitting_(fitting), cpu_(cpu), units(DPMASK_CHOOSE(fitting_units, <T>)),
+        layers_(cpu.allocate<FittingLayer<T>>(nets_.ntypes * (nets_.nhidden() + 1))) {
+    for (int64_t t = 0; t < nets_.ntypes; ++t) {
+      for (int64_t l = 0; l <= nets_.nhidden(); ++l) layers_[index(t, l)] = make_layer(t, l);
+    }
+  }
 
   const FittingNets<T>& nets_;
   const Fitting<T>& fitting_;
-  const Parallel& parallel_;
+  Cpu& cpu_;
   FittingUnits<T> units;
 
   // A hidden or the last layer of type t.
-  FittingLayer<T> layer(int64_t t, int64_t l) const {
-    const T* const* p = &nets_.parameters[place(t, l)];
-    return {nets_.inputs(l),
-            nets_.outputs(l),
-            p[0],
-            p[1],
-            nets_.has_timestep(l) ? p[2] : nullptr,
-            nets_.has_skip(l),
-            nets_.activation,
-            nets_.threshold};
-  }
+  const FittingLayer<T>& layer(int64_t t, int64_t l) const { return layers_[index(t, l)]; }
 
   // Where the parameters of that layer begin.
   int64_t place(int64_t t, int64_t l) const {
@@ -62,22 +57,27 @@ class FittingParts {
       int64_t t;
       Range rows, columns;
     };
-    std::vector<Part> parts;
+    const Cpu::Scope scope(cpu_);
+    const int64_t of_rows = (width + columns_of_part - 1) / columns_of_part;
+    Part* parts = cpu_.allocate<Part>((fitting_.size() / rows_of_part + nets_.ntypes) * of_rows);
+    int64_t nparts = 0;
     for (int64_t t = 0; t < nets_.ntypes; ++t) {
       const int64_t of_type = (count(t) + rows_of_part - 1) / rows_of_part;
       for (int64_t k = 0; k < of_type; ++k) {
         const int64_t row = count(t) * k / of_type, end = count(t) * (k + 1) / of_type;
         for (int64_t column = 0; column < width; column += columns_of_part) {
-          parts.push_back(
-              {t, {row, end - row}, {column, std::min(columns_of_part, width - column)}});
+          parts[nparts++] = {
+              t, {row, end - row}, {column, std::min(columns_of_part, width - column)}};
         }
       }
     }
-    std::stable_sort(parts.begin(), parts.end(), [](const Part& first, const Part& second) {
-      return first.rows.count > second.rows.count;
+    std::sort(parts, parts + nparts, [](const Part& one, const Part& other) {
+      const auto order = [](const Part& part) {
+        return std::make_tuple(-part.rows.count, part.t, part.rows.first, part.columns.first);
+      };
+      return order(one) < order(other);
     });
-    parallel_(static_cast<int64_t>(parts.size()),
-              [&](int64_t k) { body(parts[k].t, parts[k].rows, parts[k].columns); });
+    cpu_.parallel(nparts, [&](int64_t k) { body(parts[k].t, parts[k].rows, parts[k].columns); });
   }
 
   int64_t count(int64_t t) const { return fitting_.type_first[t + 1] - fitting_.type_first[t]; }
@@ -98,19 +98,22 @@ class FittingParts {
   // An array of numbers for each atom.
   std::vector<T> array(int64_t width) const { return std::vector<T>(fitting_.size() * width); }
 
-  // Takes rows of type t through the whole net and back.
-  void energies(int64_t t, Range rows, T* e, T* A, T* z) const {
-    std::vector<FittingLayer<T>> layers;
-    std::vector<T*> z_of_layers;
-    for (int64_t l = 0; l <= nets_.nhidden(); ++l) {
-      layers.push_back(layer(t, l));
-      if (l == nets_.nhidden()) break;
-      const int64_t out = nets_.outputs(l);
-      z_of_layers.push_back(of_type(z + z_first(l), t, out) + rows.first * out);
+  // Numbers of scratch for each atom in `energies`.
+  int64_t scratch_of_atom() const {
+    int64_t total = 0, widest = 0;
+    for (int64_t width : nets_.neuron) {
+      total += padded(width);
+      widest = std::max(widest, padded(width));
     }
-    const int64_t first = rows.first * nets_.ninputs;
-    units.energies(layers, rows.count, of_type(fitting_.D, t, nets_.ninputs) + first, z_of_layers,
-                   of_type(e, t, 1) + rows.first, of_type(A, t, nets_.ninputs) + first);
+    return 2 * (total + widest);
+  }
+
+  // Takes rows of type t through the whole net and back. All arrays are those of all atoms.
+  void energies(int64_t t, Range rows, T* e, T* A, T* z, T* scratch) const {
+    const int64_t first = fitting_.type_first[t] + rows.first;
+    units.energies({&layers_[index(t, 0)], nets_.nhidden(), rows.count},
+                   fitting_.D + first * nets_.ninputs, {z, fitting_.size(), first}, e + first,
+                   A + first * nets_.ninputs, scratch + first * scratch_of_atom());
   }
 
   // Calls body(row, t, parameters of the last layer) for each atom.
@@ -123,6 +126,22 @@ class FittingParts {
       }
     }
   }
+
+ private:
+  int64_t index(int64_t t, int64_t l) const { return t * (nets_.nhidden() + 1) + l; }
+  FittingLayer<T> make_layer(int64_t t, int64_t l) const {
+    const T* const* p = &nets_.parameters[place(t, l)];
+    return {nets_.inputs(l),
+            nets_.outputs(l),
+            p[0],
+            p[1],
+            nets_.has_timestep(l) ? p[2] : nullptr,
+            nets_.has_skip(l),
+            nets_.activation,
+            nets_.threshold};
+  }
+
+  FittingLayer<T>* layers_;  // [ntypes, layers]
 };
 
 }  // namespace dpmask

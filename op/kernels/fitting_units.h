@@ -6,7 +6,7 @@
 // v. All arrays have as many rows as the type has atoms, one after the other.
 #pragma once
 
-#include <vector>
+#include <cstdint>
 
 #include "op/kernels/fitting.h"
 
@@ -38,11 +38,29 @@ struct LayerValues {
   T *gz, *gdz;
 };
 
+// A net, hidden layers and the last one, on some rows.
+template <typename T>
+struct FittingNetOnRows {
+  const FittingLayer<T>* layers;  // [nhidden + 1]
+  int64_t nhidden, nrows;
+};
+
+// z of all atoms, hidden layer after hidden layer, and the first row of some.
+template <typename T>
+struct RowsOfZ {
+  T* z;  // [size, width] for each layer
+  int64_t size, first;
+};
+
+// A width as scratch has it: there, arrays of any number of rows begin where vectors do.
+static inline int64_t padded(int64_t width) { return (width + 15) / 16 * 16; }
+
 template <typename T>
 struct FittingUnits {
-  // A whole net on some atoms, whose rows of the arrays all pointers point to: z, e and A.
-  void (*energies)(const std::vector<FittingLayer<T>>& layers, int64_t nrows, const T* D,
-                   const std::vector<T*>& z, T* e, T* A);
+  // A whole net on some atoms, whose rows D, e and A point to: z, e and A. For each row there is
+  // scratch of twice the padded widths of all hidden layers and twice the largest.
+  void (*energies)(const FittingNetOnRows<T>&, const T* D, const RowsOfZ<T>&, T* e, T* A,
+                   T* scratch);
   // output anew from z, and dz and doutput from dh: some rows and columns.
   void (*tangent)(const FittingLayer<T>&, Range rows, Range columns, const LayerValues<T>&);
   // gh from gz and goutput: some rows and inputs.

@@ -15,9 +15,12 @@ constexpr int64_t kUnits = 64;
 
 }  // namespace
 
-Pairs::Pairs(const RealAtoms& atoms)
-    : type(atoms.size), frame(atoms.size), local(atoms.size), frame_size(atoms.nframes, 0),
-      pair_first(atoms.size), npairs(0), unit_first(1, 0) {
+Pairs::Pairs(const RealAtoms& atoms, Cpu& cpu)
+    : type(cpu.allocate<int64_t>(atoms.size)), frame(cpu.allocate<int64_t>(atoms.size)),
+      local(cpu.allocate<int64_t>(atoms.size)),
+      frame_size(cpu.allocate_zeros<int64_t>(atoms.nframes)),
+      pair_first(cpu.allocate<int64_t>(atoms.size)), npairs(0),
+      unit_first(cpu.allocate<int64_t>(atoms.size + 1)), nunits(0) {
   for (int64_t t = 0; t < atoms.ntypes; ++t) {
     for (int64_t f = 0; f < atoms.nframes; ++f) {
       const int64_t group = t * atoms.nframes + f;
@@ -28,31 +31,25 @@ Pairs::Pairs(const RealAtoms& atoms)
       }
     }
   }
-  std::vector<int64_t> frame_first(atoms.nframes);
+  int64_t* frame_first = cpu.allocate<int64_t>(atoms.nframes);
   for (int64_t f = 0; f < atoms.nframes; ++f) {
     frame_first[f] = npairs;
     npairs += frame_size[f] * frame_size[f];
   }
   // As many units for each of four threads, and all alike.
-  const int64_t nunits = (npairs / kPairsPerUnit + 3) / 4 * 4;
-  const int64_t pairs_per_unit = nunits == 0 ? kPairsPerUnit : npairs / std::min(nunits, kUnits);
+  const int64_t wanted = (npairs / kPairsPerUnit + 3) / 4 * 4;
+  const int64_t pairs_per_unit = wanted == 0 ? kPairsPerUnit : npairs / std::min(wanted, kUnits);
   int64_t pairs_in_unit = 0;
+  unit_first[0] = 0;
   for (int64_t row = 0; row < atoms.size; ++row) {
     const int64_t neighbours = frame_size[frame[row]];
     pair_first[row] = frame_first[frame[row]] + local[row] * neighbours;
     pairs_in_unit += neighbours;
     if (pairs_in_unit >= pairs_per_unit || row + 1 == atoms.size) {
-      unit_first.push_back(row + 1);
+      unit_first[++nunits] = row + 1;
       pairs_in_unit = 0;
     }
   }
-}
-
-Parallel for_light_work(const Pairs& pairs, const Parallel& parallel) {
-  if (pairs.nunits() > 8) return parallel;
-  return [](int64_t n, const std::function<void(int64_t)>& body) {
-    for (int64_t k = 0; k < n; ++k) body(k);
-  };
 }
 
 bool unit_has_net(const RealAtoms& atoms, const Pairs& pairs, int64_t unit,
@@ -68,7 +65,7 @@ bool unit_has_net(const RealAtoms& atoms, const Pairs& pairs, int64_t unit,
 }
 
 void gather_forces(const RealAtoms& atoms, const Pairs& pairs, const double* coord,
-                   const double* dr, const Forces& out, const Parallel& parallel) {
+                   const double* dr, const Forces& out, Cpu& cpu) {
   const bool wants_virials = out.atom_virial != nullptr;
   const auto gather = [&](int64_t i) {
     const double* r_i = coord + 3 * atoms.slot[i];
@@ -85,7 +82,7 @@ void gather_forces(const RealAtoms& atoms, const Pairs& pairs, const double* coo
       }
     });
   };
-  for_light_work(pairs, parallel)(pairs.nunits(), [&](int64_t unit) {
+  for_each_light_unit(pairs, cpu, [&](int64_t unit) {
     for (int64_t i = pairs.unit_first[unit]; i < pairs.unit_first[unit + 1]; ++i) gather(i);
   });
   for (int64_t i = 0; wants_virials && i < atoms.size; ++i) {

@@ -6,24 +6,24 @@
 #include <vector>
 
 #include "op/kernels/atoms.h"
+#include "op/kernels/cpu.h"
 #include "op/kernels/forces.h"
-#include "op/kernels/parallel.h"
 
 namespace dpmask {
 
 struct Pairs {
-  explicit Pairs(const RealAtoms& atoms);
+  Pairs(const RealAtoms& atoms, Cpu& cpu);  // within a Scope of its caller's
 
-  std::vector<int64_t> type;        // [size]; of each row of RealAtoms
-  std::vector<int64_t> frame;       // [size]
-  std::vector<int64_t> local;       // [size]; place of the atom among those of its frame
-  std::vector<int64_t> frame_size;  // [nframes]; real atoms
-  std::vector<int64_t> pair_first;  // [size]; number of the pair (row, local 0)
-  int64_t npairs;                   // sum of frame_size^2, the pairs i = j included
-  std::vector<int64_t> unit_first;  // [units + 1]; the centre rows of each unit of work
+  int64_t* type;        // [size]; of each row of RealAtoms
+  int64_t* frame;       // [size]
+  int64_t* local;       // [size]; place of the atom among those of its frame
+  int64_t* frame_size;  // [nframes]; real atoms
+  int64_t* pair_first;  // [size]; number of the pair (row, local 0)
+  int64_t npairs;       // sum of frame_size^2, the pairs i = j included
+  int64_t* unit_first;  // [nunits + 1]; the centre rows of each unit of work
+  int64_t nunits;
 
   int64_t number(int64_t i, int64_t j) const { return pair_first[i] + local[j]; }
-  int64_t nunits() const { return static_cast<int64_t>(unit_first.size()) - 1; }
 };
 
 // Calls body(j) for each row j of the frame of row i, in the order of their local numbers.
@@ -35,8 +35,16 @@ void for_each_in_frame(const RealAtoms& atoms, const Pairs& pairs, int64_t i, Bo
   }
 }
 
-// For some nanoseconds of work with each pair: no threads where waking them takes longer.
-Parallel for_light_work(const Pairs& pairs, const Parallel& parallel);
+// Calls body(unit) for each unit, for some nanoseconds of work with each pair: without threads
+// where waking them takes longer.
+template <typename Body>
+void for_each_light_unit(const Pairs& pairs, Cpu& cpu, const Body& body) {
+  if (pairs.nunits > 8) {
+    cpu.parallel(pairs.nunits, body);
+  } else {
+    for (int64_t unit = 0; unit < pairs.nunits; ++unit) body(unit);
+  }
+}
 
 // Whether pairs of the unit may be of the net; net_of is EmbeddingNets::net.
 bool unit_has_net(const RealAtoms& atoms, const Pairs& pairs, int64_t unit,
@@ -45,7 +53,7 @@ bool unit_has_net(const RealAtoms& atoms, const Pairs& pairs, int64_t unit,
 // Adds -dE/dr of every pair, dr [npairs, 3], to the forces and virials of its two atoms. Each atom
 // gathers what is its own, so that the order of the additions is always the same.
 void gather_forces(const RealAtoms& atoms, const Pairs& pairs, const double* coord,
-                   const double* dr, const Forces& out, const Parallel& parallel);
+                   const double* dr, const Forces& out, Cpu& cpu);
 
 // u [3]: the derivative of the loss by dE/dr of the pair of rows (i, j), separation r [3].
 void pair_cotangent(const RealAtoms& atoms, const Pairs& pairs, const ForceCotangents& cotangents,

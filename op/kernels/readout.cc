@@ -10,17 +10,19 @@ namespace dpmask {
 
 // A is twice the gradient of the contraction by one of its arguments, since both are X.
 template <typename T>
-void read_out(const Readout<T>& readout, const T* X, T* e, T* A, const Parallel& parallel) {
+void read_out(const Readout<T>& readout, const T* X, T* e, T* A, Cpu& cpu) {
   const ContractionUnits<T> units = DPMASK_CHOOSE(contraction_units, <T>);
   const int64_t M1 = readout.shape.M1, M2 = readout.shape.M2, x = 4 * M1, d = M1 * M2;
   Fitting<T> fitting = readout.fitting;
   fitting.D = readout.D;
-  const FittingParts<T> work(fitting, parallel);
+  const Cpu::Scope scope(cpu);
+  const FittingParts<T> work(fitting, cpu);
+  T* scratch = cpu.allocate<T>(fitting.size() * work.scratch_of_atom());
   work.for_each_part(1, 1, kRowsOfNet, [&](int64_t t, Range rows, Range) {
     const int64_t first = fitting.type_first[t] + rows.first;
     const Contraction<T> some = {rows.count, M1, M2};
     units.contract(some, X + x * first, X + x * first, readout.D + d * first);
-    work.energies(t, rows, e, readout.A_D, readout.z);
+    work.energies(t, rows, e, readout.A_D, readout.z, scratch);
     units.reverse(some, X + x * first, readout.A_D + d * first, A + x * first);
     for (int64_t i = first; i < first + rows.count; ++i) {
       const T factor = static_cast<T>(2 * readout.atoms.weight[i]);
@@ -31,7 +33,7 @@ void read_out(const Readout<T>& readout, const T* X, T* e, T* A, const Parallel&
 
 template <typename T>
 void spread_energies(const RealAtoms& atoms, const double* bias, const T* e, const Energies& out,
-                     const Parallel&) {
+                     Cpu&) {
   std::fill_n(out.energy, atoms.nframes, 0.0);
   for (int64_t t = 0; t < atoms.ntypes; ++t) {
     for (int64_t frame = 0; frame < atoms.nframes; ++frame) {
@@ -45,10 +47,9 @@ void spread_energies(const RealAtoms& atoms, const double* bias, const T* e, con
   }
 }
 
-#define DPMASK_INSTANTIATE(T)                                                                  \
-  template void read_out<T>(const Readout<T>&, const T*, T*, T*, const Parallel&);             \
-  template void spread_energies<T>(const RealAtoms&, const double*, const T*, const Energies&, \
-                                   const Parallel&)
+#define DPMASK_INSTANTIATE(T)                                           \
+  template void read_out<T>(const Readout<T>&, const T*, T*, T*, Cpu&); \
+  template void spread_energies<T>(const RealAtoms&, const double*, const T*, const Energies&, Cpu&)
 DPMASK_INSTANTIATE(float);
 DPMASK_INSTANTIATE(double);
 

@@ -5,9 +5,9 @@
 #include <cstdint>
 
 #include "op/kernels/atoms.h"
+#include "op/kernels/cpu.h"
 #include "op/kernels/descriptor.h"
 #include "op/kernels/fitting.h"
-#include "op/kernels/parallel.h"
 
 namespace dpmask {
 
@@ -23,7 +23,7 @@ struct Readout {
 };
 
 template <typename T>
-void read_out(const Readout<T>& readout, const T* X, T* e, T* A, const Parallel& parallel);
+void read_out(const Readout<T>& readout, const T* X, T* e, T* A, Cpu& cpu);
 
 // Energies with the bias b of each type, E_i = w_i (e_i + b_{t_i}).
 struct Energies {
@@ -35,6 +35,6 @@ struct Energies {
 // Given e [size] and bias [ntypes]. Sums go through the rows of RealAtoms.
 template <typename T>
 void spread_energies(const RealAtoms& atoms, const double* bias, const T* e, const Energies& out,
-                     const Parallel& parallel);
+                     Cpu& cpu);
 
 }  // namespace dpmask

@@ -76,15 +76,14 @@ struct Interval {
 
 // The interval of s over all pairs.
 template <typename T>
-Interval interval_of_pairs(const Embedding<T>& embedding, const Pairs& pairs,
-                           const Parallel& parallel) {
+Interval interval_of_pairs(const Embedding<T>& embedding, const Pairs& pairs, Cpu& cpu) {
   const RealAtoms& atoms = embedding.atoms;
   struct Extremes {
     double least = std::numeric_limits<double>::infinity();
     double largest = 0;
   };
-  std::vector<Extremes> of_unit(pairs.nunits());  // of |r|^2
-  parallel(pairs.nunits(), [&](int64_t unit) {
+  std::vector<Extremes> of_unit(pairs.nunits);  // of |r|^2
+  for_each_light_unit(pairs, cpu, [&](int64_t unit) {
     Extremes found;
     for (int64_t i = pairs.unit_first[unit]; i < pairs.unit_first[unit + 1]; ++i) {
       const double* r_i = embedding.coord + 3 * atoms.slot[i];
@@ -204,15 +203,16 @@ SeriesArrays<T> joined(const std::vector<Panels>& nets, int64_t M1) {
 }  // namespace
 
 template <typename T>
-SeriesArrays<T> fit_series(const Embedding<T>& embedding, const Parallel& parallel) {
+SeriesArrays<T> fit_series(const Embedding<T>& embedding, Cpu& cpu) {
   const InDouble<T> in_double(embedding.nets);
   const EmbeddingNets<double>& nets = in_double.nets();
   const std::vector<int64_t> most = most_panels(embedding);
   std::vector<Panels> all(most.size());
   if (std::any_of(most.begin(), most.end(), [](int64_t count) { return count > 0; })) {
-    const Pairs pairs(embedding.atoms);
-    const Interval interval = interval_of_pairs(embedding, pairs, for_light_work(pairs, parallel));
-    parallel(static_cast<int64_t>(most.size()), [&](int64_t net) {
+    const Cpu::Scope scope(cpu);
+    const Pairs pairs(embedding.atoms, cpu);
+    const Interval interval = interval_of_pairs(embedding, pairs, cpu);
+    cpu.parallel(static_cast<int64_t>(most.size()), [&](int64_t net) {
       const Bounds bounds = {most[net], 0.0};
       all[net] = fit_net(nets, net, {interval.lower, interval.upper}, kTolerance<T>, bounds);
     });
@@ -222,11 +222,11 @@ SeriesArrays<T> fit_series(const Embedding<T>& embedding, const Parallel& parall
 
 template <typename T>
 SeriesArrays<T> fit_table(const EmbeddingNets<T>& given, double lower, double upper,
-                          double narrowest, int64_t most_panels, const Parallel& parallel) {
+                          double narrowest, int64_t most_panels, Cpu& cpu) {
   const InDouble<T> in_double(given);
   std::vector<Panels> all(in_double.nnets());
   const Bounds bounds = {most_panels, narrowest};
-  parallel(in_double.nnets(), [&](int64_t net) {
+  cpu.parallel(in_double.nnets(), [&](int64_t net) {
     const std::vector<double> ends = ends_at_kinks(in_double.nets(), net, lower, upper);
     all[net] = fit_net(in_double.nets(), net, ends, kTolerance<T>, bounds);
   });
@@ -235,13 +235,13 @@ SeriesArrays<T> fit_table(const EmbeddingNets<T>& given, double lower, double up
 
 template <typename T>
 void fit_series_grad(const EmbeddingNets<T>& given, const Series<T>& series, const T* dC,
-                     const std::vector<T*>& dparameters, const Parallel& parallel) {
+                     const std::vector<T*>& dparameters, Cpu& cpu) {
   const InDouble<T> in_double(given);
   const EmbeddingNets<double>& nets = in_double.nets();
   const SeriesFit fit = DPMASK_CHOOSE(series_fit);
   const std::vector<int64_t> sizes = nets.sizes();
   const int64_t of_panel = kTerms * nets.neuron.back();
-  parallel(series.nnets, [&](int64_t net) {
+  cpu.parallel(series.nnets, [&](int64_t net) {
     std::vector<std::vector<double>> sums;
     std::vector<double*> arrays;
     for (int64_t size : sizes) arrays.push_back(sums.emplace_back(size, 0.0).data());
@@ -255,11 +255,11 @@ void fit_series_grad(const EmbeddingNets<T>& given, const Series<T>& series, con
 }
 
 #define DPMASK_INSTANTIATE(T)                                                                     \
-  template SeriesArrays<T> fit_series<T>(const Embedding<T>&, const Parallel&);                   \
+  template SeriesArrays<T> fit_series<T>(const Embedding<T>&, Cpu&);                              \
   template SeriesArrays<T> fit_table<T>(const EmbeddingNets<T>&, double, double, double, int64_t, \
-                                        const Parallel&);                                         \
+                                        Cpu&);                                                    \
   template void fit_series_grad<T>(const EmbeddingNets<T>&, const Series<T>&, const T*,           \
-                                   const std::vector<T*>&, const Parallel&)
+                                   const std::vector<T*>&, Cpu&)
 DPMASK_INSTANTIATE(float);
 DPMASK_INSTANTIATE(double);
 

@@ -7,8 +7,8 @@
 #include <functional>
 #include <vector>
 
+#include "op/kernels/cpu.h"
 #include "op/kernels/embedding.h"
-#include "op/kernels/parallel.h"
 #include "op/shared/series.h"
 
 namespace dpmask {
@@ -40,13 +40,12 @@ using AllocateSeries = std::function<SeriesMemory<T>(const std::vector<int64_t>&
 // gets none if its activation function has a kink, or if its pairs cost less than its series would.
 // embedding.series is not used.
 template <typename T>
-SeriesArrays<T> fit_series(const Embedding<T>& embedding, const Parallel& parallel);
+SeriesArrays<T> fit_series(const Embedding<T>& embedding, Cpu& cpu);
 
 // The same as on a GPU, which finds the number of panels before there is memory for them.
 template <typename T>
-void fit_series(const Embedding<T>& embedding, const AllocateSeries<T>& allocate,
-                const Parallel& parallel) {
-  const SeriesArrays<T> series = fit_series(embedding, parallel);
+void fit_series(const Embedding<T>& embedding, const AllocateSeries<T>& allocate, Cpu& cpu) {
+  const SeriesArrays<T> series = fit_series(embedding, cpu);
   const SeriesMemory<T> memory = allocate(series.first);
   std::copy(series.panels.begin(), series.panels.end(), memory.panels);
   std::copy(series.C.begin(), series.C.end(), memory.C);
@@ -57,12 +56,12 @@ void fit_series(const Embedding<T>& embedding, const AllocateSeries<T>& allocate
 // where G has a kink.
 template <typename T>
 SeriesArrays<T> fit_table(const EmbeddingNets<T>& nets, double lower, double upper,
-                          double narrowest, int64_t most_panels, const Parallel& parallel);
+                          double narrowest, int64_t most_panels, Cpu& cpu);
 
 // dparameters, shaped as nets.parameters: the gradient of a loss L, given dC = dL/dC; 0 for nets
 // without a series.
 template <typename T>
 void fit_series_grad(const EmbeddingNets<T>& nets, const Series<T>& series, const T* dC,
-                     const std::vector<T*>& dparameters, const Parallel& parallel);
+                     const std::vector<T*>& dparameters, Cpu& cpu);
 
 }  // namespace dpmask

@@ -22,6 +22,10 @@ struct UnitMoments {
   int64_t* count;    // [npanels]; centres with pairs there
   int64_t* centre;   // [npanels, ncentres]; their rows of RealAtoms
   T* M;              // [npanels, ncentres, 4, kTerms], as far as count goes
+  // Scratch:
+  T* second;      // the same, where there are two; else nullptr
+  int64_t* next;  // [npanels], zero on entry; for force alone
+  T* blocks;      // [4 * ncentres, M1]
 };
 
 // The nets that have a series.

@@ -16,7 +16,7 @@ template <typename T>
 class UnitGradients {
  public:
   UnitGradients(const Embedding<T>& embedding, const Pairs& pairs)
-      : embedding_(embedding), sizes_(embedding.nets.sizes()), nunits_(pairs.nunits()),
+      : embedding_(embedding), sizes_(embedding.nets.sizes()), nunits_(pairs.nunits),
         used_(nunits_), arrays_(nunits_ * embedding.nets.parameters.size(), nullptr),
         storage_(nunits_) {
     const Series<T>& series = embedding.series;
@@ -44,8 +44,8 @@ class UnitGradients {
   }
 
   // Sets dparameters to the sum over the units.
-  void add_up(const std::vector<T*>& dparameters, const Parallel& parallel) const {
-    parallel(static_cast<int64_t>(dparameters.size()), [&](int64_t place) {
+  void add_up(const std::vector<T*>& dparameters, Cpu& cpu) const {
+    cpu.parallel(static_cast<int64_t>(dparameters.size()), [&](int64_t place) {
       const int64_t size = sizes_[place % sizes_.size()];
       T* sum = dparameters[place];
       std::fill(sum, sum + size, T(0));

@@ -15,35 +15,29 @@ namespace dpmask {
 template <typename T>
 struct Evaluation {
   Embedding<T> embedding;
-  FittingNets<T> fitting;
+  const FittingNets<T>& fitting;
   int64_t M2;
   const double* bias;         // [ntypes]
   const int64_t* type_first;  // [ntypes + 1]; as Fitting::type_first, the host's
 };
 
-// `device` is what kernels are given as their last argument, `memory` gives them arrays by
-// allocate<T>(size). out_forces.force is nullptr if no forces are wanted.
-template <typename T, typename Device, typename Memory>
-void evaluate(const Evaluation<T>& evaluation, const Energies& out_energies,
-              const Forces& out_forces, Device&& device, Memory&& memory) {
+// `device` is what kernels are given as their last argument, a Cpu or a Gpu. to_forces.force is
+// nullptr if no forces are wanted.
+template <typename T, typename Device>
+void evaluate(const Evaluation<T>& evaluation, const Energies& to_energies, const Forces& to_forces,
+              Device& device) {
   const Embedding<T>& embedding = evaluation.embedding;
   const RealAtoms& atoms = embedding.atoms;
   const int64_t M1 = embedding.nets.neuron.back(), M2 = evaluation.M2;
-  Fitting<T> fitting{evaluation.fitting, evaluation.type_first, nullptr};
-  const auto allocate = [&](int64_t of_atom) {
-    return memory.template allocate<T>(of_atom * atoms.size);
-  };
-  T *X = allocate(4 * M1), *A = allocate(4 * M1), *e = allocate(1);
-  const Readout<T> readout = {atoms,
-                              {atoms.size, M1, M2},
-                              fitting,
-                              allocate(M1 * M2),
-                              allocate(M1 * M2),
-                              memory.template allocate<T>(fitting.z_size())};
+  const Fitting<T> fitting{evaluation.fitting, evaluation.type_first, nullptr};
+  const auto allocate = [&](int64_t size) { return device.template allocate<T>(size); };
+  T *X = allocate(4 * M1 * atoms.size), *A = allocate(4 * M1 * atoms.size);
+  T *D = allocate(M1 * M2 * atoms.size), *A_D = allocate(M1 * M2 * atoms.size);
+  T *e = allocate(atoms.size), *z = allocate(fitting.z_size());
   embed(embedding, X, device);
-  read_out(readout, X, e, A, device);
-  spread_energies(atoms, evaluation.bias, e, out_energies, device);
-  if (out_forces.force != nullptr) force(embedding, A, out_forces, device);
+  read_out<T>({atoms, {atoms.size, M1, M2}, fitting, D, A_D, z}, X, e, A, device);
+  spread_energies(atoms, evaluation.bias, e, to_energies, device);
+  if (to_forces.force != nullptr) force(embedding, A, to_forces, device);
 }
 
 }  // namespace dpmask

@@ -2,6 +2,7 @@
 #include "op/potential/potential.h"
 
 #include <algorithm>
+#include <string>
 
 #include "op/potential/potential_on.h"
 #include "op/potential/workers.h"
@@ -12,12 +13,10 @@ namespace {
 // The CPU as the device of potential_on.h: all arrays are the host's.
 class CpuDevice {
  public:
-  explicit CpuDevice(int64_t threads)
-      : workers_(threads), parallel_([this](int64_t n, const std::function<void(int64_t)>& body) {
-          workers_.run(n, body);
-        }) {}
+  explicit CpuDevice(int64_t threads) : workers_(threads), host_(workers_) {}
 
   int64_t threads() const { return workers_.threads(); }
+  Cpu& host() { return host_; }
   template <typename T>
   const T* keep(const T* host, int64_t) {
     return host;
@@ -25,42 +24,41 @@ class CpuDevice {
 
   class Run {
    public:
-    explicit Run(CpuDevice& device) : device_(device) {}
-    const Parallel& kernels() { return device_.parallel_; }
-    template <typename T>
-    T* allocate(int64_t size) {
-      memory_.emplace_back(new char[size * sizeof(T)]);
-      return reinterpret_cast<T*>(memory_.back().get());
-    }
+    explicit Run(CpuDevice& device) : cpu_(device.workers_) {}
+
+    class Scope : public Cpu::Scope {
+     public:
+      explicit Scope(Run& run) : Cpu::Scope(run.cpu_) {}
+    };
+    Cpu& kernels() { return cpu_; }
     template <typename T>
     const T* upload(const T* host, int64_t) {
       return host;
     }
     double* output(double* host, int64_t size) {
-      double* array = host == nullptr ? allocate<double>(size) : host;
+      double* array = host == nullptr ? cpu_.allocate<double>(size) : host;
       std::fill_n(array, size, 0.0);
       return array;
     }
     void finish() {}
 
    private:
-    CpuDevice& device_;
-    std::vector<std::unique_ptr<char[]>> memory_;
+    CpuOfWorkers cpu_;
   };
 
  private:
   Workers workers_;
-  Parallel parallel_;
+  CpuOfWorkers host_;
 };
 
 }  // namespace
 
 std::unique_ptr<Potential> open_potential(const std::vector<AnyModel>& models, int64_t threads) {
-  Workers workers(threads);
-  const Parallel parallel = [&](int64_t n, const std::function<void(int64_t)>& body) {
-    workers.run(n, body);
-  };
-  return std::make_unique<PotentialOn<CpuDevice>>(models, parallel, threads);
+  if (threads < 0) {
+    throw std::invalid_argument("threads must be 0 or more, not " + std::to_string(threads));
+  }
+  return std::make_unique<PotentialOn<CpuDevice>>(models,
+                                                  threads == 0 ? usable_threads() : threads);
 }
 
 }  // namespace dpmask

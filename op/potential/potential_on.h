@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
 // The potential on a device, which is a class that has
-//   keep(host, size)         an array of the host, for as long as the device lives; the host's own
-//                            lives as long
-//   Run                      one evaluation at a time, with
-//     Run(Device&)
-//     kernels()              what kernels are given as their last argument
-//     allocate<T>(size)      memory until finish(), which nothing has been written to
-//     upload(host, size)     an array of the host, until finish()
-//     output(host, size)     zeros that finish() has put into that array of the host
-//     finish()               waits for all results
+//   threads()
+//   host()              a Cpu for what is made when models are opened
+//   keep(host, size)    an array of the host, for as long as the device lives; the host's own lives
+//                       as long
+//   Run                 one evaluation at a time, made of the device, with
+//     kernels()           what kernels are given as their last argument
+//     Scope               frees, at its end, what has been allocated since its beginning
+//     upload(host, size)  an array of the host
+//     output(host, size)  zeros, which finish() puts into that array of the host, if there is one
+//     finish()            waits for all results
 #pragma once
 
 #include <limits>
@@ -19,6 +20,7 @@
 
 #include "op/kernels/atoms.h"
 #include "op/potential/evaluation.h"
+#include "op/potential/pool.h"
 #include "op/potential/potential.h"
 
 namespace dpmask {
@@ -30,62 +32,59 @@ constexpr double kUsualEnd = 2;
 // Of a net. One that needs more has no table.
 constexpr int64_t kMostPanels = 1024;
 
-// Frames whose real atoms have been found.
-struct FoundAtoms {
+// Frames on the device.
+struct FramesOnDevice {
   RealAtoms atoms;
   const double* coord;
   const int64_t* type_first;  // the host's
   double min_distance;        // of all frames
 };
 
-// An opened model.
-template <typename Run>
+// A model that has been opened.
+template <typename Device>
 class OpenedModel {
  public:
   virtual ~OpenedModel() = default;
-  virtual void evaluate(const FoundAtoms& found, const Energies& energies, const Forces& forces,
-                        Run& run) const = 0;
+  virtual void evaluate(const FramesOnDevice& frames, const Energies& energies,
+                        const Forces& forces, typename Device::Run& run) const = 0;
 };
 
 template <typename T, typename Device>
-class OpenedModelOf : public OpenedModel<typename Device::Run> {
+class OpenedModelOf : public OpenedModel<Device> {
  public:
-  OpenedModelOf(std::shared_ptr<const Model<T>> model, Device& device, const Parallel& parallel)
+  OpenedModelOf(std::shared_ptr<const Model<T>> model, Device& device)
       : model_(std::move(model)), nets_(model_->embedding_nets()), fitting_(model_->fitting_nets()),
-        bias_(keep(model_->bias, device)) {
+        bias_(device.keep(model_->bias.data(), model_->ntypes())) {
     if (model_->table) {
       series_ = model_->table->view();
     } else {
       end_ = model_->min_distance ? kRoom / *model_->min_distance : kUsualEnd;
-      made_ = fit_table(nets_, 0.0, end_, 0.0, kMostPanels, parallel);
+      made_ = fit_table(nets_, 0.0, end_, 0.0, kMostPanels, device.host());
       series_ = made_.view();
       none_.assign(made_.first.size(), 0);
     }
-    series_.panels = device.keep(series_.panels, 2 * series_.npanels());
-    series_.C = device.keep(series_.C, series_.npanels() * kTerms * nets_.neuron.back());
+    const int64_t npanels = series_.npanels();
+    series_.panels = device.keep(series_.panels, 2 * npanels);
+    series_.C = device.keep(series_.C, npanels * kTerms * nets_.neuron.back());
     keep_parameters(&nets_, device);
     keep_parameters(&fitting_, device);
   }
 
-  void evaluate(const FoundAtoms& found, const Energies& energies, const Forces& forces,
+  void evaluate(const FramesOnDevice& frames, const Energies& energies, const Forces& forces,
                 typename Device::Run& run) const override {
-    // Beyond the end of its own table a model goes through its nets: the table says nothing of
-    // them there. A table that it came with is part of what it is.
+    // Beyond the end of a table that was made here the nets themselves are asked, since it says
+    // nothing of them there. A table that the model came with is part of what it is.
     Series<T> series = series_;
-    if (1 / found.min_distance > end_) series.first = none_.data();
-    dpmask::evaluate<T>({{found.atoms, found.coord, nets_, series, model_->n},
-                         fitting_,
-                         model_->M2,
-                         bias_,
-                         found.type_first},
-                        energies, forces, run.kernels(), run);
+    if (1 / frames.min_distance > end_) series.first = none_.data();
+    const Evaluation<T> evaluation = {{frames.atoms, frames.coord, nets_, series, model_->n},
+                                      fitting_,
+                                      model_->M2,
+                                      bias_,
+                                      frames.type_first};
+    dpmask::evaluate(evaluation, energies, forces, run.kernels());
   }
 
  private:
-  template <typename Number>
-  static const Number* keep(const std::vector<Number>& array, Device& device) {
-    return device.keep(array.data(), static_cast<int64_t>(array.size()));
-  }
   template <typename Nets>
   static void keep_parameters(Nets* nets, Device& device) {
     const std::vector<int64_t> sizes = nets->sizes();
@@ -107,13 +106,14 @@ class OpenedModelOf : public OpenedModel<typename Device::Run> {
 template <typename Device>
 class PotentialOn : public Potential {
  public:
-  // Tables are made with `parallel`; `options` are the device's.
+  // `options` are the device's.
   template <typename... Options>
-  PotentialOn(const std::vector<AnyModel>& models, const Parallel& parallel, Options&&... options)
-      : device_(std::forward<Options>(options)...) {
+  explicit PotentialOn(const std::vector<AnyModel>& models, Options&&... options)
+      : device_(std::forward<Options>(options)...),
+        scratch_([this] { return std::make_unique<Scratch>(device_); }) {
     if (models.empty()) throw std::invalid_argument("a potential has at least one model");
     for (const AnyModel& any : models) {
-      std::visit([&](const auto& model) { open(model, parallel); }, any);
+      std::visit([&](const auto& model) { open(model); }, any);
     }
   }
 
@@ -122,52 +122,48 @@ class PotentialOn : public Potential {
   int64_t threads() const override { return device_.threads(); }
 
   void evaluate(const Frames& frames, const Results& results) override {
+    typename Pool<Scratch>::Taken scratch(scratch_);
+    Run& run = scratch->run;
+    const Arena::Scope scope(scratch->arena);
+    const typename Run::Scope scope_on_device(run);
+    const FramesOnDevice on_device = find(frames, scratch->arena, run);
+
     const int64_t nframes = frames.nframes, natoms = nframes * frames.natoms;
-    Scratch scratch(device_);
-    typename Device::Run& run = scratch.run;
-    if (frames.weights == nullptr) scratch.ones.assign(natoms, 1.0);
-    scratch.list =
-        find_real_atoms({nframes, frames.natoms, ntypes_, frames.positions, frames.types,
-                         frames.weights == nullptr ? scratch.ones.data() : frames.weights});
-    const RealAtomList& list = scratch.list;
-    scratch.type_first.clear();
-    for (int64_t t = 0; t <= ntypes_; ++t) {
-      scratch.type_first.push_back(list.first[t * nframes]);
-    }
-    const int64_t size = static_cast<int64_t>(list.slot.size());
-    const FoundAtoms found = {{nframes, ntypes_, size, run.upload(list.slot.data(), size),
-                               run.upload(list.weight.data(), size), list.first.data()},
-                              run.upload(frames.positions, 3 * natoms),
-                              scratch.type_first.data(),
-                              list.min_distance};
+    const bool wants_virial = results.virial != nullptr || results.atom_virial != nullptr;
+    const bool wants_forces = results.forces != nullptr || wants_virial;
+    // What nobody wants, but is needed on the way to what is wanted, is put nowhere.
+    const auto output = [&](double* host, int64_t of_model, bool is_needed) {
+      return is_needed ? run.output(host, nmodels() * of_model) : nullptr;
+    };
+    const Energies energies = {output(results.energy, nframes, true),
+                               output(results.energies, natoms, true)};
+    const Forces forces = {output(results.forces, 3 * natoms, wants_forces),
+                           output(results.virial, 9 * nframes, wants_virial),
+                           output(results.atom_virial, 9 * natoms, wants_virial)};
+    const auto of_model = [](double* all, int64_t distance) {
+      return all == nullptr ? nullptr : all + distance;
+    };
     for (int64_t k = 0; k < nmodels(); ++k) {
-      // What is not wanted, but needed on the way, is put nowhere.
-      const auto output = [&](double* host, int64_t of_model, bool is_needed) {
-        if (host != nullptr) return run.output(host + k * of_model, of_model);
-        return is_needed ? run.output(nullptr, of_model) : nullptr;
-      };
-      const bool wants_virial = results.virial != nullptr || results.atom_virial != nullptr;
-      const Energies energies = {output(results.energy, nframes, true),
-                                 output(results.energies, natoms, true)};
-      const Forces forces = {output(results.forces, 3 * natoms, wants_virial),
-                             output(results.virial, 9 * nframes, wants_virial),
-                             output(results.atom_virial, 9 * natoms, wants_virial)};
-      models_[k]->evaluate(found, energies, forces, run);
+      const typename Run::Scope scope_of_model(run);
+      models_[k]->evaluate(
+          on_device, {energies.energy + k * nframes, energies.atom_energy + k * natoms},
+          {of_model(forces.force, 3 * k * natoms), of_model(forces.virial, 9 * k * nframes),
+           of_model(forces.atom_virial, 9 * k * natoms)},
+          run);
     }
     run.finish();
   }
 
  private:
+  using Run = typename Device::Run;
   struct Scratch {
     explicit Scratch(Device& device) : run(device) {}
-    typename Device::Run run;
-    RealAtomList list;
-    std::vector<double> ones;
-    std::vector<int64_t> type_first;
+    Run run;
+    Arena arena;  // the host's
   };
 
   template <typename T>
-  void open(const std::shared_ptr<const Model<T>>& model, const Parallel& parallel) {
+  void open(const std::shared_ptr<const Model<T>>& model) {
     model->check();
     if (models_.empty()) ntypes_ = model->ntypes();
     if (model->ntypes() != ntypes_) {
@@ -175,12 +171,31 @@ class PotentialOn : public Potential {
                                   std::to_string(ntypes_) + " and " +
                                   std::to_string(model->ntypes()));
     }
-    models_.push_back(std::make_unique<OpenedModelOf<T, Device>>(model, device_, parallel));
+    models_.push_back(std::make_unique<OpenedModelOf<T, Device>>(model, device_));
+  }
+
+  FramesOnDevice find(const Frames& frames, Arena& arena, Run& run) const {
+    const int64_t nframes = frames.nframes, natoms = nframes * frames.natoms;
+    const double* mask = frames.weights;
+    if (mask == nullptr) {
+      double* ones = arena.allocate<double>(natoms);
+      std::fill_n(ones, natoms, 1.0);
+      mask = ones;
+    }
+    FoundAtoms found = find_real_atoms(
+        {nframes, frames.natoms, ntypes_, frames.positions, frames.types, mask}, arena);
+    RealAtoms& atoms = found.atoms;
+    int64_t* type_first = arena.allocate<int64_t>(ntypes_ + 1);
+    for (int64_t t = 0; t <= ntypes_; ++t) type_first[t] = atoms.first[t * nframes];
+    atoms.slot = run.upload(atoms.slot, atoms.size);
+    atoms.weight = run.upload(atoms.weight, atoms.size);
+    return {atoms, run.upload(frames.positions, 3 * natoms), type_first, found.min_distance};
   }
 
   Device device_;
   int64_t ntypes_ = 0;
-  std::vector<std::unique_ptr<OpenedModel<typename Device::Run>>> models_;
+  std::vector<std::unique_ptr<OpenedModel<Device>>> models_;
+  Pool<Scratch> scratch_;
 };
 
 }  // namespace dpmask

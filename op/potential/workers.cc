@@ -1,47 +1,200 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
 #include "op/potential/workers.h"
 
+#include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 
 #include <algorithm>
-#include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <cstdlib>
-#include <stdexcept>
+#include <memory>
+#include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
 #include "op/kernels/first_exception.h"
 
 namespace dpmask {
+namespace {
+
+// For so long a thread looks out before it sleeps: between the loops of an evaluation little else
+// is done, and waking a thread takes as long.
+constexpr std::chrono::microseconds kLookout(50);
+
+// How often this process, or those that it came from, were forked.
+std::atomic<int64_t> generation{0};
+[[maybe_unused]] const int watched = pthread_atfork(nullptr, nullptr, [] { ++generation; });
+
+void pause_a_little() {
+#if defined(__x86_64__) || defined(__i386__)
+  for (int k = 0; k < 16; ++k) __builtin_ia32_pause();
+#else
+  std::this_thread::yield();
+#endif
+}
+
+// Waits until holds() for a moment; returns whether it does.
+template <typename Condition>
+bool look_out(Condition&& holds) {
+  const auto end = std::chrono::steady_clock::now() + kLookout;
+  while (!holds()) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    pause_a_little();
+  }
+  return true;
+}
+
+struct Loop {
+  int64_t n;
+  const LoopBody& body;
+  std::atomic<int64_t> next{0};
+  FirstException first = {};
+
+  void work() {
+    for (int64_t k = next++; k < n; k = next++) first.guard([&] { body(k); });
+  }
+};
+
+// The number of a loop, and how many threads may still join it.
+class Ticket {
+ public:
+  Ticket() = default;
+  Ticket(uint32_t loop, uint32_t seats) : both_(static_cast<uint64_t>(loop) << 32 | seats) {}
+  uint32_t loop() const { return static_cast<uint32_t>(both_ >> 32); }
+  uint32_t seats() const { return static_cast<uint32_t>(both_); }
+
+ private:
+  uint64_t both_ = 0;
+};
+
+}  // namespace
 
 int64_t usable_threads() {
   const char* wish = std::getenv("OMP_NUM_THREADS");
-  const long number = wish == nullptr ? 0 : std::strtol(wish, nullptr, 10);
+  const int64_t number = wish == nullptr ? 0 : std::strtoll(wish, nullptr, 10);
   if (number > 0) return number;
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof(set), &set) == 0) return CPU_COUNT(&set);
   return std::max(1u, std::thread::hardware_concurrency());
 }
 
-Workers::Workers(int64_t threads) : threads_(threads == 0 ? usable_threads() : threads) {
-  if (threads < 0) throw std::invalid_argument("threads must be 0 or more");
+// The threads beside the calling one, in one process.
+class Workers::Crew {
+ public:
+  explicit Crew(int64_t size) : of_generation(generation), size_(size) {}
+  ~Crew() {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      is_over_ = true;
+    }
+    wake_.notify_all();
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+  // Returns whether nobody else has the threads.
+  bool try_run(Loop& loop) {
+    if (is_taken_.exchange(true)) return false;
+    if (threads_.empty()) start();
+    const auto threads = static_cast<int64_t>(threads_.size());
+    const auto seats = static_cast<uint32_t>(std::min(loop.n - 1, threads));
+    loop_ = &loop;
+    done_ = 0;
+    ticket_ = Ticket(++number_, seats);
+    if (sleeping_ > 0) {  // and whoever is about to sleep looks at the ticket once more
+      {
+        const std::lock_guard<std::mutex> lock(mutex_);
+      }
+      wake_.notify_all();
+    }
+    loop.work();
+    const uint32_t joined = seats - ticket_.exchange(Ticket(number_, 0)).seats();
+    while (!look_out([&] { return done_ == joined; })) std::this_thread::yield();
+    is_taken_ = false;
+    return true;
+  }
+
+  const int64_t of_generation;
+
+ private:
+  void start() {
+    sigset_t all, before;  // signals are for the threads of the program
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    try {
+      while (static_cast<int64_t>(threads_.size()) < size_)
+        threads_.emplace_back([this] { live(); });
+    } catch (const std::system_error&) {  // the system has no more threads; those there will do
+    }
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  }
+
+  void live() {
+    uint32_t last = 0;  // the loop that this thread was in
+    while (wait_for_loop(last)) {
+      Ticket ticket = ticket_;
+      while (is_open(ticket, last)) {
+        if (!ticket_.compare_exchange_weak(ticket, Ticket(ticket.loop(), ticket.seats() - 1))) {
+          continue;
+        }
+        last = ticket.loop();
+        loop_->work();
+        ++done_;
+      }
+    }
+  }
+
+  static bool is_open(Ticket ticket, uint32_t last) {
+    return ticket.seats() > 0 && ticket.loop() != last;
+  }
+
+  // Returns false if there will be none.
+  bool wait_for_loop(uint32_t last) {
+    const auto is_ready = [&] { return is_over_ || is_open(ticket_, last); };
+    if (!look_out(is_ready)) {
+      std::unique_lock<std::mutex> lock(mutex_);
+      ++sleeping_;
+      wake_.wait(lock, is_ready);
+      --sleeping_;
+    }
+    return !is_over_;
+  }
+
+  const int64_t size_;
+  std::vector<std::thread> threads_;
+  std::atomic<bool> is_taken_{false}, is_over_{false};
+  std::atomic<Ticket> ticket_{Ticket()};
+  Loop* loop_ = nullptr;           // of the ticket
+  uint32_t number_ = 0;            // of the loop
+  std::atomic<uint32_t> done_{0};  // threads that have left it
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::atomic<int64_t> sleeping_{0};
+};
+
+Workers::Workers(int64_t threads) : threads_(threads) {}
+
+Workers::~Workers() {
+  Crew* crew = crew_;
+  // The threads of the process that this one was forked from are not there to be waited for.
+  if (crew != nullptr && crew->of_generation == generation) delete crew;
 }
 
-Workers::~Workers() = default;
+Workers::Crew& Workers::crew() {
+  Crew* found = crew_;
+  while (found == nullptr || found->of_generation != generation) {
+    auto made = std::make_unique<Crew>(threads_ - 1);
+    if (crew_.compare_exchange_strong(found, made.get())) return *made.release();
+  }
+  return *found;
+}
 
-int64_t Workers::threads() const { return threads_; }
-
-void Workers::run(int64_t n, const std::function<void(int64_t)>& body) {
-  std::atomic<int64_t> next{0};
-  FirstException first;
-  const auto work = [&] {
-    for (int64_t k = next++; k < n; k = next++) first.guard([&] { body(k); });
-  };
-  std::vector<std::thread> others;
-  for (int64_t t = 1; t < std::min(n, threads_); ++t) others.emplace_back(work);
-  work();
-  for (std::thread& other : others) other.join();
-  first.rethrow();
+void Workers::run(int64_t n, const LoopBody& body) {
+  Loop loop{n, body};
+  if (std::min(n, threads_) < 2 || !crew().try_run(loop)) loop.work();
+  loop.first.rethrow();
 }
 
 }  // namespace dpmask

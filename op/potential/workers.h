@@ -1,28 +1,48 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
-// Threads that stay.
+// Threads that stay, for the kernels.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
-#include <memory>
 
-#include "op/kernels/parallel.h"
+#include "op/kernels/cpu.h"
 
 namespace dpmask {
 
-// How many threads a process may use: OMP_NUM_THREADS, or the processors that it may run on.
+// How many threads a process may use: OMP_NUM_THREADS or, without it, one for each processor that
+// it may run on.
 int64_t usable_threads();
 
-// A number of threads, the calling one among them.
+// A number of threads, the calling one among them. The others begin with the first loop, look out
+// for the next one for a moment after each, and sleep then. While one caller has them, others do
+// their loops alone. A process that is forked has threads of its own from its first loop on.
 class Workers {
  public:
   explicit Workers(int64_t threads);
   ~Workers();
-  int64_t threads() const;
-  // As Parallel.
-  void run(int64_t n, const std::function<void(int64_t)>& body);
+  Workers(const Workers&) = delete;
+
+  int64_t threads() const { return threads_; }
+  // Calls body(0), ..., body(n - 1). What a body throws, the first if there are several, is thrown
+  // when all are done.
+  void run(int64_t n, const LoopBody& body);
 
  private:
+  class Crew;
+  Crew& crew();
+
   int64_t threads_;
+  std::atomic<Crew*> crew_{nullptr};
+};
+
+class CpuOfWorkers : public Cpu {
+ public:
+  explicit CpuOfWorkers(Workers& workers) : workers_(workers) {}
+
+ private:
+  void run(int64_t n, const LoopBody& body) override { workers_.run(n, body); }
+
+  Workers& workers_;
 };
 
 }  // namespace dpmask

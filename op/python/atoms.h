@@ -2,6 +2,8 @@
 // The real atoms of NumPy's arrays, for the Python modules of both the CPU's and the CUDA kernels.
 #pragma once
 
+#include <algorithm>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -27,36 +29,35 @@ class Atoms {
     require(coord_.size() == 3 * nframes_ * nslots_,
             "coord must have the shape [nframes, nslots, 3]");
     require(mask.size() == nframes_ * nslots_, "mask must have the shape [nframes, nslots]");
-    list_ = find_real_atoms({nframes_, nslots_, ntypes, coord_.data(), type.data(), mask.data()});
+    const FoundAtoms found = find_real_atoms(
+        {nframes_, nslots_, ntypes, coord_.data(), type.data(), mask.data()}, *arena_);
+    atoms_ = found.atoms;
+    min_distance_ = found.min_distance;
   }
 
-  RealAtoms view() const {
-    return {nframes_,
-            ntypes_,
-            static_cast<int64_t>(list_.slot.size()),
-            list_.slot.data(),
-            list_.weight.data(),
-            list_.first.data()};
-  }
+  const RealAtoms& view() const { return atoms_; }
   const double* coord() const { return coord_.data(); }
   int64_t nframes() const { return nframes_; }
   int64_t nslots() const { return nslots_; }
-  double min_distance() const { return list_.min_distance; }
-  Array<int64_t> slot() const { return Array<int64_t>(list_.slot.size(), list_.slot.data()); }
-  Array<int64_t> first() const { return Array<int64_t>(list_.first.size(), list_.first.data()); }
-  Array<double> weight() const { return Array<double>(list_.weight.size(), list_.weight.data()); }
+  double min_distance() const { return min_distance_; }
+  Array<int64_t> slot() const { return Array<int64_t>(atoms_.size, atoms_.slot); }
+  Array<int64_t> first() const { return Array<int64_t>(ntypes_ * nframes_ + 1, atoms_.first); }
+  Array<double> weight() const { return Array<double>(atoms_.size, atoms_.weight); }
   Array<double> coordinates() const { return coord_; }
   int64_t ntypes() const { return ntypes_; }
   void set_weight(Array<double> weight) {
-    require(weight.size() == static_cast<py::ssize_t>(list_.weight.size()),
-            "weight must have one number for each real atom");
-    list_.weight.assign(weight.data(), weight.data() + weight.size());
+    require(weight.size() == atoms_.size, "weight must have one number for each real atom");
+    double* copy = arena_->allocate<double>(atoms_.size);
+    std::copy_n(weight.data(), atoms_.size, copy);
+    atoms_.weight = copy;
   }
 
  private:
   Array<double> coord_;
   int64_t nframes_, nslots_, ntypes_;
-  RealAtomList list_;
+  std::unique_ptr<Arena> arena_ = std::make_unique<Arena>();  // of atoms_
+  RealAtoms atoms_;
+  double min_distance_;
 };
 
 // In the module m.

@@ -27,13 +27,12 @@ class EmbeddingOfArrays {
                     const std::string& activation, std::vector<int32_t> net,
                     std::vector<On<T>> parameters, double n, int nthreads)
       : device_(nthreads), atoms_(atoms), parameters_(std::move(parameters)),
-        embedding_{atoms_.view(), atoms_.coord(), {}, {}, n} {
-    EmbeddingNets<T>& nets = embedding_.nets;
-    nets.neuron = std::move(neuron);
-    nets.resnet_dt = resnet_dt;
-    std::tie(nets.activation, nets.threshold) = activation_named(activation);
-    nets.net = std::move(net);
-    for (const On<T>& parameter : parameters_) nets.parameters.push_back(parameter.data());
+        embedding_{atoms_.view(), atoms_.coord(), nets_, {}, n} {
+    nets_.neuron = std::move(neuron);
+    nets_.resnet_dt = resnet_dt;
+    std::tie(nets_.activation, nets_.threshold) = activation_named(activation);
+    nets_.net = std::move(net);
+    for (const On<T>& parameter : parameters_) nets_.parameters.push_back(parameter.data());
     check();
     find_series();
   }
@@ -162,6 +161,7 @@ class EmbeddingOfArrays {
   Device device_;
   AtomsOn<Device> atoms_;
   std::vector<On<T>> parameters_;
+  EmbeddingNets<T> nets_;
   Embedding<T> embedding_;
   std::vector<int64_t> first_;  // of the series, as its panels and C
   Doubles panels_;

@@ -58,17 +58,6 @@ ForceCotangents cotangents(const AtomsOn<Device>& atoms, const Doubles& force,
   return {force.data(), virial.data(), atom_virial.data()};
 }
 
-// Calls kernel(arguments...), on a GPU with what its device gives as the last argument.
-template <typename Device, typename Kernel>
-void call_environment(Kernel&& kernel) {
-  if constexpr (Device::kIsGpu) {
-    auto gpu = Device(1).call();
-    kernel(gpu);
-  } else {
-    kernel();
-  }
-}
-
 template <typename Device>
 void bind_environment(py::module_& m) {
   using Doubles = typename Device::template Array<double>;
@@ -80,9 +69,9 @@ void bind_environment(py::module_& m) {
       [make_rows](const Atoms& given) {
         const AtomsOn<Device> atoms(given);
         Doubles R = make_rows(given);
-        call_environment<Device>([&](auto&... device) {
-          environment(atoms.view(), atoms.coord(), R.mutable_data(), device...);
-        });
+        const Device device(1);
+        auto&& call = device.call();
+        environment(atoms.view(), atoms.coord(), R.mutable_data(), call);
         return R;
       },
       py::arg("atoms"));
@@ -92,9 +81,9 @@ void bind_environment(py::module_& m) {
         require(dR.size() == 4 * count_pairs(given.view()), "dR must have the shape [pairs, 4]");
         const AtomsOn<Device> atoms(given);
         ForceArrays<Device> out(atoms);
-        call_environment<Device>([&](auto&... device) {
-          environment_force(atoms.view(), atoms.coord(), dR.data(), out.view(), device...);
-        });
+        const Device device(1);
+        auto&& call = device.call();
+        environment_force(atoms.view(), atoms.coord(), dR.data(), out.view(), call);
         return out.tuple();
       },
       py::arg("atoms"), py::arg("dR"));
@@ -105,10 +94,9 @@ void bind_environment(py::module_& m) {
         const AtomsOn<Device> atoms(given);
         const ForceCotangents by_forces = cotangents(atoms, force, virial, atom_virial);
         Doubles ddR = make_rows(given);
-        call_environment<Device>([&](auto&... device) {
-          environment_force_grad(atoms.view(), atoms.coord(), by_forces, ddR.mutable_data(),
-                                 device...);
-        });
+        const Device device(1);
+        auto&& call = device.call();
+        environment_force_grad(atoms.view(), atoms.coord(), by_forces, ddR.mutable_data(), call);
         return ddR;
       },
       py::arg("atoms"), py::arg("force"), py::arg("virial"), py::arg("atom_virial"));

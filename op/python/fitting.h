@@ -34,11 +34,11 @@ class FittingOfArrays {
   FittingOfArrays(Array<int64_t> type_first, On D, std::vector<int64_t> neuron, bool resnet_dt,
                   const std::string& activation, std::vector<On> parameters, int nthreads)
       : device_(nthreads), type_first_(std::move(type_first)), D_(std::move(D)),
-        parameters_(std::move(parameters)) {
+        parameters_(std::move(parameters)), fitting_{nets_, nullptr, nullptr} {
     require(type_first_.ndim() == 1 && type_first_.size() >= 2 && type_first_.at(0) == 0,
             "type_first must begin with 0");
     require(D_.ndim() == 2, "D must have the shape [size, ninputs]");
-    FittingNets<T>& nets = fitting_.nets;
+    FittingNets<T>& nets = nets_;
     nets.ntypes = type_first_.size() - 1;
     for (int64_t t = 0; t < nets.ntypes; ++t) {
       require(type_first_.at(t) <= type_first_.at(t + 1), "type_first must not decrease");
@@ -104,6 +104,7 @@ class FittingOfArrays {
   Array<int64_t> type_first_;
   On D_;
   std::vector<On> parameters_;
+  FittingNets<T> nets_;
   Fitting<T> fitting_;
 };
 

@@ -36,8 +36,10 @@ void bind_fit_table(py::module_& m, const char* name) {
             "parameters must hold " + std::to_string(nets.nparameters()) + " arrays for each net");
         require_sizes(parameters, nets.sizes());
         for (const Array<T>& parameter : parameters) nets.parameters.push_back(parameter.data());
-        const SeriesArrays<T> table = fit_table(
-            nets, lower, upper, narrowest, std::numeric_limits<int64_t>::max(), threads(nthreads));
+        const OnCpu device(nthreads);
+        auto&& call = device.call();
+        const SeriesArrays<T> table =
+            fit_table(nets, lower, upper, narrowest, std::numeric_limits<int64_t>::max(), call);
         const int64_t npanels = table.first.back();
         Array<int64_t> first(table.first.size(), table.first.data());
         Array<double> panels({npanels, int64_t{2}}, table.panels.data());

@@ -3,49 +3,28 @@
 #pragma once
 
 #include <algorithm>
-#include <atomic>
-#include <exception>
+#include <memory>
 #include <string>
-#include <thread>
-#include <vector>
 
-#include "op/kernels/first_exception.h"
-#include "op/kernels/parallel.h"
+#include "op/potential/workers.h"
 #include "op/python/arrays.h"
 
 namespace dpmask {
-
-inline Parallel threads(int count) {
-  require(count >= 1, "threads must be at least 1, not " + std::to_string(count));
-  return [count](int64_t n, const std::function<void(int64_t)>& body) {
-    std::atomic<int64_t> next{0};
-    FirstException first;
-    const auto work = [&] {
-      for (int64_t k = next++; k < n; k = next++) first.guard([&] { body(k); });
-    };
-    std::vector<std::thread> others;
-    try {
-      for (int t = 1; t < count; ++t) others.emplace_back(work);
-    } catch (const std::exception&) {  // the system has no more threads; those there will do
-    }
-    work();
-    for (std::thread& other : others) other.join();
-    first.rethrow();
-  };
-}
 
 // A device says what arrays it has, copies the host's to itself, and gives kernels their last
 // argument.
 class OnCpu {
  public:
-  static constexpr bool kIsGpu = false;
   template <typename T>
   using Array = dpmask::Array<T>;
 
-  explicit OnCpu(int nthreads) : parallel_(threads(nthreads)) {}
+  explicit OnCpu(int nthreads) {
+    require(nthreads >= 1, "threads must be at least 1, not " + std::to_string(nthreads));
+    workers_ = std::make_shared<Workers>(nthreads);
+  }
 
   // What a kernel is given as its last argument; on a GPU, for one call.
-  const Parallel& call() const { return parallel_; }
+  CpuOfWorkers call() const { return CpuOfWorkers(*workers_); }
 
   // An array of the host, while that is there.
   template <typename T>
@@ -80,7 +59,7 @@ class OnCpu {
   }
 
  private:
-  Parallel parallel_;
+  std::shared_ptr<Workers> workers_;
 };
 
 }  // namespace dpmask

@@ -75,7 +75,6 @@ class GpuOfCall : public Gpu {
 // As OnCpu.
 class OnGpu {
  public:
-  static constexpr bool kIsGpu = true;
   template <typename T>
   using Array = GpuArray<T>;
 

@@ -187,8 +187,9 @@ class EmbeddingOp : public NetsOp<T> {
 
   void Compute(tf::OpKernelContext* ctx) override {
     guarded(ctx, [&] {
-      Embedding<T> embedding{{}, nullptr, this->nets_, {}, n_};
-      throw_failure(collect(ctx, &embedding));
+      EmbeddingNets<T> nets = this->nets_;
+      Embedding<T> embedding{{}, nullptr, nets, {}, n_};
+      throw_failure(collect(ctx, &nets, &embedding));
       run(ctx, embedding);
     });
   }
@@ -209,7 +210,8 @@ class EmbeddingOp : public NetsOp<T> {
   }
 
  private:
-  absl::Status collect(tf::OpKernelContext* ctx, Embedding<T>* embedding) const {
+  absl::Status collect(tf::OpKernelContext* ctx, EmbeddingNets<T>* nets,
+                       Embedding<T>* embedding) const {
     const tf::Tensor& coord = ctx->input(0);
     const tf::Tensor& slot = ctx->input(1);
     const tf::Tensor& weight = ctx->input(2);
@@ -232,11 +234,11 @@ class EmbeddingOp : public NetsOp<T> {
     embedding->coord = data<double>(coord);
 
     int64_t nnets = 0;
-    TF_RETURN_IF_ERROR(collect_parameters(ctx, "parameters", &embedding->nets, &nnets));
+    TF_RETURN_IF_ERROR(collect_parameters(ctx, "parameters", nets, &nnets));
     if constexpr (kHasSeries) {
       Series<T>& series = embedding->series;
       TF_RETURN_IF_ERROR(this->collect_series(ctx, kSeriesInput, &series));
-      if (embedding->nets.parameters.empty()) {  // a compressed model
+      if (nets->parameters.empty()) {  // a compressed model
         nnets = series.nnets;
         for (int64_t net = 0; net < nnets; ++net) {
           if (!series.has(net)) return invalid("net ", net, " has neither parameters nor a series");

@@ -55,8 +55,9 @@ class FittingOp : public tf::OpKernel {
   }
 
   void Compute(tf::OpKernelContext* ctx) override {
-    Fitting<T> fitting{nets_, nullptr, nullptr};
-    OP_REQUIRES_OK(ctx, collect(ctx, &fitting));
+    FittingNets<T> nets = nets_;
+    Fitting<T> fitting{nets, nullptr, nullptr};
+    OP_REQUIRES_OK(ctx, collect(ctx, &nets, &fitting));
     guarded(ctx, [&] { run(ctx, fitting); });
   }
 
@@ -64,7 +65,7 @@ class FittingOp : public tf::OpKernel {
   virtual void run(tf::OpKernelContext* ctx, const Fitting<T>& fitting) = 0;
 
  private:
-  absl::Status collect(tf::OpKernelContext* ctx, Fitting<T>* fitting) const {
+  absl::Status collect(tf::OpKernelContext* ctx, FittingNets<T>* nets, Fitting<T>* fitting) const {
     const tf::Tensor& type_first = ctx->input(0);
     const tf::Tensor& D = ctx->input(1);
     if (D.dims() != 2 || type_first.NumElements() != nets_.ntypes + 1 ||
@@ -76,11 +77,11 @@ class FittingOp : public tf::OpKernel {
     if (first[0] != 0 || !std::is_sorted(first, first + nets_.ntypes + 1)) {
       return invalid("type_first must begin with 0 and not decrease");
     }
-    fitting->nets.ninputs = D.dim_size(1);
+    nets->ninputs = D.dim_size(1);
     fitting->type_first = data<int64_t>(type_first);
     fitting->D = data<T>(D);
     int64_t nnets;
-    TF_RETURN_IF_ERROR(collect_parameters(ctx, "parameters", &fitting->nets, &nnets));
+    TF_RETURN_IF_ERROR(collect_parameters(ctx, "parameters", nets, &nnets));
     return require_net_of_each_type(nets_, nnets);
   }
 

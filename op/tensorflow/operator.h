@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
 // What the TensorFlow operators share. An operator checks shapes, allocates and calls a kernel,
-// with what its device gives it as the last argument: Cpu, or TensorFlowGpu of gpu.h.
+// with what its device gives it as the last argument: TensorFlowCpu, or TensorFlowGpu of gpu.h.
 #pragma once
 
 #include <algorithm>
@@ -17,8 +17,8 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "op/kernels/atom_error.h"
+#include "op/kernels/cpu.h"
 #include "op/kernels/first_exception.h"
-#include "op/kernels/parallel.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/shape_inference.h"
@@ -50,28 +50,28 @@ const T* data(const tf::Tensor& tensor) {
 
 // The threads of the operator's device, the calling one among them: each takes the next of the n
 // when it is done with one.
-struct Cpu {
+class TensorFlowCpu : public Cpu {
+ public:
   static const char* type() { return tf::DEVICE_CPU; }
-  static Parallel of(tf::OpKernelContext* ctx) {
-    auto* workers = ctx->device()->tensorflow_cpu_worker_threads()->workers;
-    return [workers](int64_t n, const std::function<void(int64_t)>& body) {
-      FirstException first;
-      std::atomic<int64_t> next{0};
-      const auto work = [&](int64_t, int64_t) {
-        for (int64_t k = next++; k < n; k = next++) first.guard([&] { body(k); });
-      };
-      const int64_t threads = std::min<int64_t>(n, workers->NumThreads());
-      workers->ParallelFor(threads, tsl::thread::ThreadPool::SchedulingParams::Fixed(1), work);
-      first.rethrow();
-    };
-  }
-};
+  static TensorFlowCpu of(tf::OpKernelContext* ctx) { return TensorFlowCpu(ctx); }
 
-// Sets arrays of these sizes, of which there may be fewer, to begin anew with, to 0.
-template <typename T>
-void clear(const std::vector<T*>& arrays, const std::vector<int64_t>& sizes, const Parallel&) {
-  for (size_t k = 0; k < arrays.size(); ++k) std::fill_n(arrays[k], sizes[k % sizes.size()], T(0));
-}
+ private:
+  explicit TensorFlowCpu(tf::OpKernelContext* ctx)
+      : workers_(ctx->device()->tensorflow_cpu_worker_threads()->workers) {}
+
+  void run(int64_t n, const LoopBody& body) override {
+    FirstException first;
+    std::atomic<int64_t> next{0};
+    const auto work = [&](int64_t, int64_t) {
+      for (int64_t k = next++; k < n; k = next++) first.guard([&] { body(k); });
+    };
+    const int64_t threads = std::min<int64_t>(n, workers_->NumThreads());
+    workers_->ParallelFor(threads, tsl::thread::ThreadPool::SchedulingParams::Fixed(1), work);
+    first.rethrow();
+  }
+
+  tsl::thread::ThreadPool* workers_;
+};
 
 // A status that is no success, thrown.
 struct Failure : std::exception {

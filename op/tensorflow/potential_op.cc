@@ -2,7 +2,7 @@
 // A compressed model from the real atoms to energies, forces and virials, as one operator: it is
 // not trained, so nothing within it needs a gradient of TensorFlow's. Shapes: bias [ntypes], energy
 // [nframes], atom_energy [nframes, nslots], the others as in embedding_ops.cc.
-#include "op/kernels/readout.h"
+#include "op/potential/evaluation.h"
 #include "op/tensorflow/embedding_operator.h"
 
 namespace dpmask {
@@ -51,10 +51,12 @@ class PotentialOp : public EmbeddingOp<T> {
     std::vector<int64_t> type_first;
     for (int64_t t = 0; t <= atoms.ntypes; ++t)
       type_first.push_back(atoms.first[t * atoms.nframes]);
-    Fitting<T> fitting{fitting_nets_, type_first.data(), nullptr};
+    FittingNets<T> fitting_nets = fitting_nets_;
     int64_t nnets;
-    throw_failure(collect_parameters(ctx, "fitting_parameters", &fitting.nets, &nnets));
-    throw_failure(require_net_of_each_type(fitting_nets_, nnets));
+    throw_failure(collect_parameters(ctx, "fitting_parameters", &fitting_nets, &nnets));
+    throw_failure(require_net_of_each_type(fitting_nets, nnets));
+    this->X_shape(embedding);  // sizes of arrays must be numbers
+    product(atoms.size, fitting_nets.ninputs);
 
     auto&& device = Device::of(ctx);
     const int64_t nslots = ctx->input(0).dim_size(1) / 3;
@@ -62,24 +64,8 @@ class PotentialOp : public EmbeddingOp<T> {
                                allocate_output<double>(ctx, 1, shape_of({atoms.nframes, nslots}))};
     clear<double>({energies.atom_energy}, {atoms.nframes * nslots}, device);
     const Forces forces = allocate_forces(ctx, 2, device);
-
-    std::vector<tf::Tensor> memory;
-    const auto allocate = [&](int64_t size) {
-      memory.emplace_back();
-      throw_failure(
-          ctx->allocate_temp(tf::DataTypeToEnum<T>::value, shape_of({size}), &memory.back()));
-      return data<T>(&memory.back());
-    };
-    const int64_t of_X = this->X_shape(embedding).num_elements();
-    const int64_t of_D = product(atoms.size, fitting_nets_.ninputs);
-    T *X = allocate(of_X), *A = allocate(of_X), *e = allocate(atoms.size);
-    const Readout<T> readout = {atoms,          {atoms.size, this->nets_.neuron.back(), M2_},
-                                fitting,        allocate(of_D),
-                                allocate(of_D), allocate(fitting.z_size())};
-    embed(embedding, X, device);
-    read_out(readout, X, e, A, device);
-    spread_energies(atoms, data<double>(bias), e, energies, device);
-    force(embedding, A, forces, device);
+    evaluate<T>({embedding, fitting_nets, M2_, data<double>(bias), type_first.data()}, energies,
+                forces, device);
   }
 
  private:

@@ -83,35 +83,37 @@ class RealAtomsOp : public tf::OpKernel {
     OP_REQUIRES(ctx, mask.shape() == type.shape(),
                 invalid("aparam must have one mask value for each of ", nframes, " x ", nslots,
                         " slots, but its shape is ", mask.shape().DebugString()));
-    RealAtomList list;
+    Arena arena;
+    RealAtoms atoms;
     guarded(ctx, [&] {
       const int64_t ntypes = static_cast<int64_t>(sel_.size());
       product(ntypes, nframes);  // must be a number
-      list = find_real_atoms(
-          {nframes, nslots, ntypes, data<double>(coord), data<int32_t>(type), data<double>(mask)});
+      atoms = find_real_atoms({nframes, nslots, ntypes, data<double>(coord), data<int32_t>(type),
+                               data<double>(mask)},
+                              arena)
+                  .atoms;
     });
     if (!ctx->status().ok()) return;
-    warn_of_sel(list, nframes);
-    copy_out(ctx, 0, list.slot);
-    copy_out(ctx, 1, list.weight);
-    copy_out(ctx, 2, list.first);
+    warn_of_sel(atoms);
+    copy_out(ctx, 0, atoms.slot, atoms.size);
+    copy_out(ctx, 1, atoms.weight, atoms.size);
+    copy_out(ctx, 2, atoms.first, atoms.ntypes * nframes + 1);
   }
 
  private:
   template <typename T>
-  static void copy_out(tf::OpKernelContext* ctx, int index, const std::vector<T>& values) {
+  static void copy_out(tf::OpKernelContext* ctx, int index, const T* values, int64_t size) {
     tf::Tensor* out = nullptr;
-    OP_REQUIRES_OK(
-        ctx, ctx->allocate_output(index, shape_of({static_cast<int64_t>(values.size())}), &out));
-    std::copy(values.begin(), values.end(), data<T>(out));
+    OP_REQUIRES_OK(ctx, ctx->allocate_output(index, shape_of({size}), &out));
+    std::copy_n(values, size, data<T>(out));
   }
 
   // sel bounds what the model has been trained for; beyond it the model is still defined.
-  void warn_of_sel(const RealAtomList& list, int64_t nframes) {
+  void warn_of_sel(const RealAtoms& atoms) {
     for (size_t t = 0; t < sel_.size(); ++t) {
-      for (int64_t frame = 0; frame < nframes; ++frame) {
-        const int64_t group = static_cast<int64_t>(t) * nframes + frame;
-        const int64_t count = list.first[group + 1] - list.first[group];
+      for (int64_t frame = 0; frame < atoms.nframes; ++frame) {
+        const int64_t* group = atoms.first + static_cast<int64_t>(t) * atoms.nframes + frame;
+        const int64_t count = group[1] - group[0];
         if (count <= sel_[t] || warned_.exchange(true)) continue;
         LOG(WARNING) << "deepmd-mask: frame " << frame << " has " << count << " real atoms of type "
                      << t << ", more than the " << sel_[t]

@@ -18,9 +18,9 @@
 
 // `host` names the inputs and outputs that are the host's on every device, as .HostMemory("first").
 #ifndef DPMASK_GPU
-#define DPMASK_REGISTER(name, Op, host) DPMASK_REGISTER_FOR(Cpu, name, Op, host)
+#define DPMASK_REGISTER(name, Op, host) DPMASK_REGISTER_FOR(TensorFlowCpu, name, Op, host)
 #else
-#define DPMASK_REGISTER(name, Op, host)     \
-  DPMASK_REGISTER_FOR(Cpu, name, Op, host); \
+#define DPMASK_REGISTER(name, Op, host)               \
+  DPMASK_REGISTER_FOR(TensorFlowCpu, name, Op, host); \
   DPMASK_REGISTER_FOR(TensorFlowGpu, name, Op, host)
 #endif

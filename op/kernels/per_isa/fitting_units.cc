@@ -4,6 +4,7 @@
 
 #include <Eigen/Core>
 #include <type_traits>
+#include <utility>
 
 #include "op/kernels/instruction_set.h"
 #include "op/kernels/per_isa/activate.h"
@@ -85,39 +86,52 @@ void reverse(const FittingLayer<T>& layer, Range rows, Range inputs, const T* gz
                             submatrix(gh, layer.in, rows, inputs));
 }
 
+// outputs = phi(z) and d1 = phi'(z) of a layer on some rows, both multiplied by the timestep, if
+// there is one.
 template <typename T>
-void energies(const std::vector<FittingLayer<T>>& layers, int64_t nrows, const T* D,
-              const std::vector<T*>& z, T* e, T* A) {
-  const int64_t nhidden = static_cast<int64_t>(z.size());
+void activate_rows(const FittingLayer<T>& layer, int64_t nrows, T* z, T* outputs, T* d1) {
+  activate_all<1, T>(layer.activation, layer.threshold, nrows * layer.out, z, outputs, d1, nullptr);
+  if (layer.timestep == nullptr) return;
+  const auto timestep = Eigen::Map<const RowArray<T>>(layer.timestep, layer.out);
+  for (T* a : {outputs, d1}) {
+    part(a, layer.out, {0, nrows}, {0, layer.out}).rowwise() *= timestep;
+  }
+}
+
+template <typename T>
+void energies(const FittingNetOnRows<T>& net, const T* D, const RowsOfZ<T>& all_z, T* e, T* A,
+              T* scratch) {
+  const int64_t nhidden = net.nhidden, nrows = net.nrows;
   const Range rows = {0, nrows};
   int64_t nnumbers = 0, widest = 0;
   for (int64_t l = 0; l < nhidden; ++l) {
-    nnumbers += nrows * layers[l].out;
-    widest = std::max(widest, layers[l].out);
+    nnumbers += nrows * padded(net.layers[l].out);
+    widest = std::max(widest, padded(net.layers[l].out));
   }
   // Of all hidden layers: outputs, and phi'(z), later gz. Of one: the derivative of e by its
   // output.
-  RowArray<T> outputs(nnumbers), gz(nnumbers), goutput(nrows * widest), gh(nrows * widest);
+  T *outputs = scratch, *gz = outputs + nnumbers, *goutput = gz + nnumbers;
+  T* gh = goutput + nrows * widest;
+  T* z_of_layer = all_z.z;
   const T* h = D;
   int64_t first = 0;
   for (int64_t l = 0; l < nhidden; ++l) {
-    const FittingLayer<T>& layer = layers[l];
+    const FittingLayer<T>& layer = net.layers[l];
     const Range columns = {0, layer.out};
-    Map<T> z_l = part(z[l], layer.out, rows, columns);
-    z_l.rowwise() = Eigen::Map<const RowArray<T>>(layer.b, layer.out);
+    T* z = z_of_layer + all_z.first * layer.out;
+    part(z, layer.out, rows, columns).rowwise() = Eigen::Map<const RowArray<T>>(layer.b, layer.out);
     add_product<T>(submatrix(h, layer.in, rows, {0, layer.in}),
                    submatrix(layer.W, layer.out, {0, layer.in}, columns),
-                   submatrix(z[l], layer.out, rows, columns));
-    const ActivatedColumns<1, T> a(layer, columns, part<const T>(z[l], layer.out, rows, columns));
-    Map<T> output = part(outputs.data() + first, layer.out, rows, columns);
-    output = a.phi;
+                   submatrix(z, layer.out, rows, columns));
+    activate_rows(layer, nrows, z, outputs + first, gz + first);
+    Map<T> output = part(outputs + first, layer.out, rows, columns);
     if (layer.has_skip) output += part(h, layer.in, rows, columns);
-    part(gz.data() + first, layer.out, rows, columns) = a.d1;
-    h = outputs.data() + first;
-    first += nrows * layer.out;
+    h = outputs + first;
+    first += nrows * padded(layer.out);
+    z_of_layer += all_z.size * layer.out;
   }
-  const FittingLayer<T>& last = layers[nhidden];
-  T* by_h = nhidden == 0 ? A : goutput.data();
+  const FittingLayer<T>& last = net.layers[nhidden];
+  T* by_h = nhidden == 0 ? A : goutput;
   for (int64_t row = 0; row < nrows; ++row) {
     e[row] = last.b[0];
     for (int64_t c = 0; c < last.in; ++c) {
@@ -126,13 +140,13 @@ void energies(const std::vector<FittingLayer<T>>& layers, int64_t nrows, const T
     }
   }
   for (int64_t l = nhidden - 1; l >= 0; --l) {
-    const FittingLayer<T>& layer = layers[l];
-    first -= nrows * layer.out;
-    T* by_input = l == 0 ? A : gh.data();
-    part(gz.data() + first, layer.out, rows, {0, layer.out}) *=
-        part<const T>(goutput.data(), layer.out, rows, {0, layer.out});
-    reverse<T>(layer, rows, {0, layer.in}, gz.data() + first, goutput.data(), by_input);
-    goutput.swap(gh);
+    const FittingLayer<T>& layer = net.layers[l];
+    const Range columns = {0, layer.out};
+    first -= nrows * padded(layer.out);
+    T* by_input = l == 0 ? A : gh;
+    part(gz + first, layer.out, rows, columns) *= part<const T>(goutput, layer.out, rows, columns);
+    reverse<T>(layer, rows, {0, layer.in}, gz + first, goutput, by_input);
+    std::swap(goutput, gh);
   }
 }
 

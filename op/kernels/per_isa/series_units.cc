@@ -4,6 +4,7 @@
 #include "op/kernels/series_units.h"
 
 #include "op/kernels/instruction_set.h"
+#include "op/kernels/per_isa/grown.h"
 #include "op/kernels/per_isa/products.h"
 #include "op/kernels/per_isa/tiles.h"
 #include "op/shared/series.h"
@@ -132,8 +133,7 @@ void moments_tangent(const Embedding<T>& embedding, const Pairs& pairs,
                      const ForceCotangents& cotangents, int64_t unit, const UnitMoments<T>& out) {
   static thread_local Polynomials<T> polynomials;
   const Series<T>& series = embedding.series;
-  // Beside the derivative of R times T_k, what dT_k/ds is to be multiplied with.
-  Eigen::Array<T, Eigen::Dynamic, 1> of_s(series.npanels() * out.ncentres * 4 * kTerms);
+  // `second` has, beside the derivative of R times T_k, what dT_k/ds is to be multiplied with.
   Rows<T> by_x;
   for_each_series_tile(embedding, pairs, unit, [&](const Tile& tile, int64_t net) {
     evaluate(series, tile, net, &polynomials);
@@ -142,7 +142,7 @@ void moments_tangent(const Embedding<T>& embedding, const Pairs& pairs,
       const int64_t panel = polynomials.panel[p];
       const int64_t place = place_of(out, panel, tile.i[p], &is_new);
       OfCentre<T> tM(rows_of_centre(out, out.M, panel, place));
-      OfCentre<T> by_ds(rows_of_centre(out, of_s.data(), panel, place));
+      OfCentre<T> by_ds(rows_of_centre(out, out.second, panel, place));
       if (is_new) {
         tM.setZero();
         by_ds.setZero();
@@ -158,7 +158,7 @@ void moments_tangent(const Embedding<T>& embedding, const Pairs& pairs,
   for (int64_t panel = 0; panel < series.npanels(); ++panel) {
     if (out.count[panel] == 0) continue;
     by_x.resize(4 * out.count[panel], kTerms);
-    set_product<Transposed::right>(factor(rows_of(out, of_s.data(), panel)),
+    set_product<Transposed::right>(factor(rows_of(out, out.second, panel)),
                                    factor(differentiation<T>()), result(by_x));
     rows_of(out, out.M, panel) += by_x / static_cast<T>(series.half_width(panel));
   }
@@ -171,25 +171,24 @@ Eigen::Map<const Matrix<T>> C_of(const Embedding<T>& embedding, int64_t panel) {
 }
 
 // The blocks [4, M1] that belong to the centres of a panel in an array shaped like X, one after the
-// other.
+// other in memory for them.
 template <typename T>
-const Matrix<T>& gathered(const UnitMoments<T>& moments, int64_t panel, const T* X, int64_t M1) {
-  static thread_local Matrix<T> all;
+Eigen::Map<const Matrix<T>> gathered(const UnitMoments<T>& moments, int64_t panel, const T* X,
+                                     int64_t M1, T* memory) {
   const int64_t* centres = moments.centre + panel * moments.ncentres;
-  all.resize(4 * moments.count[panel], M1);
+  auto all = blocks(memory, 0, moments.count[panel], M1);
   for (int64_t k = 0; k < moments.count[panel]; ++k) {
     all.middleRows(4 * k, 4) = blocks(X, centres[k], 1, M1);
   }
-  return all;
+  return {memory, 4 * moments.count[panel], M1};
 }
 
 template <typename T>
 void add_X(const Embedding<T>& embedding, const UnitMoments<T>& moments, T* X) {
-  static thread_local Matrix<T> share;
   const int64_t M1 = embedding.nets.neuron.back();
   for (int64_t panel = 0; panel < embedding.series.npanels(); ++panel) {
     if (moments.count[panel] == 0) continue;
-    share.resize(4 * moments.count[panel], M1);
+    auto share = blocks(moments.blocks, 0, moments.count[panel], M1);
     set_product(factor(rows_of(moments, moments.M, panel)), factor(C_of(embedding, panel)),
                 result(share));
     const int64_t* centres = moments.centre + panel * moments.ncentres;
@@ -205,8 +204,11 @@ void add_gradient(const Embedding<T>& embedding, const UnitMoments<T>& moments, 
   if (moments.count[panel] == 0) return;
   const int64_t M1 = embedding.nets.neuron.back();
   const Submatrix<T> dC_of_panel = {dC + panel * kTerms * M1, kTerms, M1, M1};
+  static thread_local Grown<T> own;  // since threads share a unit here
+  T* memory = own.of(4 * moments.ncentres * M1);
   increase_by_product<Transposed::left>(factor(rows_of(moments, moments.M, panel)),
-                                        factor(gathered(moments, panel, dX, M1)), dC_of_panel);
+                                        factor(gathered(moments, panel, dX, M1, memory)),
+                                        dC_of_panel);
 }
 
 // With gM = dE/dM_i = (1/n) C A_i^T, a pair has dE/dR_ij = T(x_ij) gM and, with T' in the place of
@@ -222,26 +224,25 @@ void force(const Embedding<T>& embedding, const Pairs& pairs, int64_t unit, cons
       place_of(places, panel_of(series, net, tile.row[p].s), tile.i[p], &is_new);
     }
   });
-  Eigen::Array<T, Eigen::Dynamic, 1> of_s(series.npanels() * places.ncentres * 4 * kTerms);
+  const int64_t M1 = embedding.nets.neuron.back();
   for (int64_t panel = 0; panel < series.npanels(); ++panel) {
     if (places.count[panel] == 0) continue;
     auto gM = rows_of(places, places.M, panel);
-    set_product<Transposed::right>(factor(gathered(places, panel, A, embedding.nets.neuron.back())),
+    set_product<Transposed::right>(factor(gathered(places, panel, A, M1, places.blocks)),
                                    factor(C_of(embedding, panel)), result(gM));
     gM /= static_cast<T>(embedding.n);
-    auto gM_by_s = rows_of(places, of_s.data(), panel);
+    auto gM_by_s = rows_of(places, places.second, panel);
     set_product(factor(gM), factor(differentiation<T>()), result(gM_by_s));
     gM_by_s /= static_cast<T>(series.half_width(panel));
   }
-  using Places = Eigen::Array<int64_t, Eigen::Dynamic, 1>;
-  Places place = Places::Zero(series.npanels());
+  int64_t* place = places.next;
   for_each_series_tile(embedding, pairs, unit, [&](const Tile& tile, int64_t net) {
     evaluate(series, tile, net, &polynomials);
     for (int64_t p = 0; p < tile.size; ++p) {
       const int64_t panel = polynomials.panel[p];
       while (places.centre[panel * places.ncentres + place[panel]] != tile.i[p]) ++place[panel];
       const OfCentre<T> gM(rows_of_centre(places, places.M, panel, place[panel]));
-      const OfCentre<T> gM_by_s(rows_of_centre(places, of_s.data(), panel, place[panel]));
+      const OfCentre<T> gM_by_s(rows_of_centre(places, places.second, panel, place[panel]));
       const EnvironmentRow& row = tile.row[p];
       double dR[4];
       Rows<T, 1> by_s = Rows<T, 1>::Zero();

@@ -11,7 +11,7 @@ from .._kernels import AtomFault
 INT32 = np.iinfo(np.int32)
 
 
-class Frames(NamedTuple):
+class Molecules(NamedTuple):
     """Molecules of one number of atoms each.
 
     Attributes
@@ -63,8 +63,8 @@ class Frames(NamedTuple):
         return f"{where}atom {number}: {text}"
 
 
-def frames_of(types: Any, positions: Any, weights: Any, numbers: Any) -> Frames:
-    """Return what a caller gives as `Frames`; Potential.evaluate describes it.
+def molecules_of(types: Any, positions: Any, weights: Any, numbers: Any) -> Molecules:
+    """Return what a caller gives as `Molecules`; Potential.evaluate describes it.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def frames_of(types: Any, positions: Any, weights: Any, numbers: Any) -> Frames:
         weights = _of_atoms(_array(weights, float, "weights"), shape, is_one, "weights")
     if numbers is not None and np.shape(numbers) != shape[1:]:
         raise ValueError(f"numbers have the shape {np.shape(numbers)}, not {shape[1:]}")
-    return Frames(types, positions, weights, numbers, is_one)
+    return Molecules(types, positions, weights, numbers, is_one)
 
 
 def _array(values: Any, kind: type, name: str) -> np.ndarray:

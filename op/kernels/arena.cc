@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: LGPL-3.0-or-later
+#include "op/kernels/arena.h"
+
+#include <algorithm>
+
+// The address sanitizer is told which bytes belong to no array, as it knows of memory of the
+// system.
+#ifdef __has_feature
+#if __has_feature(address_sanitizer)
+#define DPMASK_ASAN
+#endif
+#endif
+#if defined(DPMASK_ASAN) || defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(data, size) ((void)(data), (void)(size))
+#define ASAN_UNPOISON_MEMORY_REGION(data, size) ((void)(data), (void)(size))
+#endif
+
+namespace dpmask {
+namespace {
+
+constexpr int64_t kAlignment = 64;
+constexpr int64_t kLeastChunk = 1 << 16;  // bytes
+
+}  // namespace
+
+Arena::~Arena() { free_chunks(); }
+
+void Arena::free_chunks() {
+  for (const Chunk& chunk : chunks_) {
+    ASAN_UNPOISON_MEMORY_REGION(chunk.data, chunk.size);
+    ::operator delete(chunk.data, std::align_val_t(kAlignment));
+  }
+  chunks_.clear();
+}
+
+void Arena::add_chunk(int64_t size) {
+  chunks_.reserve(chunks_.size() + 1);
+  char* data = static_cast<char*>(::operator new(size, std::align_val_t(kAlignment)));
+  chunks_.push_back({data, size});
+  ASAN_POISON_MEMORY_REGION(data, size);
+}
+
+void* Arena::allocate_bytes(int64_t size) {
+  // Between two arrays a gap remains, which the sanitizer watches.
+  const int64_t needed = (size / kAlignment + 2) * kAlignment;
+  if (chunk_ == 0 && used_ == 0 && chunks_.size() > 1) {  // one instead of several
+    int64_t total = 0;
+    for (const Chunk& chunk : chunks_) total += chunk.size;
+    free_chunks();
+    add_chunk(std::max(total, needed));
+  }
+  while (chunk_ < chunks_.size() && chunks_[chunk_].size - used_ < needed) {
+    ++chunk_;
+    used_ = 0;
+  }
+  if (chunk_ == chunks_.size()) {
+    const int64_t before = chunks_.empty() ? 0 : chunks_.back().size;
+    add_chunk(std::max({needed, 2 * before, kLeastChunk}));
+  }
+  char* array = chunks_[chunk_].data + used_;
+  used_ += needed;
+  ASAN_UNPOISON_MEMORY_REGION(array, size);
+  return array;
+}
+
+void Arena::return_to(size_t chunk, int64_t used) {
+  for (size_t k = chunk; k < chunks_.size() && k <= chunk_; ++k) {
+    const int64_t first = k == chunk ? used : 0;
+    ASAN_POISON_MEMORY_REGION(chunks_[k].data + first, chunks_[k].size - first);
+  }
+  chunk_ = chunk;
+  used_ = used;
+}
+
+}  // namespace dpmask
