@@ -32,7 +32,11 @@ SEL = (4, 3)
 OPTIONS = {
     "one": {
         "descriptor": {"type_one_side": True, "resnet_dt": True, "exclude_types": [[0, 1]]},
-        "fitting_net": {"resnet_dt": True, "atom_ener": [None, -3.0]},
+        "fitting_net": {
+            "resnet_dt": True,
+            "atom_ener": [None, -3.0],
+            "layer_name": [None, "second", "last"],
+        },
     },
     "two": {
         "descriptor": {"type_one_side": False, "activation_function": "softplus"},

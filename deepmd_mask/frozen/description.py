@@ -306,9 +306,14 @@ class _Reader:
         return self._net(scopes, hidden, self.descriptor, self.of_embedding, f"filter_type_{i}/")
 
     def fitting(self) -> Net:
-        hidden = (f"layer_{k}_type_0/matrix" for k in count())
+        hidden: Iterable[str] = (f"layer_{k}" for k in count())
+        shared = self.fitting_net.get("layer_name")
+        if shared:  # layers that have a name there are called by it
+            names = enumerate(shared[:-1])
+            hidden = (f"share_{name}" if name else f"layer_{k}" for k, name in names)
+        matrices = (f"{layer}_type_0/matrix" for layer in hidden)
         scopes = r"(layer_\d+|final_layer|share_.+)_type_\d+/"
-        return self._net(scopes, hidden, self.fitting_net, self.of_fitting, "layer_0_type_0/")
+        return self._net(scopes, matrices, self.fitting_net, self.of_fitting, "layer_0_type_0/")
 
     def _net(
         self, scopes: str, hidden: Iterable[str], options: dict, attributes: dict, scope: str

@@ -12,7 +12,7 @@ from ..shared.pair_nets import PairNets
 from .parts import Nets, Parts
 
 # A graph tells these, too, if nothing else does.
-TOLD_TWICE = ("sel", "n", "type_one_side", "axis_neuron")
+TOLD_TWICE = ("type_one_side", "axis_neuron")
 
 
 def parts_of_builtin(model: FrozenModel, found: Description) -> Parts:
@@ -33,6 +33,8 @@ def parts_of_builtin(model: FrozenModel, found: Description) -> Parts:
             "it does not carry the input that it was trained with, which tells what its graph "
             "does not, as the types that nets exclude; dp-mask convert takes that with --input"
         )
+    if found.embedding.activation is None or found.fitting.activation is None:
+        raise ValueError("it does not tell its activation functions")
     _require_agreement(model, found)
     excluded = {(i, j) for pair in found.exclude_types for i, j in (pair, pair[::-1])}
     ntypes = len(found.sel or ())
@@ -61,6 +63,8 @@ def _require_agreement(model: FrozenModel, found: Description) -> None:
     """Refuse a training input that tells something else than the graph, as far as that tells."""
     graph = describe_graph(model)
     pairs = {name: (getattr(graph, name), getattr(found, name)) for name in TOLD_TWICE}
+    if graph.sel is not None:  # which has no types without slots
+        pairs["sel"] = graph.sel, [slots for slots in found.sel or () if slots > 0]
     if graph.type_one_side is False:
         pairs["exclude_types"] = graph.exclude_types, found.exclude_types
     for part in ("embedding", "fitting"):
