@@ -13,6 +13,7 @@
 #include "op/python/fitting.h"
 #include "op/python/on_cpu.h"
 #include "op/python/potential.h"
+#include "op/python/without_lock.h"
 #include "op/shared/boxes.h"
 #include "op/shared/ops_version.h"
 
@@ -80,8 +81,9 @@ PYBIND11_MODULE(_kernels, m) {
       m,
       [](const std::vector<const ModelOfArrays*>& models, int64_t threads) {
         const std::vector<AnyModel> given = models_of(models);
-        const py::gil_scoped_release released;
-        return open_potential(given, threads);
+        std::unique_ptr<Potential> opened;
+        without_lock([&] { opened = open_potential(given, threads); });
+        return opened;
       },
       py::arg("threads") = 0);
 }

@@ -11,6 +11,7 @@
 
 #include "op/potential/potential.h"
 #include "op/python/arrays.h"
+#include "op/python/without_lock.h"
 
 namespace dpmask {
 
@@ -126,10 +127,7 @@ inline py::tuple evaluate(Potential& potential, const Array<int32_t>& types,
   const Results results = {energy.mutable_data(), energies.mutable_data(), forces.mutable_data(),
                            of_frame ? of_frame->mutable_data() : nullptr,
                            of_atom ? of_atom->mutable_data() : nullptr};
-  {
-    const py::gil_scoped_release released;
-    potential.evaluate(frames, results);
-  }
+  without_lock([&] { potential.evaluate(frames, results); });
   return py::make_tuple(energy, energies, forces, of_frame, of_atom);
 }
 

@@ -54,18 +54,21 @@ void for_each_tile(const Embedding<T>& embedding, const Pairs& pairs, int64_t un
 // tiles. The first layer's input is `s` of the result.
 template <typename T>
 NetOnTile<T>& net_on_tile(const EmbeddingNets<T>& nets) {
-  using Shape = Eigen::Array<int64_t, Eigen::Dynamic, 1>;
-  static thread_local Shape shape;
+  static thread_local Eigen::Array<double, Eigen::Dynamic, 1> shape;
   static thread_local std::optional<NetOnTile<T>> net;
-  Shape wanted(nets.nlayers() + 2);
-  for (int64_t layer = 0; layer < nets.nlayers(); ++layer) wanted[layer] = nets.neuron[layer];
-  wanted[nets.nlayers()] = nets.resnet_dt;
-  wanted[nets.nlayers() + 1] = static_cast<int64_t>(nets.activation);
-  const bool same = wanted.size() == shape.size() && (wanted == shape).all();
-  if (!same || nets.activation == Activation::silut) {  // silut has a threshold, too
-    shape.resize(0);                                    // should memory run out
+  const int64_t nlayers = nets.nlayers();
+  const auto number = [&](int64_t k) {
+    if (k < nlayers) return static_cast<double>(nets.neuron[k]);
+    if (k == nlayers) return static_cast<double>(nets.resnet_dt);
+    return k == nlayers + 1 ? static_cast<double>(nets.activation) : nets.threshold;
+  };
+  bool is_same = shape.size() == nlayers + 3;
+  for (int64_t k = 0; is_same && k < nlayers + 3; ++k) is_same = shape[k] == number(k);
+  if (!is_same) {
+    shape.resize(0);  // should memory run out
     net.emplace(nets, kTile);
-    shape = wanted;
+    shape.resize(nlayers + 3);
+    for (int64_t k = 0; k < nlayers + 3; ++k) shape[k] = number(k);
   }
   return *net;
 }
