@@ -328,6 +328,15 @@ def test_repeated_frames(tmp_path):
     assert f"as system {first}, set.000, frame 4" in repeated[0].message
 
 
+@pytest.mark.filterwarnings("error")
+def test_places_beyond_all_integers_are_not_the_same(tmp_path):
+    frames = FRAMES.take([1, 1])
+    frames.coord[:, ONE] = [[1e20, 0, 0], [2e20, 0, 0]]
+    codes = {f.code for f in check(helpers.write_system(tmp_path / "far", frames)).findings}
+    assert "far" in codes
+    assert "repeated" not in codes
+
+
 def test_type_maps_that_differ(tmp_path):
     helpers.write_system(tmp_path / "a", FRAMES.take(slice(0, 5)))
     helpers.write_system(tmp_path / "b", FRAMES.take(slice(5, 9)), type_map=["O", "C", "ZN"])

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What this package finds and reads by itself is what DeePMD-kit finds and reads."""
 
+from collections import Counter
 from copy import deepcopy
+from pathlib import Path
 
 import h5py
 import helpers
@@ -14,6 +16,7 @@ from deepmd.utils.data_system import process_systems
 from deepmd.utils.path import DPPath
 from deepmd.utils.update_sel import BaseUpdateSel
 
+from deepmd_mask import data
 from deepmd_mask.data.checking.input_file import check_input, with_defaults
 from deepmd_mask.data.folders import load_text, open_array, open_folder
 from deepmd_mask.data.systems import systems_in
@@ -105,6 +108,28 @@ def test_hdf5_that_changes_is_read_again(tmp_path):
         with h5py.File(path, "w") as file:  # nothing keeps it open
             file[f"{group}/type.raw"] = [0]
         assert systems_in(path) == [f"{path}#/{group}"]
+
+
+def test_damaged_hdf5(tmp_path):
+    """It is an error that names the file, or does not matter."""
+    system = helpers.write_system(tmp_path / "water", helpers.random_frames())
+    path = Path(helpers.write_hdf5(tmp_path / "all.hdf5", system).partition("#")[0])
+    good, rng, outcomes = path.read_bytes(), np.random.default_rng(0), Counter()
+    for k in range(150):
+        bad = np.frombuffer(good, dtype=np.uint8).copy()
+        size = len(bad) // (3 if k % 2 else 1)  # most of what is no number is at the beginning
+        bad[rng.integers(size, size=rng.integers(1, 20))] = rng.integers(256)
+        path.write_bytes(bad.tobytes()[: None if k % 5 else rng.integers(len(bad))])
+        try:
+            found = data.check(f"{path}#/water", external_field=True)
+        except ValueError as error:
+            assert str(error).startswith(f"{path}#/water/")
+            outcomes["raised"] += 1
+        else:
+            assert all(str(path) in finding.system for finding in found.findings)
+            outcomes[next((f.code for f in found.findings if f.level == "error"), "good")] += 1
+    assert outcomes["no-system"] > 40
+    assert outcomes["good"] > 10
 
 
 @pytest.mark.parametrize("patterns", [["*"], ["a", "deep/*"], ["**/c"], ["gone"]])

@@ -734,13 +734,16 @@ def test_messages_of_commands_name_options(tmp_path):
 def test_tools_start_without_tensorflow(tmp_path):
     """TensorFlow takes seconds to start, which these tools do not need."""
     pack(FRAMES, tmp_path / "a")
+    jdata = helpers.make_input(["a"], sel="auto", model={"type_map": ["H", "O", "S", "Zn"]})
+    helpers.write_input(tmp_path, jdata)
     code = (
         "import sys; from deepmd_mask.cli import main\n"
         "try: main(sys.argv[1:])\n"
         "finally: print('tensorflow' in sys.modules)"
     )
     for arguments in (
-        ["pack", "a", "-o", "b"], ["unpack", "a", "-o", "c.xyz"], ["check", "a"]
+        ["pack", "a", "-o", "b"], ["unpack", "a", "-o", "c.xyz"],
+        ["check", "a", "--input", "input.json"],
     ):  # fmt: skip
         output = helpers.run_python(["-c", code, *arguments], tmp_path)
         assert output.splitlines()[-1] == "False"

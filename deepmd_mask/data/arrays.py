@@ -32,12 +32,22 @@ class ArrayFile:
     dtype: np.dtype
 
     def read(self, frames: slice) -> np.ndarray:
-        """Return frames in float64, [nframes, numbers of each frame]."""
-        # Opened each time: the pages of a map that stays open would add up to the whole file.
-        array = open_array(self.path)
-        if array.shape != self.shape:
-            array = np.asarray(array).reshape(self.shape)
-        return np.array(array[frames], dtype=np.float64)
+        """Return frames in float64, [nframes, numbers of each frame].
+
+        Raises
+        ------
+        ValueError
+            Naming the file, if it cannot be read any more, or is damaged.
+        """
+        try:
+            # Opened each time: the pages of a map that stays open would add up to the whole file.
+            array = open_array(self.path)
+            if array.shape != self.shape:
+                array = np.asarray(array).reshape(self.shape)
+            return np.array(array[frames], dtype=np.float64)
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = reason_of(error)
+            raise ValueError(f"{self.path}: cannot be read ({reason}); write it anew") from error
 
 
 def require_array(

@@ -6,12 +6,15 @@
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from ..shared.reason import reason_of
 
 if TYPE_CHECKING:
     import h5py
@@ -73,10 +76,20 @@ class HDF5Path:
         return self.glob(pattern)
 
     def open(self) -> "h5py.Dataset":
-        """Return the data set, of which nothing has been read yet; it keeps the file open."""
+        """Return the data set, of which nothing has been read yet; it keeps the file open.
+
+        Raises
+        ------
+        OSError
+            If it is damaged, or has no shape.
+        """
         import h5py  # noqa: PLC0415  which takes its time
 
-        return h5py.File(self._file, "r")[self._inside]
+        with _damaged_as_oserror():
+            found = h5py.File(self._file, "r")[self._inside]
+            if found.shape is None or found.dtype is None:  # looked at here, since it may fail
+                raise ValueError("it holds no array")
+            return found
 
     def _within(self, name: str) -> str:
         return f"{self._inside}{'' if self._inside.endswith('/') else '/'}{name}"
@@ -98,9 +111,18 @@ def _objects_in(file: str, *version: int) -> dict[str, bool]:
     def note(name: str, found: "h5py.Group | h5py.Dataset") -> None:
         objects[f"/{name}"] = isinstance(found, h5py.Dataset)
 
-    with h5py.File(file, "r") as opened:
+    with _damaged_as_oserror(), h5py.File(file, "r") as opened:
         opened.visititems(note)
     return objects
+
+
+@contextmanager
+def _damaged_as_oserror() -> Iterator[None]:
+    """Raise one kind of error for whatever h5py meets in a damaged file."""
+    try:
+        yield
+    except (RuntimeError, KeyError, ValueError, TypeError) as error:
+        raise OSError(reason_of(error)) from error
 
 
 AnyFolder = Path | HDF5Path  # and what is in it
@@ -161,9 +183,14 @@ def load_text(path: AnyFolder, dtype: type = float) -> np.ndarray:
     ------
     ValueError
         If it holds something else.
+    OSError
+        If it is damaged.
     """
     if isinstance(path, HDF5Path):
-        return path.open()[:].astype(dtype)
+        try:
+            return path.open()[:].astype(dtype)
+        except TypeError as error:
+            raise ValueError(reason_of(error)) from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # NumPy warns of an empty file
         return np.loadtxt(path, dtype=dtype, ndmin=1)

@@ -89,9 +89,9 @@ def _digest(scanned: Scanned, f: int, numbers: np.ndarray) -> bytes | None:
     real = np.flatnonzero(scanned.chunk.mask[f])
     if len(real) == 0:
         return None
-    rows = np.empty((len(real), 4), dtype=np.int64)
+    rows = np.empty((len(real), 4))  # whole numbers that may be larger than integers can be
     rows[:, 0] = numbers[scanned.chunk.types[f, real]]
-    rows[:, 1:] = np.rint(scanned.chunk.coord[f, real] / SAME)
+    rows[:, 1:] = np.rint(scanned.chunk.coord[f, real] / SAME) + 0.0  # no -0.0
     rows = rows[np.lexsort(rows.T)]
     return hashlib.blake2b(rows.tobytes(), digest_size=16).digest()
 
