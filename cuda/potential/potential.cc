@@ -10,7 +10,8 @@ namespace dpmask {
 
 std::unique_ptr<Potential> open_potential_on_gpu(const std::vector<AnyModel>& models,
                                                  int64_t threads) {
-  return std::make_unique<PotentialOn<GpuDevice>>(models, threads_or_all(threads));
+  return std::make_unique<PotentialOn<GpuDevice>>(models,
+                                                  threads == 0 ? usable_threads() : threads);
 }
 
 }  // namespace dpmask

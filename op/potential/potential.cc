@@ -53,7 +53,8 @@ class CpuDevice {
 }  // namespace
 
 std::unique_ptr<Potential> open_potential(const std::vector<AnyModel>& models, int64_t threads) {
-  return std::make_unique<PotentialOn<CpuDevice>>(models, threads_or_all(threads));
+  return std::make_unique<PotentialOn<CpuDevice>>(models,
+                                                  threads == 0 ? usable_threads() : threads);
 }
 
 }  // namespace dpmask
