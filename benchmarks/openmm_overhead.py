@@ -14,13 +14,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openmm as mm
 from openmm import app, unit
 from tqdm import tqdm
 
-from deepmd_mask.frozen.evaluator import Evaluator, Prediction
+from deepmd_mask import Potential, Prediction
 from deepmd_mask.openmm import DPRegion, dp_force
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "zinc_protein"
@@ -86,16 +87,16 @@ class Clock:
 
     def __init__(self) -> None:
         self.seconds = self.atoms = 0
-        evaluate = Evaluator.evaluate
+        evaluate = Potential.evaluate
 
-        def timed(evaluator: Evaluator, types: np.ndarray, *arguments: np.ndarray) -> Prediction:
+        def timed(potential: Potential, types: np.ndarray, *args: Any, **kwargs: Any) -> Prediction:
             start = time.perf_counter()
-            found = evaluate(evaluator, types, *arguments)
+            found = evaluate(potential, types, *args, **kwargs)
             self.seconds += time.perf_counter() - start
             self.atoms = len(types)
             return found
 
-        Evaluator.evaluate = timed
+        Potential.evaluate = timed
 
 
 def measure(model: Path, natoms: int, rounds: int, clock: Clock) -> list[dict]:

@@ -30,7 +30,7 @@ from deepmd.tf.train.trainer import DPTrainer
 from deepmd.utils.argcheck import normalize
 from deepmd.utils.compat import update_deepmd_input
 
-from deepmd_mask.frozen import convert
+from deepmd_mask.conversion import convert
 
 SHORTEST = 0.9  # Å, of the bonds in a protein
 

@@ -13,7 +13,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.data import chemical_symbols
 
-from .frozen.evaluator import Evaluator
+from .potential import Potential
 from .shared.boxes import require_no_box
 from .shared.elements import (
     ATOM_NAMES,
@@ -96,7 +96,7 @@ class MaskedDP(Calculator):
             raise ValueError(f"ignore_pbc is {ignore_pbc!r}; give True or False")
         if not isinstance(model, str | PathLike):
             raise ValueError(f"the model is {model!r}; give the path of a frozen model")
-        self.evaluator = Evaluator(model)
+        self.potential = Potential(model)
         self.types = types
         self.energy_unit = energy_unit
         self.length_unit = length_unit
@@ -156,8 +156,10 @@ class MaskedDP(Calculator):
         names, real = self._names_of(atoms), _real_atoms(atoms)
         if names.dtype == object:
             real = np.array([atom for atom in real if names[atom] is not None], int)
-        found = self.evaluator.evaluate(
-            self._types_of(names[real], real), atoms.positions[real] / self.length_unit, real
+        found = self.potential.evaluate(
+            self._types_of(names[real], real),
+            atoms.positions[real] / self.length_unit,
+            numbers=real,
         )
         energies, forces = np.zeros(len(atoms)), np.zeros((len(atoms), 3))
         energies[real] = found.energies * self.energy_unit
@@ -176,11 +178,11 @@ class MaskedDP(Calculator):
             symbols = names.tolist()
             if names.dtype.kind == "i":
                 symbols = [chemical_symbols[number] for number in symbols]
-            types = types_of_names(symbols, self.evaluator.type_map)
+            types = types_of_names(symbols, self.potential.type_map)
             for k in np.flatnonzero(types < 0)[:1]:
                 msg = (
                     f"atom {real[k]}: the model does not know {symbols[k]}, only "
-                    f"{self.evaluator.type_map}"
+                    f"{self.potential.type_map}"
                 )
                 raise ValueError(msg)
             self._types, self._names = types, names

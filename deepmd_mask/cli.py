@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from .shared.missing import MissingError
 from .shared.reason import reason_of
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # what TensorFlow says of itself
@@ -34,7 +35,7 @@ class Command(click.Command):
         """Run the command."""
         try:
             return super().invoke(context)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, MissingError) as error:
             raise click.ClickException(_in_words_of_options(self, str(error))) from error
 
 
@@ -285,7 +286,7 @@ def convert(
     Or one of an older deepmd-mask on those of this one, which refuse boxes. The result is compared
     with MODEL before it appears. Nothing is trained anew.
     """
-    from .frozen import convert as convert_model  # noqa: PLC0415
+    from .conversion import convert as convert_model  # noqa: PLC0415
 
     difference = convert_model(
         model,

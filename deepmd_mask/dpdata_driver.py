@@ -2,16 +2,13 @@
 """The driver deepmd-mask of dpdata, which labels its systems with a frozen model."""
 
 from os import PathLike
-from typing import TYPE_CHECKING
 
 import numpy as np
 from dpdata.driver import Driver
 
+from .potential import Potential, Prediction
 from .shared.boxes import require_no_box
 from .shared.elements import types_of_names
-
-if TYPE_CHECKING:
-    from .frozen.evaluator import Prediction
 
 
 @Driver.register("deepmd-mask")
@@ -32,9 +29,7 @@ class MaskDriver(Driver):
     """
 
     def __init__(self, model: str | PathLike, *, ignore_pbc: bool = False) -> None:
-        from .frozen.evaluator import Evaluator  # noqa: PLC0415  with TensorFlow, which takes its time
-
-        self.evaluator = Evaluator(model)
+        self.potential = Potential(model)
         self.ignore_pbc = ignore_pbc
 
     def label(self, data: dict) -> dict:
@@ -63,14 +58,14 @@ class MaskDriver(Driver):
 
     def _types(self, names: list[str]) -> np.ndarray:
         """Return the model's type of each name; capital letters do not matter."""
-        types = types_of_names(names, self.evaluator.type_map)
+        types = types_of_names(names, self.potential.type_map)
         for name, found in zip(names, types, strict=True):
             if found < 0:
-                raise ValueError(f"the model does not know {name}, only {self.evaluator.type_map}")
+                raise ValueError(f"the model does not know {name}, only {self.potential.type_map}")
         return types
 
-    def _evaluate(self, types: np.ndarray, frame: int, positions: np.ndarray) -> "Prediction":
+    def _evaluate(self, types: np.ndarray, frame: int, positions: np.ndarray) -> Prediction:
         try:
-            return self.evaluator.evaluate(types, positions)
+            return self.potential.evaluate(types, positions)
         except ValueError as error:
             raise ValueError(f"frame {frame}: {error}") from error

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What several test modules share."""
 
+import json
 import os
 import sys
 from functools import cached_property
@@ -41,7 +42,7 @@ class Trained:
     @cached_property
     def single(self):
         """The model compressed, with nets in float32."""
-        from deepmd_mask.frozen import convert
+        from deepmd_mask.conversion import convert
 
         output = self.directory / "single.pb"
         convert(self.model, output, precision="float32", compress=True)
@@ -68,3 +69,23 @@ def trained(tmp_path_factory):
     helpers.write_input(directory, jdata)
     run([[directory, "train", "input.json"], [directory, "freeze", "-o", "frozen.pb"]])
     return Trained(directory, frames)
+
+
+@pytest.fixture(scope="session")
+def zinc_model(tmp_path_factory):
+    """Train the model of examples/zinc_protein, but a small one and for one step."""
+    from jobs import run
+
+    directory = tmp_path_factory.mktemp("zinc")
+    example = SOURCE / "examples" / "zinc_protein"
+    model = json.loads((example / "input.json").read_text())["model"]
+    jdata = helpers.make_input(
+        [example / "data" / "validation"],
+        steps=1,
+        sel=model["descriptor"]["sel"],
+        model={"type_map": model["type_map"]},
+        descriptor={"type_one_side": True},
+    )
+    helpers.write_input(directory, jdata)
+    run([[directory, "train", "input.json"], [directory, "freeze", "-o", "model.pb"]])
+    return directory / "model.pb"

@@ -2,14 +2,21 @@
 """Frozen models with something changed, and what they give for frames, real and virtual atoms."""
 
 import json
+from pathlib import Path
 
 import jobs
 import numpy as np
 import tensorflow as tf
 
+from deepmd_mask import Potential
 from deepmd_mask.frozen.model_file import TELLING_OPS, FrozenModel
 
 REAL_ATOMS = TELLING_OPS["deepmd-mask"]
+
+
+def graph_of(path):
+    """Return the graph of a frozen model, as TensorFlow reads it."""
+    return tf.compat.v1.GraphDef.FromString(Path(path).read_bytes())
 
 
 def edited(source, target, drop=(), change=None, **constants):
@@ -26,11 +33,10 @@ def edited(source, target, drop=(), change=None, **constants):
     constants
         New values by name, "__" for "/"; a node that is not there is added.
     """
-    model = FrozenModel(source)
-    graph = tf.compat.v1.GraphDef()
-    graph.versions.CopyFrom(model.graph_def.versions)
+    before = graph_of(source)
+    graph = tf.compat.v1.GraphDef(versions=before.versions)
     values = {name.replace("__", "/"): np.array(value) for name, value in constants.items()}
-    graph.node.extend(n for n in model.graph_def.node if n.name not in {*drop, *values})
+    graph.node.extend(n for n in before.node if n.name not in {*drop, *values})
     for name, value in values.items():
         node = graph.node.add(name=name, op="Const")
         node.attr["dtype"].type = tf.as_dtype(value.dtype).as_datatype_enum
@@ -54,7 +60,7 @@ def of_first_version(source, target):
 
     RealAtoms had the number of slots then, and nothing of the mesh.
     """
-    nodes = FrozenModel(source).nodes
+    nodes = {node.name: node for node in graph_of(source).node}
 
     def change(node):
         if node.op == REAL_ATOMS:
@@ -76,3 +82,23 @@ def assert_same_potential(found, wanted, mask, tolerance=1e-10):
     for name in ("force", "atom_energy"):
         limit = tolerance * np.abs(wanted[name] * real).max()
         np.testing.assert_allclose(found[name] * real, wanted[name] * real, rtol=0, atol=limit)
+
+
+def assert_potential_agrees(model, frames, tolerance, wanted=None):
+    """Compare Potential with DeePMD-kit's evaluation of a model, or with what is wanted.
+
+    Virials are compared but for models of the built-in, which have none.
+    """
+    if wanted is None:
+        wanted = evaluate(model, frames)
+    potential = Potential(model, device="cpu")
+    found = potential.evaluate(frames.types, frames.coord, frames.mask, virial=True)
+    results = {"force": found.forces, "atom_energy": found.energies[..., None]}
+    assert_same_potential(results, wanted, frames.mask, tolerance)
+    np.testing.assert_array_equal(found.forces[frames.mask == 0], 0)
+    np.testing.assert_array_equal(found.energies[frames.mask == 0], 0)
+    np.testing.assert_allclose(found.energy, found.energies.sum(axis=1), rtol=1e-13)
+    for name in ("virial", "atom_virial"):
+        if wanted[name].any():
+            limit = tolerance * np.abs(wanted[name]).max()
+            np.testing.assert_allclose(getattr(found, name), wanted[name], rtol=0, atol=limit)

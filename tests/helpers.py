@@ -208,7 +208,7 @@ def _limit_computing(seconds=800):
 LIMITS = {"timeout": 3000, "preexec_fn": _limit_computing}
 
 
-def run_python(args, cwd, succeeds=True, **environment):
+def run_python(args, cwd, succeeds=True, python=sys.executable, **environment):
     """Run Python in a second process.
 
     Parameters
@@ -219,6 +219,8 @@ def run_python(args, cwd, succeeds=True, **environment):
         Working directory.
     succeeds
         Whether the exit status must be 0; otherwise it must not be 0.
+    python
+        The interpreter, by default this one.
     environment
         Additional variables; None takes one away.
 
@@ -230,7 +232,7 @@ def run_python(args, cwd, succeeds=True, **environment):
     env = {**os.environ, **environment}
     env = {name: value for name, value in env.items() if value is not None}
     done = subprocess.run(
-        [sys.executable, *map(str, args)],
+        [str(python), *map(str, args)],
         cwd=cwd,
         env=env,
         check=False,

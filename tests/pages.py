@@ -13,7 +13,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 FENCE = re.compile(r"^```(python|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def run_page(name, directory):
+def run_page(name, directory, python=sys.executable):
     """Run a page's blocks of Python and bash in a folder and return what they printed.
 
     Blocks of a language are one script: a later block may use what an earlier one has defined.
@@ -24,6 +24,8 @@ def run_page(name, directory):
         Of the page, without .md.
     directory
         Where to run; the files that the page asks for must be there.
+    python
+        Interpreter of the environment that is activated, by default this one.
 
     Returns
     -------
@@ -35,24 +37,25 @@ def run_page(name, directory):
         scripts[language] = scripts.get(language, "") + text
     assert scripts, f"{name}.md has nothing to run"
     return "".join(
-        RUN[language](script, f"{name}-page", directory) for language, script in scripts.items()
+        RUN[language](script, f"{name}-page", directory, python)
+        for language, script in scripts.items()
     )
 
 
-def _run_python(script, name, directory):
+def _run_python(script, name, directory, python):
     file = directory / f"{name}.py"
     file.write_text(script)
-    return run_python([file], directory)
+    return run_python([file], directory, python=python)
 
 
-def _run_bash(script, name, directory):
-    """Run with this interpreter's scripts at hand, as in an activated environment."""
+def _run_bash(script, name, directory, python):
+    """Run with the interpreter's scripts at hand, as in an activated environment."""
     file = directory / f"{name}.sh"
     file.write_text(script)
     done = subprocess.run(
         ["bash", "-euo", "pipefail", file],
         cwd=directory,
-        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        env={**os.environ, "PATH": f"{Path(python).parent}:{os.environ['PATH']}"},
         check=False,
         **LIMITS,
         stdout=subprocess.PIPE,

@@ -194,7 +194,7 @@ def test_copy_of_atoms_with_their_calculator(trained, molecule, monkeypatch, tmp
     energy = molecule.get_potential_energy()
     monkeypatch.chdir(tmp_path)
     copied = again(molecule)
-    assert copied.calc.evaluator is not molecule.calc.evaluator
+    assert copied.calc.potential is not molecule.calc.potential
     assert copied.get_potential_energy() == energy
     copied.positions[0] += 0.1
     moved = copied.get_potential_energy()
@@ -334,7 +334,7 @@ def test_mask_of_the_wrong_shape(molecule):
 
 def test_type_outside_the_type_map(calculator):
     with pytest.raises(ValueError, match=r"atom 1: type 3 is outside the type map"):
-        calculator.evaluator.evaluate(np.array([0, 3]), np.eye(3)[:2])
+        calculator.potential.evaluate(np.array([0, 3]), np.eye(3)[:2])
 
 
 @pytest.fixture
@@ -356,7 +356,7 @@ def test_position_that_is_not_finite(unsorted):
 def test_atoms_at_the_same_point(unsorted):
     unsorted.positions[4] = unsorted.positions[2]
     with pytest.raises(
-        ValueError, match=r"^atom 4: at the same point as atom 2 \(distance 0\); .* mask to 0$"
+        ValueError, match=r"^atom 2: at the same point as atom 4 \(distance 0\); .* mask to 0$"
     ):
         unsorted.get_potential_energy()
     unsorted.positions[4] += 1

@@ -9,7 +9,6 @@ from deepmd.tf.env import tf
 from implementations import implementation, on  # noqa: F401
 
 from deepmd_mask import _kernels
-from deepmd_mask.shared.reason import atom_fault_of
 
 kernels = None  # those that a test runs on
 
@@ -145,6 +144,16 @@ def test_shapes_are_no_atoms():
 
 
 # ---- Through TensorFlow --------------------------------------------------------------------------
+
+
+def atom_fault_of(error):
+    """Return what an operator attached to an error of TensorFlow, or to one behind it."""
+    while error is not None:
+        written = getattr(error, "experimental_payloads", {}).get(_kernels.AtomFault.KEY.encode())
+        if written is not None:
+            return _kernels.AtomFault.read(written.decode())
+        error = error.__context__
+    return None
 
 
 def test_operators_attach_it(trained):

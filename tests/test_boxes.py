@@ -16,8 +16,9 @@ from frozen_models import of_first_version
 from helpers import TYPE_MAP, run_python
 
 from deepmd_mask.ase import MaskedDP
+from deepmd_mask.conversion import convert
 from deepmd_mask.evaluation import evaluate
-from deepmd_mask.frozen import convert, info
+from deepmd_mask.frozen import info
 
 PERIODIC = "the input is periodic, it has a box.* DP_MASK_IGNORE_BOX to 1"
 # Without the plugin, as in C and C++, where the operators alone see the box.

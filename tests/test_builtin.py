@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from deepmd.tf.utils.argcheck import normalize
 from deepmd.tf.utils.compat import update_deepmd_input
+from frozen_models import assert_potential_agrees
 
-from deepmd_mask.frozen.evaluator import Evaluator
+from deepmd_mask import Potential
 from deepmd_mask.hooks.start import Start
 from deepmd_mask.plugin import check
 
@@ -232,21 +233,27 @@ def test_start_from_another_model_of_the_builtin_is_refused(grid, option):
         check(jdata, Start(option, of(choice, "builtin")))
 
 
-def test_evaluator_pads_for_a_frozen_model_of_the_builtin(grid):
-    """Its slots are fixed; what virtual atoms add to the energy is left out."""
+@pytest.mark.parametrize("choice", GRID)
+def test_potential_of_a_frozen_model_of_the_builtin(grid, choice):
+    """What virtual atoms add to the energy is left out."""
+    wanted = grid.evaluated_by_builtin(choice)
+    model = grid.frozen(choice, "builtin")
+    assert_potential_agrees(model, grid.frames, TOLERANCE[precision_of(choice)], wanted)
+
+
+def test_potential_needs_no_slots(grid):
+    """Of real atoms in any order, and of more than the built-in has slots for."""
     frames, frame = grid.frames, 1
     real = np.random.default_rng(0).permutation(np.flatnonzero(frames.mask[frame]))
     molecule = frames.types[real], frames.coord[frame, real]
     assert len(real) < sum(SEL)
-    wanted = grid.evaluated_by_builtin(DETAILED)
-    evaluator = Evaluator(grid.frozen(DETAILED, "builtin"))
-    found = evaluator.evaluate(*molecule)
-    assert_agree(found.forces, wanted["force"][frame, real], 1e-12)
-    assert_agree(found.energies, wanted["atom_energy"][frame, real, 0], 1e-12)
-    plugin = Evaluator(grid.frozen(DETAILED, "plugin")).evaluate(*molecule)
-    assert found.energy == pytest.approx(plugin.energy, rel=1e-10)
-    with pytest.raises(ValueError, match=r"5 atoms of type 0 \(C\), .* has 4 slots"):
-        evaluator.evaluate(np.zeros(5, int), np.eye(5)[:, :3])
+    potential = Potential(grid.frozen(DETAILED, "builtin"))
+    wanted = potential.evaluate(frames.types, frames.coord[frame], frames.mask[frame])
+    found = potential.evaluate(*molecule)
+    assert_agree(found.forces, wanted.forces[real], 1e-14)
+    assert found.energy == pytest.approx(wanted.energy, rel=1e-14)
+    more = potential.evaluate(np.zeros(5, int), np.eye(5)[:, :3] * [[1], [2], [3], [4], [5]])
+    assert np.isfinite(more.forces).all()
 
 
 @pytest.mark.parametrize("choice", GRID)

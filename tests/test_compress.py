@@ -4,11 +4,9 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from frozen_models import edited
+from frozen_models import assert_potential_agrees, edited, graph_of
 from helpers import make_input, random_frames, run_dp, run_jobs, write_input, write_system
 from jobs import OUTPUTS, evaluate, run
-
-from deepmd_mask.frozen.model_file import FrozenModel
 
 NETS = {
     "one side": {},
@@ -23,6 +21,7 @@ NETS = {
 FITTING_NETS = {
     "float32 in all nets": {"precision": "float32"},
     "energies in vacuum": {"atom_ener": [-5.0, None, -11.0]},
+    "kinks": {"layer_name": ["first", None, "last"]},
 }
 
 
@@ -66,10 +65,20 @@ def test_forces_are_those_of_the_model(models, name):
 
 
 @pytest.mark.parametrize("name", NETS)
+def test_potential_gives_the_same(models, name):
+    """From the frozen model, whose tables it makes, and from the compressed one, which has them."""
+    home, frames, _ = models
+    folder = home / name.replace(" ", "_")
+    tolerance = 1e-5 if "float32" in name else 1e-10
+    assert_potential_agrees(folder / "frozen.pb", frames, tolerance)
+    assert_potential_agrees(folder / "compressed.pb", frames, tolerance)
+
+
+@pytest.mark.parametrize("name", NETS)
 def test_one_operator_does_it_all(models, name):
     """But for nets of two precisions, for which there are the operators of the original."""
     home, _, _ = models
-    graph = FrozenModel(home / name.replace(" ", "_") / "compressed.pb").graph_def
+    graph = graph_of(home / name.replace(" ", "_") / "compressed.pb")
     found = {node.op.split(">")[1] for node in graph.node if ">" in node.op}
     if name == "float32":
         assert found == {"RealAtoms", "Embed", "Contract", "Energies", "ContractReverse", "Force"}
@@ -123,7 +132,7 @@ def test_model_devi_finds_what_it_finds_of_the_models(models):
 def test_text_form_comes_back_by_convert_from(models):
     home, frames, _ = models
     folder = home / "one_side"
-    graph = FrozenModel(folder / "compressed.pb").graph_def
+    graph = graph_of(folder / "compressed.pb")
     tf.io.write_graph(graph, str(folder), "compressed.pbtxt")
     run([[folder, "convert-from", "pbtxt", "-i", "compressed.pbtxt", "-o", "back.pb"]])
     wanted, found = (

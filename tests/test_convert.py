@@ -11,20 +11,32 @@ import jobs
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from frozen_models import assert_same_potential, edited, evaluate, with_input
+from frozen_models import (
+    assert_potential_agrees,
+    assert_same_potential,
+    edited,
+    evaluate,
+    graph_of,
+    with_input,
+)
 
 from deepmd_mask.cli import main
-from deepmd_mask.frozen import convert, info
+from deepmd_mask.conversion import convert
+from deepmd_mask.conversion.rebuild import build_frozen
+from deepmd_mask.frozen import info
 from deepmd_mask.frozen.description import describe
 from deepmd_mask.frozen.model_file import FrozenModel
-from deepmd_mask.frozen.rebuild import build_frozen
 from deepmd_mask.frozen.report import info_text
 
 SEL = (4, 3)
 OPTIONS = {
     "one": {
         "descriptor": {"type_one_side": True, "resnet_dt": True, "exclude_types": [[0, 1]]},
-        "fitting_net": {"resnet_dt": True, "atom_ener": [None, -3.0]},
+        "fitting_net": {
+            "resnet_dt": True,
+            "atom_ener": [None, -3.0],
+            "layer_name": [None, "second", "last"],
+        },
     },
     "two": {
         "descriptor": {"type_one_side": False, "activation_function": "softplus"},
@@ -91,6 +103,14 @@ def test_model_of_the_builtin_keeps_its_forces(builtin, tmp_path, choice):
     assert builtin.model(choice).read_bytes() == before
 
 
+@pytest.mark.parametrize("choice", OPTIONS)
+def test_potential_gives_what_the_builtin_does(builtin, choice):
+    """Also with energies in vacuum, and where the mask is an input of the fitting nets."""
+    tolerance = TOLERANCE.get(choice, 1e-10)
+    wanted = builtin.evaluated(choice)
+    assert_potential_agrees(builtin.model(choice), builtin.frames, tolerance, wanted)
+
+
 def test_energy_no_longer_depends_on_padding(builtin, tmp_path):
     convert(builtin.model("two"), tmp_path / "fast.pb")
     frames = builtin.frames
@@ -134,7 +154,7 @@ def test_model_for_the_builtin_cannot_be_compressed(trained, tmp_path):
 def test_model_of_the_plugin_runs_without_it(trained, tmp_path):
     convert(trained.model, tmp_path / "plain.pb", operators="built-in")
     model = FrozenModel(tmp_path / "plain.pb")
-    assert not [node.op for node in model.graph_def.node if "DeepmdMask" in node.op]
+    assert not [node.op for node in model.graph.node if "DeepmdMask" in node.op]
     found = evaluate(tmp_path / "plain.pb", trained.frames)
     assert_same_potential(found, trained.evaluate(), trained.frames.mask)
 
@@ -201,6 +221,8 @@ def test_model_of_deepmd_kit_2_through_pbtxt(tmp_path):
     frames = helpers.random_frames(slots=SEL, nframes=3)
     wanted, found = (evaluate(tmp_path / name, frames) for name in ("old.pb", "fast.pb"))
     assert_same_potential(found, wanted, frames.mask)
+    for name in ("old.pb", "fast.pb"):
+        assert_potential_agrees(tmp_path / name, frames, 1e-10, wanted)
 
 
 def test_training_goes_on_from_a_converted_model(builtin, tmp_path):
@@ -254,7 +276,7 @@ INPUTS = {
     "it has a tabulated potential": change_model(use_srtab="table.txt"),
     "mixed precision": lambda script: script["training"].update(mixed_precision={"a": 1}),
     r"sel is \[9, 3\], but the sum of sel is 7": change_descriptor(sel=[9, 3]),
-    "foo is not a valid activation": change_descriptor(activation_function="foo"),
+    'unknown activation function "foo"': change_descriptor(activation_function="foo"),
     "computes something else": change_descriptor(activation_function="relu"),
 }
 
@@ -281,7 +303,7 @@ def test_training_input_is_refused(builtin, tmp_path, message):
 
 def test_variable_that_se_a_mask_does_not_know_is_refused(builtin, tmp_path):
     model = edited(builtin.model("two"), tmp_path / "model.pb", more=1.0)
-    graph = FrozenModel(model).graph_def
+    graph = graph_of(model)
     graph.node.add(name="more/read", op="Identity", input=["more"])
     model.write_bytes(graph.SerializeToString())
     assert_refused(r"beyond what se_a_mask knows, the variables \['more'\]", model, tmp_path)

@@ -22,8 +22,8 @@ from deepmd.infer import DeepPot, model_devi
 from helpers import TYPE_MAP
 
 from deepmd_mask.cli import main
+from deepmd_mask.conversion import convert
 from deepmd_mask.evaluation import evaluate, model_deviation
-from deepmd_mask.frozen import convert
 
 NREAL = [[3, 2, 1], [3, 2, 1], [4, 2, 1], [0, 0, 0], [5, 1, 2], [0, 1, 0], [1, 1, 1]]
 

@@ -6,8 +6,8 @@ import helpers
 import numpy as np
 import pytest
 
+from deepmd_mask import Potential
 from deepmd_mask.data import check, open_system, pack
-from deepmd_mask.frozen.evaluator import Evaluator
 
 pytestmark = pytest.mark.filterwarnings("ignore::deepmd_mask.data.balance.NetForceWarning")
 FRAMES = helpers.random_frames(nframes=9)
@@ -87,7 +87,7 @@ def test_driver_labels_systems(many, trained):
     assert isinstance(found, dpdata.LabeledSystem)
     types = np.array([helpers.TYPE_MAP.index(name) for name in system["atom_names"]])
     wanted = [
-        Evaluator(trained.model).evaluate(types[system["atom_types"]], coord)
+        Potential(trained.model).evaluate(types[system["atom_types"]], coord)
         for coord in system["coords"]
     ]
     np.testing.assert_array_equal(found["energies"], [one.energy for one in wanted])

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from frozen_models import graph_of
 from helpers import make_input, random_frames, write_input, write_system
 from jobs import OUTPUTS, run
 
 import deepmd_mask
-from deepmd_mask.frozen.model_file import FrozenModel
 from deepmd_mask.graph.ops import PREFIX
 
 EMULATED = Path(deepmd_mask.__file__).parent / "libdeepmd_mask_emulated_gpu.so"
@@ -47,7 +47,7 @@ class OpenModel:
             device_count={} if gpu else {"GPU": 0}, allow_soft_placement=device != ""
         )
         self.session = tf1.Session(graph=tf.Graph(), config=config)
-        graph_def = FrozenModel(path).graph_def
+        graph_def = graph_of(path)
         for node in graph_def.node:
             node.device = node.device or device
         with self.session.graph.as_default():

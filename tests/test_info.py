@@ -12,7 +12,8 @@ from frozen_models import REAL_ATOMS, edited, evaluate, of_first_version
 
 import deepmd_mask
 from deepmd_mask.cli import main
-from deepmd_mask.frozen import convert, info, info_text
+from deepmd_mask.conversion import convert
+from deepmd_mask.frozen import info, info_text
 
 RECENT = ["descrpt_attr/made_by", "descrpt_attr/sel", "train_attr/min_nbor_dist"]
 

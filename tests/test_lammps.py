@@ -15,8 +15,8 @@ from frozen_models import edited
 from helpers import LIMITS, TYPE_MAP, parameters, tail
 
 import deepmd_mask
+from deepmd_mask import Potential
 from deepmd_mask.evaluation import model_deviation
-from deepmd_mask.frozen.evaluator import Evaluator
 
 SCRIPTS = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 LIBRARY = Path(deepmd_mask.__file__).parent / "libdeepmd_mask.so"
@@ -149,12 +149,12 @@ def test_energy_and_forces_are_those_of_python(tmp_path, trained, kind, molecule
     write_data(tmp_path / "atoms.data", types, positions)
     virtual = 2
     output = run_lammps(tmp_path, model, virtual=virtual + 1)
-    evaluator = Evaluator(model)
+    potential = Potential(model)
     for name, kept in {
         "all": np.arange(len(types)),
         "without": np.delete(np.arange(len(types)), virtual),
     }.items():
-        wanted = evaluator.evaluate(types[kept], positions[kept])
+        wanted = potential.evaluate(types[kept], positions[kept])
         forces, energies = read_dump(tmp_path / f"{name}.dump")
         np.testing.assert_allclose(forces[kept], wanted.forces, **close)
         np.testing.assert_allclose(energies[kept], wanted.energies, **close)
@@ -195,7 +195,7 @@ def test_two_ranks_give_the_numbers_of_one_where_one_has_all_atoms(tmp_path, tra
     beside = thermo(run_lammps(tmp_path, trained.model, guard=HALT, ranks=2))
     np.testing.assert_allclose(beside, alone, rtol=0, atol=1e-6)
     assert alone[0, 1] == pytest.approx(
-        Evaluator(trained.model)
+        Potential(trained.model)
         .evaluate(np.delete(types, 0), np.delete(positions, 0, axis=0))
         .energy,
         rel=0,
@@ -229,7 +229,7 @@ def test_atoms_that_are_added(tmp_path, trained, molecule, order):
     names = order or TYPE_MAP
     types = np.array([TYPE_MAP.index(names[t]) for t in of_lammps])
     last = list(iread(tmp_path / "site.lammpstrj", index=":", format="lammps-dump-text"))[-1]
-    wanted = Evaluator(trained.model).evaluate(types, last.positions)
+    wanted = Potential(trained.model).evaluate(types, last.positions)
     close = {"rtol": 0, "atol": 1e-9}
     np.testing.assert_allclose(forces, wanted.forces, **close)
     np.testing.assert_allclose(energies, wanted.energies, **close)

@@ -17,7 +17,8 @@ SOURCES = [
     if path.suffix in {".h", ".cc", ".cu"}
 ]
 MODULES = [path.relative_to(ROOT) for path in sorted((ROOT / PACKAGE).rglob("*.py"))]
-# What comes from elsewhere has one place, too.
+# What comes from elsewhere has its places, too.
+FOR_TRAINING = {f"{PACKAGE}/{name}" for name in ("graph", "hooks", "conversion", "plugin.py")}
 PACKAGES = {"tensorflow": "op/tensorflow", "absl": "op/tensorflow", "xla": "op/tensorflow"}
 PACKAGES |= {"pybind11": "op/python", "Eigen": "op/kernels/per_isa"}
 
@@ -96,6 +97,17 @@ def test_imports_are_allowed(module):
         assert below or other.parent.as_posix() in may, other
 
 
+def test_tensorflow_and_deepmd_kit_are_for_training_alone():
+    of_both = {
+        module.as_posix()
+        for module in MODULES
+        if {name.split(".")[0] for name in names_imported(module)} & {"tensorflow", "deepmd"}
+    }
+    assert of_both, "nothing was found"
+    elsewhere = {name for name in of_both if not any(name.startswith(p) for p in FOR_TRAINING)}
+    assert elsewhere == {f"{PACKAGE}/data/checking/input_file.py"}  # which does without, too
+
+
 def test_imports_are_found(tmp_path, monkeypatch):
     """Whatever their form, and wherever they are."""
     forms = {
@@ -120,7 +132,7 @@ def test_imports_are_found(tmp_path, monkeypatch):
 
 def test_only_the_rooms_of_graphs_load_tensorflow_with_them():
     """Elsewhere it is imported where it is needed, since it takes its time."""
-    rooms = {f"{PACKAGE}/{name}" for name in ("graph", "hooks", "frozen")}
+    rooms = {f"{PACKAGE}/{name}" for name in ("graph", "hooks", "conversion")}
     for module in MODULES:
         tree = ast.parse((ROOT / module).read_text(encoding="utf-8"))
         found = {n.module for n in tree.body if isinstance(n, ast.ImportFrom) and not n.level}

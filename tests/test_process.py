@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Models after a fork: an error in place of threads that never come."""
+"""Models after a fork: Potential evaluates; TensorFlow would wait, so that it is an error."""
 
 import os
 import select
@@ -10,19 +10,18 @@ import numpy as np
 import pytest
 from helpers import TYPE_MAP, run_python
 
+from deepmd_mask import Potential
 from deepmd_mask.ase import MaskedDP
 from deepmd_mask.evaluation import evaluate
-from deepmd_mask.frozen.evaluator import Evaluator
 
 
 def in_forked_child(function):
-    """Return the error that a function raises in a child, or "none"; fail if it hangs."""
+    """Return what a function gives in a child, or the error that it raises; fail if it hangs."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:  # whatever happens, nothing of pytest may go on here
         try:
-            text = "none"
-            function()
+            text = str(function())
         except BaseException as error:
             text = f"{type(error).__name__}: {error}"
         os.write(writer, text.encode())
@@ -40,26 +39,37 @@ def in_forked_child(function):
 @pytest.fixture(scope="module")
 def evaluations(trained):
     """Return ways to evaluate, loaded and used before the fork or loaded after it."""
-    evaluator, calculator = Evaluator(trained.model), MaskedDP(trained.model)
+    potential, calculator = Potential(trained.model, threads=2), MaskedDP(trained.model)
     types, positions = np.array([0, 1]), np.eye(3)[:2]
     atoms = ase.Atoms([TYPE_MAP[t].capitalize() for t in types], positions)
+
+    def of_potential(potential=potential):
+        return potential.evaluate(types, positions).forces.tobytes()
+
+    def of_calculator():
+        calculator.calculate(atoms)
+        return calculator.results["forces"].tobytes()
+
     found = {
-        "evaluator": lambda: evaluator.evaluate(types, positions),
-        "calculator": lambda: calculator.calculate(atoms),
-        "new evaluator": lambda: Evaluator(trained.model),
-        "dp-mask test": lambda: evaluate(trained.model, trained.directory / "system"),
-        "DeepPot": trained.evaluate,
+        "potential": of_potential,
+        "calculator": of_calculator,
+        "new potential": lambda: of_potential(Potential(trained.model)),
+        "dp-mask test": lambda: evaluate(trained.model, trained.directory / "system").as_text(),
     }
-    for evaluation in found.values():
-        evaluation()  # well, before the fork
-    return found
+    return {name: (evaluation, str(evaluation())) for name, evaluation in found.items()}
 
 
-@pytest.mark.parametrize(
-    "name", ["evaluator", "calculator", "new evaluator", "dp-mask test", "DeepPot"]
-)
-def test_forked_child_is_refused(evaluations, name):
-    message = in_forked_child(evaluations[name])
+@pytest.mark.parametrize("name", ["potential", "calculator", "new potential", "dp-mask test"])
+def test_forked_child_evaluates(evaluations, name):
+    """With the bits of its parent, in which TensorFlow has a model, too."""
+    evaluation, wanted = evaluations[name]
+    assert in_forked_child(evaluation) == wanted
+    assert str(evaluation()) == wanted
+
+
+def test_forked_child_is_refused_by_deep_pot(trained):
+    trained.evaluate()
+    message = in_forked_child(trained.evaluate)
     assert message.startswith("RuntimeError: this process, ")
     assert f"was forked from process {os.getpid()}" in message
     assert 'multiprocessing.get_context("spawn")' in message

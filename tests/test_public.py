@@ -9,7 +9,7 @@ from pathlib import Path
 import helpers
 import pytest
 
-ROOMS = ("data", "evaluation", "frozen", "openmm", "ase")
+ROOMS = ("data", "evaluation", "frozen", "conversion", "openmm", "ase")
 PAGE = Path(__file__).parents[1] / "docs" / "python.md"
 
 
@@ -33,16 +33,18 @@ def test_what_is_on_the_page_is_there(name):
 
 
 def test_names_that_are_none():
-    from deepmd_mask import frozen
+    import deepmd_mask.conversion
 
     with pytest.raises(AttributeError, match="no attribute 'Convert'"):
-        _ = frozen.Convert
+        _ = deepmd_mask.conversion.Convert
+    with pytest.raises(AttributeError, match="no attribute 'potentials'"):
+        _ = deepmd_mask.potentials
     with pytest.raises(ImportError):
         from deepmd_mask.frozen import nothing  # noqa: F401
 
 
 def test_tensorflow_waits_until_it_is_needed(tmp_path):
-    rooms = "".join(f"import deepmd_mask.{room}\n" for room in ("data", "evaluation", "frozen"))
+    rooms = "".join(f"import deepmd_mask.{room}\n" for room in ROOMS)
     code = f"{rooms}import sys\nprint('tensorflow' in sys.modules)"
     assert helpers.run_python(["-c", code], tmp_path) == "False\n"
 

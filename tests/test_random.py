@@ -7,12 +7,12 @@ import helpers
 import pytest
 
 FUZZ = helpers.TESTS / "fuzz"
-COUNT = {"bindings": 300, "operators": 300, "commands": 60, "models": 60}
+COUNT = {"bindings": 300, "operators": 300, "commands": 60, "models": 60, "potentials": 400}
 
 
 @pytest.mark.parametrize("target", COUNT)
 def test_some_seeds(target, trained, tmp_path):
-    if target == "models":
+    if target in ("models", "potentials"):
         (tmp_path / "models").mkdir()
         shutil.copytree(trained.directory / "system", tmp_path / "models" / "system")
         for model in (trained.model, trained.compressed, trained.single):

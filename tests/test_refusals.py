@@ -24,7 +24,7 @@ def system(tmp_path):
 
 
 REFUSED = {
-    "not a valid activation": {"descriptor": {"activation_function": "foo"}},
+    'unknown activation function "foo"': {"descriptor": {"activation_function": "foo"}},
     "axis_neuron \\(99\\) is larger": {"sel": "auto", "descriptor": {"axis_neuron": 99}},
     "precision of fitting_net": {"fitting_net": {"precision": "bfloat16"}},
     "instead of mixed_precision": {

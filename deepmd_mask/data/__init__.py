@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Masked systems: made, read, checked. Nothing here needs TensorFlow, but an input's options."""
+"""Masked systems: made, read, checked. Nothing here needs TensorFlow or DeePMD-kit."""
 
 from .balance import NetForceWarning
 from .checking.check import Checked, check

@@ -4,10 +4,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-from deepmd.utils.path import DPH5Path, DPPath
 
 from ..shared.reason import reason_of
 from .findings import Finding, Level, Report
+from .folders import AnyFolder, is_there, open_array
 
 # What to say if one is missing.
 _MEANING = {"aparam": "1 for real atoms, 0 for virtual ones", "atom_pref": "weights of forces"}
@@ -27,21 +27,21 @@ class ArrayFile:
         As in the file.
     """
 
-    path: DPPath
+    path: AnyFolder
     shape: tuple[int, int]
     dtype: np.dtype
 
     def read(self, frames: slice) -> np.ndarray:
         """Return frames in float64, [nframes, numbers of each frame]."""
         # Opened each time: the pages of a map that stays open would add up to the whole file.
-        array = _open_array(self.path)
+        array = open_array(self.path)
         if array.shape != self.shape:
             array = np.asarray(array).reshape(self.shape)
         return np.array(array[frames], dtype=np.float64)
 
 
 def require_array(
-    path: str, folder: DPPath, key: str, nframes: int | None, width: int, report: Report
+    path: str, folder: AnyFolder, key: str, nframes: int | None, width: int, report: Report
 ) -> ArrayFile | None:
     """Open an array that must be there.
 
@@ -79,7 +79,7 @@ def require_array(
         bad("unreadable", "is a folder, not an array; write it anew, or remove it")
         return None
     try:
-        array = _open_array(folder / f"{key}.npy")
+        array = open_array(folder / f"{key}.npy")
     except Exception as error:  # a damaged header makes NumPy raise whatever it meets
         bad("unreadable", f"cannot be read ({reason_of(error)}); write it anew")
         return None
@@ -101,18 +101,3 @@ def require_array(
         bad("shape", f"found shape {array.shape}, expected {wanted}")
         return None
     return ArrayFile(folder / f"{key}.npy", wanted, array.dtype)
-
-
-def is_there(path: DPPath) -> bool:
-    """Return whether there is something of that name, be it of the wrong kind."""
-    return path.is_file() or path.is_dir()
-
-
-def _open_array(path: DPPath) -> np.ndarray:
-    """Return an array, or what can be sliced like one, of which nothing has been read yet."""
-    if isinstance(path, DPH5Path):
-        return path.root[str(path).split("#", 1)[1]]
-    array = np.load(str(path), mmap_mode="r", allow_pickle=False)
-    if not isinstance(array, np.ndarray):
-        raise ValueError("it is an archive of arrays, as numpy.savez writes it")
-    return array

@@ -12,8 +12,8 @@ from typing import overload
 import numpy as np
 
 from .._kernels import AtomError, AtomFault, RealAtoms, reason_against_box
-from .arrays import is_there
 from .findings import Finding, Report, refuse
+from .folders import is_there
 from .labels import check_labels
 from .systems import Chunk, System, open_system
 

@@ -5,19 +5,17 @@ docs/data.md describes the files.
 """
 
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, overload
 
 import numpy as np
-from deepmd.common import expand_sys_str
-from deepmd.utils.path import DPPath
 
 from ..shared.paths import AnyPath
 from ..shared.reason import reason_of
-from .arrays import ArrayFile, is_there, require_array
+from .arrays import ArrayFile, require_array
 from .findings import Finding, Level, Report, refuse
+from .folders import AnyFolder, folders_with, is_there, load_text, open_folder
 
 SLOTS_AT_ONCE = 1 << 16  # some 8 MB for all arrays of a chunk
 
@@ -95,7 +93,7 @@ class FrameSet:
         Number of its first frame within the system; None if a set before cannot be read.
     """
 
-    folder: DPPath
+    folder: AnyFolder
     name: str
     nframes: int
     arrays: dict[str, ArrayFile]
@@ -243,8 +241,8 @@ def open_system(
     """
     path = str(path)
     try:
-        root = DPPath(path)
-        sets = sorted(root.glob("set.*"))
+        root = open_folder(path)
+        sets: list[AnyFolder] = sorted(root.glob("set.*"), key=str)
         types = _read_types(path, root, report)
         names = _read_names(path, root, report)
     except FileNotFoundError:
@@ -287,19 +285,29 @@ def _numbered(opened: Sequence[FrameSet | None]) -> Iterator[FrameSet]:
         first = None if first is None else first + part.nframes
 
 
-def systems_in(path: AnyPath) -> list[str]:
+def systems_in(path: AnyPath, patterns: Sequence[str] | None = None) -> list[str]:
     """Return the systems in a folder and its folders, in order; a system's path as it is.
 
     A path that leads to none is returned, too: opening it says what is wrong.
+
+    Parameters
+    ----------
+    path
+        The folder, or a group FILE#/GROUP.
+    patterns
+        What a system's folder must match, one of several, as in ``rglob_patterns`` of an input;
+        then only what matches is returned.
     """
     path = os.fspath(path)
+    if patterns:
+        return folders_with("type.raw", path, patterns)
     try:
-        return sorted(expand_sys_str(path)) or [path]
+        return folders_with("type.raw", path) or [path]
     except OSError:
         return [path]
 
 
-def _read_types(path: str, root: DPPath, report: Report) -> np.ndarray | None:
+def _read_types(path: str, root: AnyFolder, report: Report) -> np.ndarray | None:
     def bad(message: str) -> None:
         report(Finding("error", "types", path, message, "type.raw"))
 
@@ -307,7 +315,7 @@ def _read_types(path: str, root: DPPath, report: Report) -> np.ndarray | None:
         bad("missing; it names the type of each slot by a number from 0")
         return None
     try:
-        values = _load_text(root / "type.raw")
+        values = load_text(root / "type.raw")
     except ValueError as error:
         bad(f"is not a list of numbers ({error}); write one number for each slot")
         return None
@@ -321,7 +329,7 @@ def _read_types(path: str, root: DPPath, report: Report) -> np.ndarray | None:
     return values.astype(np.int32)
 
 
-def _read_names(path: str, root: DPPath, report: Report) -> tuple[str, ...] | None:
+def _read_names(path: str, root: AnyFolder, report: Report) -> tuple[str, ...] | None:
     """Return the names of the types; None if there is no file of them, () if it is bad."""
 
     def bad(message: str) -> tuple[()]:
@@ -331,18 +339,12 @@ def _read_names(path: str, root: DPPath, report: Report) -> tuple[str, ...] | No
     if not is_there(root / "type_map.raw"):
         return None
     try:
-        names = _load_text(root / "type_map.raw", dtype=str)
+        names = load_text(root / "type_map.raw", dtype=str)
     except (ValueError, OSError) as error:
         return bad(f"is not a list of names ({reason_of(error)}); write one in each line")
     if names.ndim != 1 or len(names) == 0:
         return bad("is empty, or has lines of several names; write one in each line")
     return tuple(names.tolist())
-
-
-def _load_text(path: DPPath, **options: Any) -> np.ndarray:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # NumPy warns of an empty file
-        return path.load_txt(ndmin=1, **options)
 
 
 def _within(path: str, types: np.ndarray, names: Sequence[str], report: Report) -> bool:
@@ -363,7 +365,7 @@ def _within(path: str, types: np.ndarray, names: Sequence[str], report: Report) 
 
 
 def _open_set(
-    path: str, folder: DPPath, nslots: int, required: Sequence[str], report: Report
+    path: str, folder: AnyFolder, nslots: int, required: Sequence[str], report: Report
 ) -> FrameSet | None:
     """Return the set; None if something is wrong that leaves no frames to look at."""
     coord = require_array(path, folder, "coord", None, 3 * nslots, report)

@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from deepmd.utils.data_system import process_systems
-from deepmd.utils.update_sel import BaseUpdateSel
 
 from .findings import Finding, Level, Report, refuse
 from .scan import Scan, Scanned, Wanted, scan_system
@@ -96,11 +94,7 @@ def training_systems(jdata: dict) -> dict[str, list[str]]:
             continue
         given, patterns = data["systems"], data.get("rglob_patterns")
         given = [given] if isinstance(given, str) else given
-        systems[section] = [
-            system
-            for path in given
-            for system in (process_systems([path], patterns) if patterns else systems_in(path))
-        ]
+        systems[section] = [system for path in given for system in systems_in(path, patterns)]
     return systems
 
 
@@ -191,10 +185,6 @@ def summarise(scans: Sequence[Scan]) -> Summary:
     return Summary(min(scan.min_distance for scan in scans), np.max(most, axis=0))
 
 
-class _AutoSel(BaseUpdateSel):
-    neighbor_stat = None  # se_a_mask counts atoms, not neighbours
-
-
 def auto_sel(sel: str, max_count: np.ndarray) -> list[int]:
     """Turn "auto" or "auto:f" into a list, by DeePMD-kit's rule for other descriptors.
 
@@ -217,11 +207,10 @@ def auto_sel(sel: str, max_count: np.ndarray) -> list[int]:
     """
     if not re.fullmatch(r"auto(:\d+(\.\d*)?)?", sel):
         raise ValueError(f'`sel` is "{sel}"; it must be a list, "auto", or "auto:1.2" and the like')
-    rule = _AutoSel()
-    ratio = rule.parse_auto_sel_ratio(sel)
+    ratio = float(sel.partition(":")[2] or 1.1)
     if ratio < 1:
         raise ValueError(f'`sel` is "{sel}"; its factor must be at least 1, for all atoms to fit')
-    return [rule.wrap_up_4(ratio * count) for count in max_count]
+    return [4 * ((int(ratio * count) + 3) // 4) for count in max_count]
 
 
 def _require_same_types(scans: Sequence[Scan], level: Level, report: Report) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from ..data.systems import Chunk, System
-from ..shared.reason import reason_of
+from ..potential import Potential
 from .metrics import Place
 
 SLOTS_PER_EVALUATION = 1 << 13  # at most, if they are of several frames
@@ -49,14 +49,9 @@ class Model:
     """A frozen model."""
 
     def __init__(self, path: str | os.PathLike):
-        # Only here, because TensorFlow takes its time.
-        from ..frozen.potential import open_model  # noqa: PLC0415
-
         self.path = os.fspath(path)
-        _, operators, self.potential = open_model(path)
-        # With several frames the built-in's atomic virials have a wrong shape.
-        self.one_frame = operators == "built-in"
-        self.type_map = tuple(self.potential.get_type_map())
+        self.potential = Potential(path)
+        self.type_map = tuple(self.potential.type_map)
 
     def predict(self, system: System) -> Iterator[Frames]:
         """Yield all frames of a system, with what the model gives."""
@@ -80,30 +75,13 @@ class Model:
         ValueError
             Naming model and system, if the model cannot be evaluated, and the frame if an energy
             or a force is not finite.
-        RuntimeError
-            If this process was forked from one that had opened a model.
         """
-        energy, force = np.zeros(len(chunk)), np.zeros(chunk.coord.shape)
-        # Mixed systems have types frame by frame; the model takes those of all frames at once.
-        kinds, kind = np.unique(types, axis=0, return_inverse=True)
-        for k, of_slots in enumerate(kinds):
-            frames = np.flatnonzero(kind.reshape(-1) == k)
-            coord, mask = chunk.coord[frames], chunk.mask[frames]
-            # What the file has for virtual atoms is nobody's business, but must not be NaN.
-            coord = np.where(mask[..., None] == 1, coord, 0.0)
-            try:
-                _, force[frames], _, atomic, _ = self.potential.eval(
-                    coord.reshape(len(frames), -1), None, of_slots, atomic=True, aparam=mask
-                )
-            except RuntimeError:  # of a forked process
-                raise
-            except Exception as error:  # TensorFlow's own: the frames have been looked through
-                reason = reason_of(error)
-                raise ValueError(f"model {self.path} cannot evaluate {path} ({reason})") from error
-            energy[frames] = np.where(mask == 1, atomic[..., 0], 0.0).sum(axis=1)
-        force = np.where(chunk.mask[..., None] == 1, force, 0.0)
-        result = Frames(path, chunk, types, energy, force)
-        finite = np.isfinite(energy) & np.isfinite(force).all(axis=(1, 2))
+        try:
+            found = self.potential.evaluate(types, chunk.coord, chunk.mask)
+        except ValueError as error:  # the frames have been looked through
+            raise ValueError(f"model {self.path} cannot evaluate {path} ({error})") from error
+        result = Frames(path, chunk, types, found.energy, found.forces)
+        finite = np.isfinite(found.energy) & np.isfinite(found.forces).all(axis=(1, 2))
         for frame in np.flatnonzero(~finite)[:1].tolist():
             raise ValueError(
                 f"{result.place(frame)}: model {self.path} gives an energy or a force that is not "
@@ -113,7 +91,7 @@ class Model:
 
 
 def parts(system: Source, models: list[Model]) -> Iterator[tuple[Chunk, np.ndarray]]:
-    """Yield all frames of a system, as many at a time as all models take, and their types.
+    """Yield all frames of a system, some at a time, and their types.
 
     Parameters
     ----------
@@ -131,9 +109,8 @@ def parts(system: Source, models: list[Model]) -> Iterator[tuple[Chunk, np.ndarr
     """
     type_map = models[0].type_map
     numbers = np.array([type_map.index(name) for name in system.names or type_map])
-    one_frame = any(model.one_frame for model in models)
     for whole in system.chunks():
-        step = 1 if one_frame else max(1, SLOTS_PER_EVALUATION // max(1, whole.mask.shape[1]))
+        step = max(1, SLOTS_PER_EVALUATION // max(1, whole.mask.shape[1]))
         for first in range(0, len(whole), step):
             chunk = whole.take(slice(first, first + step))
             yield chunk, np.where(chunk.types < 0, 0, numbers[chunk.types])

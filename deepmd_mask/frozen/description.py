@@ -153,6 +153,11 @@ def describe(model: FrozenModel, training_input: dict | None = None) -> Descript
     return found
 
 
+def describe_graph(model: FrozenModel) -> Description:
+    """Describe a model that `describe` lets pass by its operators and variables alone."""
+    return _describe(model, model.require_operators(), {})
+
+
 def _describe(model: FrozenModel, operators: str, script: dict) -> Description:
     reader = _Reader(model, script)
     return Description(
@@ -200,7 +205,7 @@ def _require_plausible(found: Description) -> None:
 def _require_agreement(model: FrozenModel) -> None:
     """Refuse operators that contradict each other, as energy and forces would."""
     for names in TOGETHER:
-        nodes = [n for n in model.graph_def.node if n.op in [f"{PLUGIN}{name}" for name in names]]
+        nodes = [n for n in model.graph.node if n.op in [f"{PLUGIN}{name}" for name in names]]
         for name in SHARED:
             values = {n.name: python_value(n.attr[name]) for n in nodes if name in n.attr}
             for node, value in values.items():
@@ -248,7 +253,7 @@ class _Reader:
     def _sel_of_slices(self) -> list[int] | None:
         """Return sel as the built-in cuts pairs, 4 numbers each, into types; None if unclear."""
         width = {}
-        for node in self.model.graph_def.node:
+        for node in self.model.graph.node:
             if node.op == "Slice" and node.name.startswith("filter_type_"):
                 begin, size = (self.model.constant(name) for name in node.input[1:])
                 if begin is None or size is None or begin.shape != (2,):
@@ -301,9 +306,14 @@ class _Reader:
         return self._net(scopes, hidden, self.descriptor, self.of_embedding, f"filter_type_{i}/")
 
     def fitting(self) -> Net:
-        hidden = (f"layer_{k}_type_0/matrix" for k in count())
+        hidden: Iterable[str] = (f"layer_{k}" for k in count())
+        shared = self.fitting_net.get("layer_name")
+        if shared:  # layers that have a name there are called by it
+            names = enumerate(shared[:-1])
+            hidden = (f"share_{name}" if name else f"layer_{k}" for k, name in names)
+        matrices = (f"{layer}_type_0/matrix" for layer in hidden)
         scopes = r"(layer_\d+|final_layer|share_.+)_type_\d+/"
-        return self._net(scopes, hidden, self.fitting_net, self.of_fitting, "layer_0_type_0/")
+        return self._net(scopes, matrices, self.fitting_net, self.of_fitting, "layer_0_type_0/")
 
     def _net(
         self, scopes: str, hidden: Iterable[str], options: dict, attributes: dict, scope: str
@@ -327,7 +337,7 @@ class _Reader:
         matrices = [own[name] for name in takewhile(own.__contains__, hidden)]
         activation = attributes.get("activation")
         activation = activation or options.get("activation_function") or self._activation(scope)
-        precisions = {str(value.dtype) for value in own.values()}
+        precisions = {self.model.precision(name) for name in own}
         return Net(
             neuron=[matrix.shape[1] for matrix in matrices] or list(options.get("neuron", [])),
             activation=activation,
@@ -337,7 +347,7 @@ class _Reader:
 
     def _activation(self, scope: str) -> str | None:
         """Return the activation function behind the first sum of a scope; None if unclear."""
-        inside = [node for node in self.model.graph_def.node if node.name.startswith(scope)]
+        inside = [node for node in self.model.graph.node if node.name.startswith(scope)]
         total = next((node.name for node in inside if node.op == "BiasAdd"), None)
         users = {node.op: node for node in inside if total in node.input}
         name = next((name for op, name in ACTIVATION_OF_USER.items() if op in users), None)
@@ -353,4 +363,5 @@ class _Reader:
             "use_aparam_as_mask": "fitting_attr/t_aparam_avg" not in self.variables,
             "atom_ener": self.fitting_net.get("atom_ener") or [],
             "layer_name": self.fitting_net.get("layer_name"),
+            "tot_ener_zero": bool(self.fitting_net.get("tot_ener_zero")),
         }

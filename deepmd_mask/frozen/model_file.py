@@ -2,24 +2,21 @@
 """Reads frozen models, of this package and of the built-in se_a_mask."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from ..shared.options import require_sections, section
 from ..shared.paths import AnyPath
 from ..shared.reason import reason_of
+from .messages import Graph
+from .tensors import KINDS, LARGEST_REPETITION, array_of, repeated_numbers
 
 # Operators by which models are told apart.
 TELLING_OPS = {"deepmd-mask": "PipInstallDeepmdMask>RealAtoms", "built-in": "DescrptSeAMask"}
 LARGEST_FILE = 1 << 31  # bytes; protobuf has no larger ones
-# So many numbers may a constant have of which the file has fewer, all others being the last of
-# them: whoever reads it needs memory for all.
-LARGEST_REPETITION = 1 << 24
 
 
 class FrozenModel:
@@ -34,8 +31,8 @@ class FrozenModel:
     ----------
     path
         The file.
-    graph_def
-        The graph.
+    graph
+        The graph, a message of `messages`.
     nodes
         Its nodes, by name.
 
@@ -52,49 +49,43 @@ class FrozenModel:
         if not path.is_file():
             raise FileNotFoundError(2, "there is no such model; dp freeze makes one", str(path))
         self.path = path
-        self.graph_def = tf.compat.v1.GraphDef()
+        self.graph = Graph()
         try:
             if path.stat().st_size < LARGEST_FILE:
-                self.graph_def.ParseFromString(path.read_bytes())
+                self.graph.ParseFromString(path.read_bytes())
         except DecodeError:
-            self.graph_def.Clear()
-        self.nodes = {node.name: node for node in self.graph_def.node}
+            self.graph.Clear()
+        self.nodes = {node.name: node for node in self.graph.node}
         if not self.nodes or not self._is_whole():
             msg = (
                 f"{path} is not a frozen model of DeePMD-kit's TensorFlow backend (a .pb file), or "
                 "not a whole one; dp freeze makes one, and dp convert-from pbtxt from text"
             )
             raise ValueError(msg)
-        for node in self.graph_def.node:
-            if node.op == "Const":
-                self._require_size(node)
+        self._require_sizes()
 
     def _is_whole(self) -> bool:
         """Return whether all nodes that others compute with are there, and an output."""
-        inputs = {name for node in self.graph_def.node for name in node.input}
+        inputs = {name for node in self.graph.node for name in node.input}
         needed = {name.split(":")[0] for name in inputs if not name.startswith("^")}
         return needed <= set(self.nodes) and any(name.startswith("o_") for name in self.nodes)
 
-    def _require_size(self, node: tf.compat.v1.NodeDef) -> None:
-        """Refuse a constant that has another number of numbers than its shape, or is too large."""
-        tensor = node.attr["value"].tensor
-        sizes = [dimension.size for dimension in tensor.tensor_shape.dim]
-        size = -1 if min(sizes, default=0) < 0 else math.prod(sizes)
-        given = max((len(v) for f, v in tensor.ListFields() if f.name.endswith("_val")), default=0)
-        if tensor.tensor_content:
-            good = len(tensor.tensor_content) == size * _width(tensor.dtype)
-        else:
-            good = 0 <= size <= max(given, LARGEST_REPETITION)
-        if not good:
-            msg = (
-                f"{self.path} is damaged: its constant {node.name} has the shape {sizes}, but "
-                f"{len(tensor.tensor_content)} bytes or {given} numbers"
-            )
-            raise ValueError(msg)
+    def _require_sizes(self) -> None:
+        """Refuse constants that have another number of numbers than their shape, or too many."""
+        total = 0
+        for node in self.graph.node:
+            if node.op == "Const":
+                try:
+                    total += repeated_numbers(node.attr["value"].tensor)
+                except ValueError as error:
+                    msg = f"{self.path} is damaged: of its constant {node.name}, {error}"
+                    raise ValueError(msg) from error
+        if total > LARGEST_REPETITION:
+            raise ValueError(f"{self.path} is damaged: its constants repeat {total} numbers")
 
     def operators(self) -> str | None:
         """Return whose operators the model runs on, a key of TELLING_OPS; None for others."""
-        found = {node.op for node in self.graph_def.node}
+        found = {node.op for node in self.graph.node}
         return next((name for name, op in TELLING_OPS.items() if op in found), None)
 
     def require_operators(self) -> str:
@@ -117,14 +108,19 @@ class FrozenModel:
         return self.text("model_type") == "compressed_model"
 
     def constant(self, name: str) -> np.ndarray | None:
-        """Return the value of a constant; None if the model lacks it."""
+        """Return the value of a constant, not to be changed; None if the model lacks it."""
         node = self.nodes.get(name)
         if node is None or node.op != "Const":
             return None
         try:
-            return tf.make_ndarray(node.attr["value"].tensor)
-        except (TypeError, ValueError, AttributeError) as error:
+            return array_of(node.attr["value"].tensor)
+        except (TypeError, ValueError, OverflowError) as error:
             raise self._damaged(name, reason_of(error)) from error
+
+    def precision(self, name: str) -> str:
+        """Return the type of a constant's numbers as TensorFlow calls it, bfloat16 among them."""
+        dtype = self.nodes[name].attr["value"].tensor.dtype
+        return KINDS[dtype].name
 
     def _damaged(self, name: str, what: str) -> ValueError:
         return ValueError(f"{self.path} is damaged: its constant {name} cannot be read ({what})")
@@ -168,24 +164,22 @@ class FrozenModel:
         values = {name: self.constant(name) for name in names}
         return {name: value for name, value in values.items() if value is not None}
 
+    def with_op(self, op: str) -> list[Any]:
+        """Return the nodes with an operator, in the order of the file."""
+        return [node for node in self.graph.node if node.op == op]
+
     def attributes(self, op: str) -> dict[str, Any]:
         """Return the attributes of the first operator of that name; {} if there is none."""
-        node = next((node for node in self.graph_def.node if node.op == op), None)
+        node = next((node for node in self.graph.node if node.op == op), None)
         found = {} if node is None else node.attr
         return {key: python_value(value) for key, value in found.items()}
 
 
-def _width(dtype: int) -> int:
-    """Return the bytes of a number of a type; 0 if there is no such type."""
-    try:
-        return tf.as_dtype(dtype).size
-    except TypeError:
-        return 0
-
-
-def python_value(value: tf.compat.v1.AttrValue) -> Any:
-    """Return an attribute as numbers, texts or lists of them."""
+def python_value(value: Any) -> Any:
+    """Return an attribute, a message of `messages`, as numbers, texts or lists of them."""
     kind = value.WhichOneof("value")
+    if kind is None:  # one that is not read
+        return None
     if kind == "list":
         return next((list(items) for _, items in value.list.ListFields()), [])
     found = getattr(value, kind)

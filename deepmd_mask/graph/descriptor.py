@@ -16,8 +16,9 @@ from deepmd.utils.data_system import DeepmdDataSystem
 
 from ..data.training import auto_sel, scan_systems
 from ..shared.options import REFUSALS, require_descriptor_options
+from ..shared.pair_nets import PairNets
 from . import ops
-from .embedding_net import NetShape, PairNets, Seed, net_variables
+from .embedding_net import NetShape, Seed, net_variables
 from .real_atoms import RealAtoms, on_host
 from .table import Table, table_of_model
 

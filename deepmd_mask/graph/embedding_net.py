@@ -2,7 +2,6 @@
 """The variables of the embedding nets, under the names that DeePMD-kit gives them."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from deepmd.tf.env import tf
@@ -32,39 +31,6 @@ class NetShape:
     activation: str
     precision: tf.DType
     trainable: bool
-
-
-class PairNets(NamedTuple):
-    """Which net serves which pair of types.
-
-    Attributes
-    ----------
-    ntypes
-        Number of types.
-    one_side
-        Whether nets depend on the type of the neighbour alone.
-    excluded
-        Pairs that have none.
-    """
-
-    ntypes: int
-    one_side: bool
-    excluded: set[tuple[int, int]]
-
-    def names(self) -> list[tuple[str, int]]:
-        """Return for each net what its variables are called after: two types, or "all" and one."""
-        if self.one_side:
-            return [("all", j) for j in range(self.ntypes)]
-        pairs = np.ndindex(self.ntypes, self.ntypes)
-        return [(str(i), j) for i, j in pairs if (i, j) not in self.excluded]
-
-    def of_pairs(self) -> list[int]:
-        """Return the number of the net of each (t_i, t_j), t_j running faster; -1 if excluded."""
-        number = {name: k for k, name in enumerate(self.names())}
-        return [
-            -1 if (i, j) in self.excluded else number["all" if self.one_side else str(i), j]
-            for i, j in np.ndindex(self.ntypes, self.ntypes)
-        ]
 
 
 @dataclass

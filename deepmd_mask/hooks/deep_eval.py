@@ -13,14 +13,14 @@ from deepmd.tf.env import tf
 from deepmd.tf.infer.deep_eval import DeepEval
 
 from .._kernels import reason_against_box
-from ..shared.process import claim_process
 from .masked import forget, operators_in, operators_of
+from .process import claim_process
 
 NO_MASK = (
     "this model has se_a_mask, and its mask is missing: aparam must be 1 for each real atom and 0 "
     "for each virtual one, 1 throughout if there is no padding. It is a parameter of DeepPot.eval; "
     'DeePMD-kit\'s ASE calculator DP takes it from atoms.info["aparam"]. Molecules without a mask '
-    "go to deepmd_mask.ase.MaskedDP, deepmd_mask.frozen.Evaluator or, in dpdata, "
+    "go to deepmd_mask.Potential, deepmd_mask.ase.MaskedDP or, in dpdata, "
     'the driver "deepmd-mask"'
 )
 

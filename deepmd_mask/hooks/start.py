@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 from deepmd.tf.common import get_precision
 from deepmd.tf.env import tf
 
+from ..conversion.rebuild import model_options
 from ..frozen.description import describe
 from ..frozen.model_file import FrozenModel
-from ..frozen.rebuild import model_options
 from ..shared.log import log
+from ..shared.options import activation_of
 
 
 class Start(NamedTuple):
@@ -194,13 +195,8 @@ def _excluded(model: dict) -> list[tuple[int, ...]]:
 
 
 def _activation(options: dict) -> str | None:
-    """Return one name for each function: "silut:2.0" is "silut:2", "linear" is "none"."""
     name = options.get("activation_function", "")
-    if name == "":
-        return None
-    name, *parameter = str(name).lower().split(":")
-    name = {"linear": "none", "custom_silu": "silut"}.get(name, name)
-    return ":".join([name, *(f"{float(number):g}" for number in parameter)])
+    return None if name == "" else activation_of(name)
 
 
 def _precision(options: dict) -> str | None:

@@ -7,24 +7,20 @@ from dataclasses import dataclass
 from functools import lru_cache
 from os import PathLike
 from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import openmm
 from openmm import app, unit
 
+from ..potential import Potential
 from ..shared.elements import Types, types_of_names
 from .arguments import indices, plain, unit_in
 from .labels import Labels
 from .layout import DPRegion, lay_out
 from .region import Region
 
-if TYPE_CHECKING:
-    from ..frozen.evaluator import Evaluator
-
 LAYOUT = 1  # of a pickled DPTerm and what it holds; goes up when that changes
-LOCK = Lock()  # an Evaluator reuses its buffers
 
 
 class EvaluatedRegion(NamedTuple):
@@ -57,7 +53,7 @@ class Loaded(NamedTuple):
 
     Attributes
     ----------
-    evaluator
+    potential
         The model.
     types
         [natoms] int, the type of each atom; -1 if the model has none.
@@ -65,7 +61,7 @@ class Loaded(NamedTuple):
         The type of link atoms; -1 if the model has none, or there can be none.
     """
 
-    evaluator: "Evaluator"
+    potential: Potential
     types: np.ndarray
     link_type: int
 
@@ -118,11 +114,11 @@ class DPTerm:
             If two of its types differ in case only, and an atom may be either.
         """
         if self._loaded is None:
-            evaluator = _evaluator(self.model, Path(self.model).stat().st_mtime_ns)
+            potential = _potential(self.model, Path(self.model).stat().st_mtime_ns)
             link_type = -1
             if any(region.link_lengths is not None for region in self.regions):
-                (link_type,) = types_of_names(["H"], evaluator.type_map)
-            self._loaded = Loaded(evaluator, self.labels.types(evaluator.type_map), link_type)
+                (link_type,) = types_of_names(["H"], potential.type_map)
+            self._loaded = Loaded(potential, self.labels.types(potential.type_map), link_type)
         return self._loaded
 
     def __getstate__(self) -> dict:
@@ -203,8 +199,7 @@ class DPTerm:
         self, types: np.ndarray, coordinates: np.ndarray, numbers: np.ndarray
     ) -> tuple[float, np.ndarray]:
         """Return the energy and forces of a molecule, nm and kJ/mol outside."""
-        with LOCK:
-            found = self.load().evaluator.evaluate(types, coordinates / self.length, numbers)
+        found = self.load().potential.evaluate(types, coordinates / self.length, numbers=numbers)
         return float(found.energy * self.energy), found.forces * (self.energy / self.length)
 
     def _require_layout(self) -> None:
@@ -217,34 +212,32 @@ class DPTerm:
 
     def check_links(self, region: Region, number: int) -> None:
         """Raise a ValueError if a region has so many link atoms, and the model no type for them."""
-        evaluator, _, link_type = self.load()
+        potential, _, link_type = self.load()
         if number > 0 and link_type < 0:
             msg = (
                 f"{region.name}: link atoms are hydrogen, and the model's type map, "
-                f"{evaluator.type_map}, has no H; use a model that knows it"
+                f"{potential.type_map}, has no H; use a model that knows it"
             )
             raise ValueError(msg)
 
     def check(self, region: Region, atoms: np.ndarray) -> None:
         """Raise a ValueError if the model has no type for one of these members of a region."""
-        evaluator, types, _ = self.load()
+        potential, types, _ = self.load()
         unknown = atoms[types[atoms] < 0]
         if len(unknown) == 0:
             return
         atom, labels = unknown[0], self.labels
         msg = (
             f"{region.name}: {labels.atom(atom)} is {labels.symbols[atom]}, which is not in the "
-            f"model's type map, {evaluator.type_map}. Keep its residue out with exclude, "
+            f"model's type map, {potential.type_map}. Keep its residue out with exclude, "
             "give another name with types, or train a model that knows it"
         )
         raise ValueError(msg)
 
 
 @lru_cache(maxsize=16)
-def _evaluator(model: str, changed: int) -> "Evaluator":  # a file that has changed is another
-    from ..frozen.evaluator import Evaluator  # noqa: PLC0415  OpenMM-ML imports this, TensorFlow can wait
-
-    return Evaluator(model)
+def _potential(model: str, changed: int) -> Potential:  # a file that has changed is another
+    return Potential(model)
 
 
 def dp_force(

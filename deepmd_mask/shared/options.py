@@ -7,6 +7,8 @@ An input is what ``dp train`` reads, or what a frozen model says that it was tra
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from .._kernels import require_activation
+
 SECTIONS = ("model", "model/descriptor", "model/fitting_net", "training")
 MOST_SLOTS = 1 << 20  # the sum of sel at most; more is a slip, and fills the memory
 PRECISIONS = ("float64", "float32")  # of nets; "default" is one of them
@@ -103,6 +105,15 @@ REFUSALS = {
 }
 
 
+def activation_of(name: Any) -> str:
+    """Return one name for each activation function, "none" for "linear" and "" and so on."""
+    found, *parameter = str(name or "none").lower().split(":")
+    found = {"linear": "none", "custom_silu": "silut"}.get(found, found)
+    if found == "silut" and not parameter:
+        parameter = ["3"]  # its default
+    return ":".join([found, *(f"{float(number):g}" for number in parameter)])
+
+
 def check_options(jdata: dict) -> bool:
     """Check the options of a training.
 
@@ -166,8 +177,6 @@ def require_descriptor_options(
     ValueError
         Naming the option and its value.
     """
-    from deepmd.tf.common import get_activation_func  # noqa: PLC0415  TensorFlow takes its time
-
     if sel is not None and ntypes and len(sel) != ntypes:
         raise ValueError(
             f"se_a_mask: sel has {len(sel)} entries, but the type map has {ntypes} types"
@@ -180,7 +189,10 @@ def require_descriptor_options(
             "width in neuron"
         )
     require_precision(precision, "descriptor")
-    get_activation_func(activation_function)  # complains of a name that is not one
+    try:
+        require_activation(activation_function or "none")
+    except ValueError as error:
+        raise ValueError(f"se_a_mask: {error}") from error
 
 
 def require_precision(name: str, of: str) -> None:

@@ -4,8 +4,6 @@
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from .._kernels import AtomFault
-
 Item = TypeVar("Item")
 NOTHING_LEFT = "; nothing was left of the output"
 
@@ -27,20 +25,3 @@ def until_error(items: Iterable[Item]) -> Iterator[Item | Exception]:
         yield from items
     except Exception as error:
         yield error
-
-
-def atom_fault_of(error: Exception) -> AtomFault | None:
-    """Return what an operator attached to its error, None if no atom is wrong.
-
-    Parameters
-    ----------
-    error
-        Of TensorFlow, whose sessions raise another one, of the same text alone, in its place.
-    """
-    found: BaseException | None = error
-    while found is not None:
-        written = getattr(found, "experimental_payloads", {}).get(AtomFault.KEY.encode())
-        if written is not None:
-            return AtomFault.read(written.decode())
-        found = found.__context__
-    return None

@@ -7,6 +7,7 @@
 #include <limits>
 #include <tuple>
 
+#include "op/kernels/activation_names.h"
 #include "op/kernels/instruction_set.h"
 #include "op/python/embedding.h"
 #include "op/python/fitting.h"
@@ -62,6 +63,9 @@ PYBIND11_MODULE(_kernels, m) {
         "The instruction set in use: \"avx512\", \"avx2\" or \"baseline\".");
   m.def("reason_against_box", &reason_against_box,
         "Why periodic input is refused; empty if DP_MASK_IGNORE_BOX allows it.");
+  m.def(
+      "require_activation", [](const std::string& name) { activation_named(name); },
+      "Raises ValueError if no activation function has this name.", py::arg("name"));
   bind_real_atoms(m);
   bind_environment<OnCpu>(m);
   bind_embedding<float, OnCpu>(m, "Embedding32");

@@ -10,11 +10,6 @@ import numpy as np
 from click.testing import CliRunner
 
 # Loaded by most commands, so they are loaded before the first one is timed.
-import deepmd_mask.data
-import deepmd_mask.data.packing.readers.units
-import deepmd_mask.data.packing.sources
-import deepmd_mask.evaluation.parity
-import deepmd_mask.frozen.conversion  # noqa: F401
 from deepmd_mask.cli import main
 
 WORDS = [

@@ -27,9 +27,10 @@ BATCH = 5000  # inputs of a process, so that what libraries keep does not add up
 
 def attempt_all(target: str, seeds: range, log: Path) -> None:
     """Try seeds in this process, and write a line to the log before and after each."""
-    attempt = importlib.import_module(target).attempt
+    module = importlib.import_module(target)
+    attempt = module.attempt
     pages = int(Path("/proc/self/statm").read_text().split()[0])
-    room = pages * resource.getpagesize() + ROOM
+    room = pages * resource.getpagesize() + getattr(module, "ROOM", ROOM)
     resource.setrlimit(resource.RLIMIT_AS, (room, room))
     with open(log, "ab", buffering=0) as lines:
         for seed in seeds:

@@ -5,19 +5,17 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from deepmd.common import j_loader
 from tqdm import tqdm
 
-from ...shared.options import check_options
 from ...shared.paths import AnyPath, Paths, listed
 from ..findings import Finding, Report
 from ..scan import Scan, Scanned, Wanted
 from ..systems import System, systems_in
-from ..training import scan_training_data, training_systems, wanted_by
+from ..training import scan_training_data
+from .input_file import check_input
 from .statistics import Statistics, Sums, as_text
 from .suspicions import Repeats, check_balance, check_distances, check_energies
 
@@ -91,9 +89,10 @@ def check(
     systems
         Path of a masked system or of several; each may be a folder of systems.
     input_file
-        An input of ``dp train``. Its options are checked, too, and its systems as well as those
-        given; its model says which types there are and how many atoms of each may be real.
-        Paths in it are relative to the working directory, as for ``dp train``.
+        An input of ``dp train``. Its options are checked, too, by DeePMD-kit's rules as well if it
+        is installed, and its systems as well as those given; its model says which types there are
+        and how many atoms of each may be real. Paths in it are relative to the working directory,
+        as for ``dp train``.
     external_field
         Do not warn of net forces and torques, as a field, embedding charges or other atoms act.
     progress
@@ -116,7 +115,7 @@ def check(
     wanted = Wanted()
     sections: dict[str, list[str]] = {}
     if input_file is not None:
-        wanted, sections = _read_input(os.fspath(input_file), findings.append)
+        wanted, sections = check_input(os.fspath(input_file), findings.append)
     known = _once(sections, findings.append)
     more = [path for each in given for path in systems_in(each) if path not in known]
     if more:
@@ -140,33 +139,6 @@ def _once(sections: dict[str, list[str]], report: Report) -> set[str]:
         if not sections[section]:
             del sections[section]
     return set(first)
-
-
-def _read_input(path: str, report: Report) -> tuple[Wanted, dict[str, list[str]]]:
-    """Check an input's options; return what it asks of its systems, and them by section."""
-
-    def bad(error: object) -> tuple[Wanted, dict[str, list[str]]]:
-        text = " ".join(str(error).split()) or type(error).__name__
-        report(Finding("error", "input", "", text, path))
-        return Wanted(), {}
-
-    if not os.path.isfile(path):
-        return bad("not found; check the path")
-    try:
-        jdata = j_loader(path)
-    except (ValueError, TypeError, OSError) as error:
-        return bad(f"cannot be read ({error})")
-    # Only here, because TensorFlow takes its time.
-    from deepmd.tf.utils.compat import update_deepmd_input  # noqa: PLC0415
-    from deepmd.utils.argcheck import normalize  # noqa: PLC0415
-
-    try:
-        jdata = normalize(update_deepmd_input(deepcopy(jdata), warning=False))
-        if not check_options(jdata):
-            return bad("the descriptor is not se_a_mask, or the model is compressed")
-        return wanted_by(jdata), training_systems(jdata)
-    except Exception as error:  # DeePMD-kit's checks raise exceptions of many kinds
-        return bad(error)
 
 
 def _check_systems(

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
-from deepmd.utils.path import DPPath
 
 from ...shared.reason import reason_of
+from ..folders import open_folder
 from ..frame import UNREADABLE, Frame, Incomplete, Keys
 from ..systems import open_system, systems_in
 from .readers.naming import parse_source, split_index
@@ -221,6 +221,6 @@ def _read_system(path: str, keys: Keys, units: Units) -> Iterator[Frame]:
 
 def _has_types(path: str) -> bool:
     try:
-        return (DPPath(path) / "type.raw").is_file()
+        return (open_folder(path) / "type.raw").is_file()
     except OSError:  # no HDF5
         return False

@@ -7,8 +7,8 @@ import deepmd.tf  # noqa: F401  first, since it loads this package as its plugin
 import numpy as np
 from deepmd.tf.env import tf
 
+from ..frozen.model_file import FrozenModel
 from ..shared.reason import reason_of
-from .model_file import FrozenModel
 
 ATOMS = 4  # of each type, in the frame
 
@@ -93,7 +93,8 @@ def _evaluate(model: FrozenModel, frame: dict[str, np.ndarray]) -> list[np.ndarr
 
 def _run(model: FrozenModel, frame: dict[str, np.ndarray]) -> list[np.ndarray]:
     with tf.Graph().as_default() as graph, tf.Session(graph=graph) as session:
-        tf.import_graph_def(model.graph_def, name="")
+        graph_def = tf.GraphDef.FromString(model.path.read_bytes())
+        tf.import_graph_def(graph_def, name="")
         feed = {graph.get_tensor_by_name(f"{name}:0"): value for name, value in frame.items()}
         if "t_fparam" in model.nodes:
             feed[graph.get_tensor_by_name("t_fparam:0")] = np.linspace(

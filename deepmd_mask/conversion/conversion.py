@@ -11,12 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from .._kernels import OPS_VERSION
-from ..shared.options import PRECISIONS, REFUSALS, require_sections, section
+from ..frozen.description import Description, describe
+from ..frozen.model_file import FrozenModel
+from ..frozen.refusals import reasons_against
+from ..shared.options import require_sections
 from ..shared.paths import AnyPath
 from ..shared.reason import NOTHING_LEFT, reason_of
 from .compare import Difference, compare
-from .description import Description, describe
-from .model_file import FrozenModel
 from .rebuild import build_frozen, model_options
 
 # Largest difference, relative to the largest number, that is rounding and not another model.
@@ -172,30 +173,14 @@ def _require_convertible(model: FrozenModel, found: Description) -> None:
 
 def _reasons(model: FrozenModel, found: Description) -> dict[str, bool]:
     """Return reasons against a conversion, and whether each holds."""
-    script = found.training_input
-    descriptors = {node.op for node in model.graph_def.node if node.op.startswith("Descrpt")}
-    precisions = {found.embedding.precision, found.fitting.precision}
     unknown = {
         "sel": found.sel,
         "the activation function of the embedding nets": found.embedding.activation,
         "the activation function of the fitting nets": found.fitting.activation,
     }
-    shown = {  # by the graph
-        "part": len(descriptors) > 1 or section(script, "model/descriptor").get("type") == "hybrid",
-        "fitting": model.text("model_attr/model_type") != "ener" or "o_energy" not in model.nodes,
-        "mask": found.fitting_options["numb_aparam"] != 1,
-        "spin": "spin_attr/ntypes_spin" in model.nodes,
-    }
     return {
         "it is compressed; convert the model that was compressed": found.compressed,
-        **{
-            refusal.reason: shown.get(name, False) or (bool(script) and refusal.holds(script))
-            for name, refusal in REFUSALS.items()
-        },
-        "it has a data modifier": "modifier_attr/type" in model.nodes,
-        f"its nets have the precision {found.embedding.precision} and {found.fitting.precision}": (
-            not precisions <= set(PRECISIONS)
-        ),
+        **reasons_against(model, found),
         **{
             f"it does not tell {what}; give `training_input`": value is None
             for what, value in unknown.items()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The process that evaluates models, which must not be a forked child of another one that does.
+"""The process that evaluates models with TensorFlow: no forked child of another one that does.
 
 TensorFlow computes with threads, and a process that was made by fork has none of those that its
 parent had: what they should do is waited for there without an end, with new models, too.
@@ -25,6 +25,6 @@ def claim_process() -> None:
         raise RuntimeError(
             f"this process, {os.getpid()}, was forked from process {_first}, which had loaded a "
             "model, and TensorFlow would wait without an end for threads that only that one has. "
-            'Start processes with multiprocessing.get_context("spawn"), or load the first model '
-            "after the fork"
+            'Start processes with multiprocessing.get_context("spawn"), load the first model after '
+            "the fork, or evaluate with deepmd_mask.Potential, which needs no TensorFlow"
         )

@@ -15,11 +15,11 @@ from deepmd.tf.fit.ener import EnerFitting
 from deepmd.tf.model.ener import EnerModel
 from deepmd.tf.utils.graph import load_graph_def
 
+from ..frozen.description import Description
 from ..graph.descriptor import DescrptMask
 from ..graph.fitting import MaskEnerFitting
 from ..graph.model import MaskEnerModel
 from ..shared.reason import reason_of
-from .description import Description
 
 CLASSES = {
     "deepmd-mask": (DescrptMask, MaskEnerFitting, MaskEnerModel),

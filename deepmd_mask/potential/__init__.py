@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The potential: frozen models evaluated without TensorFlow and DeePMD-kit."""
+
+from .potential import Potential, Prediction
+
+__all__ = ["Potential", "Prediction"]

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The potential for Python: energies and forces of molecules from frozen models."""
+
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..shared.log import log
+from ..shared.paths import Paths, listed
+from ..shared.reason import reason_of
+from .device import kernels_on
+from .molecules import Molecules, molecules_of
+from .reading import ReadModel, read_model
+
+
+class Prediction(NamedTuple):
+    """What a model gives, in the model's units.
+
+    With several frames all arrays have an axis of frames first, and energy is an array; with a
+    committee they have one of models before that.
+
+    Attributes
+    ----------
+    energy
+        E.
+    forces
+        [natoms, 3]
+    energies
+        [natoms], e_i; their sum is E.
+    virial
+        [9], with DeePMD-kit's sign; None unless asked for.
+    atom_virial
+        [natoms, 9], whose sum is the virial; None unless asked for.
+    """
+
+    energy: Any
+    forces: np.ndarray
+    energies: np.ndarray
+    virial: np.ndarray | None = None
+    atom_virial: np.ndarray | None = None
+
+
+class Potential:
+    """A frozen model of se_a_mask, of this package or of the built-in, or a committee of several.
+
+    Neither TensorFlow nor DeePMD-kit is needed, and any number of threads and of forked processes
+    may evaluate. Copied or pickled, it has the paths of the models, from which the copy loads them
+    anew.
+
+    Parameters
+    ----------
+    model
+        The frozen model, a file that ``dp freeze`` or ``dp compress`` wrote. A list of several, of
+        one type map, is a committee: results have an axis of models first.
+    device
+        "cpu"; "cuda", a GPU; or "auto", a GPU where there is one that works.
+    threads
+        Of an evaluation on the CPU; by default as many as this process may use. Results do not
+        depend on it.
+
+    Attributes
+    ----------
+    type_map : list of str
+        Names of the types.
+    sel : list of int
+        Largest number of real atoms of each type that it was trained for. More are allowed, and
+        one warning.
+    paths : list of str
+        The files.
+    threads : int
+        Of an evaluation.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not a frozen model of se_a_mask, is damaged, of a later version, or takes other
+        parameters than a mask; if models of a committee have not one type map.
+    RuntimeError
+        If there is no GPU that was asked for.
+
+    Examples
+    --------
+    >>> potential = Potential("model.pb")
+    >>> types = [potential.type_map.index(name) for name in ("O", "H", "H")]
+    >>> potential.evaluate(types, [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]]).forces
+    """
+
+    def __init__(self, model: Paths, device: str = "auto", threads: int | None = None) -> None:
+        if threads is not None and not (isinstance(threads, int | np.integer) and threads >= 1):
+            raise ValueError(f"threads is {threads!r}; give a number from 1 on, or None for all")
+        kernels = kernels_on(device)
+        models = [read_model(path) for path in listed(model)]
+        _require_one_type_map(models)
+        self.paths = [os.path.realpath(one.path) for one in models]
+        self.type_map = models[0].type_map
+        self.sel = np.min([one.sel for one in models], axis=0).tolist()
+        self._is_committee = not isinstance(model, str | os.PathLike)
+        self._device, self._threads = device, threads
+        loaded = []
+        while models:  # one after the other, so that no array is there longer than needed
+            one = models.pop(0)
+            try:
+                loaded.append(kernels.Model(**one.arguments))
+            except (ValueError, TypeError) as error:
+                msg = f"model {one.path} is damaged: {reason_of(error)}"
+                raise ValueError(msg) from error
+        self._kernels = kernels.Potential(loaded, threads or 0)
+        self.threads: int = self._kernels.threads
+        self._has_warned = False
+
+    def __reduce__(self) -> tuple:
+        """Return how a copy is made."""
+        model = self.paths if self._is_committee else self.paths[0]
+        return Potential, (model, self._device, self._threads)
+
+    def evaluate(
+        self,
+        types: Sequence[int] | np.ndarray,
+        positions: Sequence | np.ndarray,
+        weights: Sequence | np.ndarray | None = None,
+        virial: bool = False,
+        numbers: Sequence[int] | np.ndarray | None = None,
+    ) -> Prediction:
+        """Evaluate a molecule, or frames of several.
+
+        Parameters
+        ----------
+        types
+            [natoms] or [nframes, natoms] int, the type of each atom, an index into type_map, in any
+            order; [natoms] is for all frames.
+        positions
+            [natoms, 3] or [nframes, natoms, 3], in the model's unit of length.
+        weights
+            [natoms] or [nframes, natoms], the mask: 1 for a real atom, 0 for a virtual one, which
+            has no energy and feels no force. All are real by default.
+        virial
+            Whether to compute virials, too.
+        numbers
+            [natoms] int, what messages call the atoms; by default 0, 1, …
+
+        Raises
+        ------
+        ValueError
+            Naming frame and atom, if a type is outside the type map, a weight neither 0 nor 1, a
+            position of a real atom not finite, or if two real atoms coincide; or naming the shape
+            that is wrong.
+        """
+        molecules = molecules_of(types, positions, weights, numbers)
+        try:
+            found = self._kernels.evaluate(
+                molecules.types_for_kernels(), molecules.positions, molecules.weights, virial
+            )
+        except ValueError as error:
+            fault = getattr(error, "fault", None)
+            if fault is None:
+                raise
+            raise ValueError(molecules.words_for(fault, self.type_map)) from error
+        if not self._has_warned:
+            self._warn_of_sel(molecules)
+        energy, energies, forces, *virials = found
+        # Which axes the caller wants: of models, of molecules.
+        index = slice(None) if self._is_committee else 0, 0 if molecules.is_one else slice(None)
+        return Prediction(
+            energy[index],
+            forces[index],
+            energies[index],
+            *(None if one is None else one[index] for one in virials),
+        )
+
+    def _warn_of_sel(self, molecules: Molecules) -> None:
+        """Warn once where there are more atoms of a type than the model was trained for."""
+        counts = molecules.counts(len(self.type_map))
+        for t in np.flatnonzero(counts > self.sel)[:1]:
+            self._has_warned = True
+            log.warning(
+                "deepmd-mask: %d real atoms of type %d (%s), more than the %d that sel bounds; "
+                "the model may not have seen the like. This is said once.",
+                *(counts[t], t, self.type_map[t], self.sel[t]),
+            )
+
+
+def _require_one_type_map(models: list[ReadModel]) -> None:
+    """Refuse a committee of no model, or whose models number types in different ways."""
+    if not models:
+        raise ValueError("there is no model; give the path of one, or of several")
+    first = models[0]
+    for other in models[1:]:
+        if other.type_map != first.type_map:
+            raise ValueError(
+                f"models {first.path} and {other.path} have different type maps, "
+                f"{' '.join(first.type_map)} and {' '.join(other.type_map)}; give models of one"
+            )
