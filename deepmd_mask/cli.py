@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import sys
 import warnings
 from collections.abc import Iterator
@@ -67,6 +68,27 @@ def plugin_path() -> None:
         export DP_PLUGIN_PATH=$(dp-mask plugin-path)
     """
     click.echo(Path(__file__).parent / "libdeepmd_mask.so")
+
+
+@main.command("c-flags")
+def c_flags() -> None:
+    """Print what compiler and linker of a program in C are told.
+
+    They find deepmd_mask.h and the library, which needs no Python:
+
+        cc energy.c -o energy $(dp-mask c-flags)
+    """
+    folder = Path(__file__).parent
+    library = next(folder.glob("libdeepmd_mask_c.so.*"), None)
+    if library is None:
+        raise ValueError(f"there is no library for C in {folder}; build with -DDPMASK_C=ON")
+    words = [
+        f"-I{folder / 'include'}",
+        f"-L{folder}",
+        f"-l:{library.name}",
+        f"-Wl,-rpath,{folder}",
+    ]
+    click.echo(shlex.join(words))
 
 
 @contextmanager
