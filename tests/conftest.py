@@ -19,7 +19,7 @@ os.environ.pop("DP_MASK", None)  # this process has the plugin; second processes
 class Trained:
     """A small frozen model, the frames that it has seen, and where it was made.
 
-    The tests of engines take their models from here by name: model, compressed, single.
+    The tests of engines take their models from here by name: model, compressed, single, plain.
     """
 
     def __init__(self, directory, frames):
@@ -45,6 +45,15 @@ class Trained:
 
         output = self.directory / "single.pb"
         convert(self.model, output, precision="float32", compress=True)
+        return output
+
+    @cached_property
+    def plain(self):
+        """The model on the operators of the built-in."""
+        from deepmd_mask.frozen import convert
+
+        output = self.directory / "plain.pb"
+        convert(self.model, output, operators="built-in")
         return output
 
     def evaluate(self, frames=None, **changes):
