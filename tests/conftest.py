@@ -15,6 +15,21 @@ import pytest
 
 os.environ.pop("DP_MASK", None)  # this process has the plugin; second processes are told
 
+# The files that take longest, which begin first, so that no process is left with one at the end.
+LONGEST = ("test_dpmm_example", "test_maskless", "test_builtin", "test_training", "test_docs",
+           "test_wheel", "test_lammps", "test_compress", "test_random", "test_kernels")  # fmt: skip
+
+
+def pytest_configure(config):
+    """Let pytest-xdist keep the order; by itself, files of many tests come first."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items):
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
+
 
 class Trained:
     """A small frozen model, the frames that it has seen, and where it was made.
