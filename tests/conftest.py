@@ -16,11 +16,26 @@ import pytest
 
 os.environ.pop("DP_MASK", None)  # this process has the plugin; second processes are told
 
+# The files that take longest, which begin first, so that no process is left with one at the end.
+LONGEST = ("test_dpmm_example", "test_maskless", "test_builtin", "test_training", "test_docs",
+           "test_wheel", "test_lammps", "test_compress", "test_random", "test_kernels")  # fmt: skip
+
+
+def pytest_configure(config):
+    """Let pytest-xdist keep the order; by itself, files of many tests come first."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items):
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
+
 
 class Trained:
     """A small frozen model, the frames that it has seen, and where it was made.
 
-    The tests of engines take their models from here by name: model, compressed, single.
+    The tests of engines take their models from here by name: model, compressed, single, plain.
     """
 
     def __init__(self, directory, frames):
@@ -46,6 +61,15 @@ class Trained:
 
         output = self.directory / "single.pb"
         convert(self.model, output, precision="float32", compress=True)
+        return output
+
+    @cached_property
+    def plain(self):
+        """The model on the operators of the built-in."""
+        from deepmd_mask.frozen import convert
+
+        output = self.directory / "plain.pb"
+        convert(self.model, output, operators="built-in")
         return output
 
     def evaluate(self, frames=None, **changes):

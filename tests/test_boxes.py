@@ -61,16 +61,9 @@ def first_version(trained, tmp_path_factory):
     return of_first_version(trained.model, tmp_path_factory.mktemp("first") / "first.pb")
 
 
-@pytest.fixture(scope="module")
-def plain(trained, tmp_path_factory):
-    path = tmp_path_factory.mktemp("plain") / "plain.pb"
-    convert(trained.model, path, operators="built-in")
-    return path
-
-
 @pytest.mark.parametrize("kind", ["model", "compressed", "first_version", "plain"])
 def test_deep_pot(trained, kind, request, monkeypatch):
-    is_made_here = kind in ("first_version", "plain")
+    is_made_here = kind == "first_version"
     model = request.getfixturevalue(kind) if is_made_here else getattr(trained, kind)
     potential, frames = DeepPot(str(model)), trained.frames.take([0])
     with pytest.raises(ValueError, match=PERIODIC):

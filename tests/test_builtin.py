@@ -68,8 +68,8 @@ def train_and_freeze(directory, *start, steps=STEPS):
 class Grid:
     """The directories of all runs: choice of options, then name of the run."""
 
-    def __init__(self, root):
-        self.root = root
+    def __init__(self, root, choices):
+        self.root, self.choices = root, choices
         self.frames = helpers.random_frames(slots=SEL, nframes=3)
         self.system = helpers.write_system(root / "system", self.frames, TYPE_MAP)
 
@@ -104,18 +104,20 @@ class Grid:
 
     def make(self):
         """Run everything, the built-in beside the plugin."""
-        jobs.run(job for c in GRID for job in train_and_freeze(self.directory(c, "start"), steps=0))
+        starts = [self.directory(choice, "start") for choice in self.choices]
+        jobs.run(job for directory in starts for job in train_and_freeze(directory, steps=0))
         with ThreadPoolExecutor() as pool:
             builtin = pool.submit(helpers.run_jobs, self.of_builtin(), self.root, builtin=True)
-            jobs.run(job for c in GRID for job in self.from_start(c, "plugin"))
+            jobs.run(job for c in self.choices for job in self.from_start(c, "plugin"))
             builtin.result()
         return self
 
     def of_builtin(self):
-        for choice in GRID:
+        for choice in sorted(self.choices, key=lambda choice: choice != DETAILED):
             yield from self.from_start(choice, "builtin")
             yield [self.directory(choice, "builtin"), "eval", FROZEN, self.system]
-        yield from self.restart("builtin-restart")
+        if DETAILED in self.choices:
+            yield from self.restart("builtin-restart")
 
     def evaluate(self, model, **options):
         frames = self.frames
@@ -135,8 +137,15 @@ class Grid:
 
 
 @pytest.fixture(scope="module")
-def grid(tmp_path_factory):
-    return Grid(tmp_path_factory.mktemp("builtin")).make()
+def grid(request, tmp_path_factory):
+    """Run all choices, or those alone that the tests name that have been selected."""
+    named = set()
+    for item in request.session.items:
+        if "grid" in getattr(item, "fixturenames", ()):
+            parameters = item.callspec.params if hasattr(item, "callspec") else {}
+            named |= {parameters["choice"]} if "choice" in parameters else set(GRID)
+    choices = [choice for choice in GRID if choice in named]
+    return Grid(tmp_path_factory.mktemp("builtin"), choices).make()
 
 
 def precision_of(choice):
@@ -181,19 +190,12 @@ def test_ten_steps_agree(grid, choice):
 
 
 def test_command_line_does_the_same(grid):
-    """The runs above share processes; each of these has its own."""
-
-    def train(run):
-        [[directory, *args], freeze] = grid.from_start(DETAILED, f"{run}-alone")
-        helpers.run_dp(args, directory, builtin=run == "builtin")
-        return freeze
-
-    runs = "plugin", "builtin"
-    with ThreadPoolExecutor() as pool:
-        jobs.run(pool.map(train, runs))
-    for run in runs:
-        alone, shared = (grid.parameters(DETAILED, name) for name in (f"{run}-alone", run))
-        assert_parameters_agree(alone, shared, 1e-13)
+    """The runs above share processes, but for the built-in's first; this one has its own."""
+    [[directory, *args], freeze] = grid.from_start(DETAILED, "plugin-alone")
+    helpers.run_dp(args, directory)
+    jobs.run([freeze])
+    alone, shared = (grid.parameters(DETAILED, run) for run in ("plugin-alone", "plugin"))
+    assert_parameters_agree(alone, shared, 1e-13)
 
 
 def test_restart_from_a_checkpoint_of_the_builtin(grid):

@@ -1,29 +1,41 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What dp-mask check finds: each rule provoked once, named with its place, and dp train agrees."""
 
-import json
-import os
 import shutil
 from functools import partial
-from io import BytesIO
 
 import helpers
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from helpers import SLOTS, TYPE_MAP
+from spoiling import (
+    FRAMES,
+    GHOST,
+    NFRAMES,
+    NSLOTS,
+    ONE,
+    OTHER,
+    archive,
+    file_for_system,
+    folder_for_file,
+    loop_for_set,
+    loop_of_links,
+    moved,
+    removing,
+    replacing,
+    run,
+    setting,
+    truncate,
+    writing,
+)
 
 from deepmd_mask import data
-from deepmd_mask.cli import main
 from deepmd_mask.data import pack
 from deepmd_mask.data.checking.suspicions import fit_composition
 from deepmd_mask.data.training import check_training_data
 
 check = partial(data.check, external_field=True)  # forces here are random
 pytestmark = pytest.mark.filterwarnings("ignore::deepmd_mask.data.balance.NetForceWarning")
-NFRAMES, NSLOTS = 30, sum(SLOTS)
-FRAMES = helpers.random_frames(nframes=NFRAMES, nreal=None)
-REAL, VIRTUAL = (np.flatnonzero(FRAMES.mask[1] == value) for value in (1, 0))
 
 
 @pytest.fixture
@@ -32,83 +44,6 @@ def system(tmp_path):
     return helpers.write_system(tmp_path / "мокрая вода ä", FRAMES)
 
 
-def setting(key, values, frame=1):
-    """Return what sets numbers of a frame in an array, by index of the flat frame."""
-
-    def spoil(system):
-        path = system / "set.000" / f"{key}.npy"
-        array = np.load(path)
-        for index, value in values.items():
-            array.reshape(NFRAMES, -1)[frame, index] = value
-        np.save(path, array)
-
-    return spoil
-
-
-def replacing(key, function):
-    """Return what replaces an array by what a function makes of it."""
-
-    def spoil(system):
-        path = system / "set.000" / f"{key}.npy"
-        np.save(path, function(np.load(path)), allow_pickle=True)
-
-    return spoil
-
-
-def writing(name, content):
-    """Return what writes text or bytes to a file."""
-
-    def spoil(system):
-        data = content.encode() if isinstance(content, str) else content
-        (system / name).write_bytes(data)
-
-    return spoil
-
-
-def removing(name):
-    return lambda system: (system / name).unlink()
-
-
-def archive():
-    file = BytesIO()
-    np.savez(file, force=FRAMES.force)
-    return file.getvalue()
-
-
-def truncate(system):
-    path = system / "set.000/force.npy"
-    os.truncate(path, path.stat().st_size - 8)
-
-
-def folder_for_file(system):
-    (system / "set.000/energy.npy").unlink()
-    (system / "set.000/energy.npy").mkdir()
-
-
-def file_for_system(system):
-    shutil.rmtree(system)
-    system.write_text("no folder")
-
-
-def loop_of_links(system):
-    shutil.rmtree(system)
-    system.symlink_to(system)
-
-
-def loop_for_set(system):
-    shutil.rmtree(system / "set.000")
-    (system / "set.000").symlink_to(system / "set.000")
-
-
-def without_slots_of_one_type(system):
-    writing("type.raw", "")(system)
-
-
-def moved(frame, atom, by):
-    return {3 * atom + axis: FRAMES.coord[frame, atom, axis] + by[axis] for axis in range(3)}
-
-
-ONE, OTHER, GHOST = int(REAL[0]), int(REAL[-1]), int(VIRTUAL[0])
 ENERGY = ["set.000/energy.npy", 1, None]
 
 # What spoils a system; level, code, file, frame and atom of the only finding; parts of its message.
@@ -369,149 +304,3 @@ def test_numbers_do_not_fail_on_few_frames(tmp_path):
     checked = check(system)
     assert checked.findings == []
     assert checked.systems[0].shortest_distance is None
-
-
-# ---- With an input -------------------------------------------------------------------------------
-
-
-def check_input(directory, systems, more=(), **options):
-    jdata = helpers.make_input(systems, **options)
-    helpers.write_input(directory, jdata)
-    return check(more, directory / "input.json").findings
-
-
-def test_good_input(tmp_path, system):
-    assert check_input(tmp_path, [system], validation=[system])[0].code == "repeated"
-    assert check_input(tmp_path, [system.parent]) == []
-
-
-def test_more_atoms_than_sel(tmp_path, system):
-    findings = check_input(tmp_path, [system], sel=[4, 4, 2])
-    many = np.flatnonzero(FRAMES.counts()[:, 0] == 5).tolist()
-    assert len(many) > 1
-    assert [(f.level, f.code, f.frame) for f in findings] == [("error", "sel", k) for k in many]
-    assert "5 real atoms of type 0 (C), but sel allows 4" in findings[0].message
-
-
-def test_sel_of_the_training_data_bounds_the_other(tmp_path):
-    small = helpers.write_system(tmp_path / "small", helpers.random_frames(nreal=[[1, 1, 1]] * 2))
-    large = helpers.write_system(
-        tmp_path / "large", helpers.random_frames(slots=(9, 4, 2), nreal=[[9, 1, 1]], seed=1)
-    )
-    (finding,) = check_input(tmp_path, [small], validation=[large], sel="auto")
-    assert (finding.code, finding.system) == ("sel", str(large))
-    (finding,) = check_input(tmp_path, [small], more=[large, small], sel="auto")
-    assert (finding.code, finding.system) == ("sel", str(large))
-
-
-def test_type_that_the_model_lacks(tmp_path, system):
-    (system / "type_map.raw").write_text("C\nO\nZn\n")
-    (finding,) = check_input(tmp_path, [system])
-    assert (finding.level, finding.code, finding.file) == ("error", "type-map", "type_map.raw")
-    assert "mind capital letters" in finding.message
-
-
-def test_preference_that_the_loss_needs(tmp_path, system):
-    (system / "set.000/atom_pref.npy").unlink()
-    (finding,) = check_input(tmp_path, [system])
-    assert (finding.level, finding.code) == ("error", "missing-file")
-    loss = {"start_pref_pf": 0.0, "limit_pref_pf": 0.0, "start_pref_e": 1.0}
-    assert check_input(tmp_path, [system], loss=loss) == []
-    (system / "set.000/energy.npy").unlink()
-    (finding,) = check_input(tmp_path, [system], loss=loss)
-    assert (finding.level, finding.file) == ("warning", "set.000/energy.npy")
-
-
-@pytest.mark.parametrize(
-    ("message", "options"),
-    {
-        "axis_neuron (12) is larger than M1": {"descriptor": {"axis_neuron": 12}},
-        "descriptor is not se_a_mask": {"descriptor": {"type": "se_e2_a", "rcut": 6.0}},
-        "numb_aparam": {"fitting_net": {"numb_aparam": 0, "use_aparam_as_mask": False}},
-        "undefined key `colour`": {"descriptor": {"colour": "red"}},
-    }.items(),
-)
-def test_options(tmp_path, system, message, options):
-    (finding,) = check_input(tmp_path, [system], **options)
-    assert (finding.level, finding.code) == ("error", "input")
-    assert finding.file == str(tmp_path / "input.json")
-    assert message in finding.message
-
-
-def test_input_that_is_none(tmp_path):
-    (finding,) = check((), tmp_path / "none.json").findings
-    assert "not found" in finding.message
-    (tmp_path / "bad.json").write_text("{")
-    (finding,) = check((), tmp_path / "bad.json").findings
-    assert "cannot be read" in finding.message
-    with pytest.raises(ValueError, match="nothing to check"):
-        check()
-
-
-def test_systems_that_the_input_names_and_that_are_not_there(tmp_path, system):
-    findings = check_input(tmp_path, [tmp_path / "gone", system, tmp_path / "lost"])
-    assert [(f.code, f.system) for f in findings] == [
-        ("no-system", str(tmp_path / "gone")),
-        ("no-system", str(tmp_path / "lost")),
-    ]
-
-
-def test_relative_paths_of_an_input_in_another_folder(tmp_path, system, monkeypatch):
-    """They begin in the working directory, as for dp train, and the message says so."""
-    helpers.write_input(tmp_path, helpers.make_input([system.name]))
-    monkeypatch.chdir(tmp_path)
-    assert check((), "input.json").findings == []
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "elsewhere")
-    (finding,) = check((), "../input.json").findings
-    assert (finding.code, finding.system) == ("no-system", system.name)
-    assert f"now {tmp_path / 'elsewhere'}; run it in the folder that is meant" in finding.message
-
-
-# ---- The command ---------------------------------------------------------------------------------
-
-
-def run(*arguments):
-    arguments = arguments and ("--external-field", *arguments)
-    result = CliRunner().invoke(main, ["check", *map(str, arguments)])
-    return result.exit_code, result.stdout
-
-
-def test_command(system):
-    code, output = run(system)
-    assert code == 0
-    assert "0 errors, 0 warnings" in output
-    assert "shortest distance" in output
-    setting("force", {3 * GHOST: 1}, frame=1)(system)
-    code, output = run(system)
-    assert code == 0
-    assert f"warning [virtual-force] system {system}, set.000/force.npy, frame 1, atom" in output
-    setting("aparam", {4: 0.9})(system)
-    code, output = run(system)
-    assert code == 1
-    assert f"error [mask] system {system}, set.000/aparam.npy, frame 1, atom 4: mask" in output
-    assert run()[0] == 2
-
-
-def test_command_prints_ten_of_a_kind(system):
-    replacing("aparam", lambda mask: np.full_like(mask, 0.5))(system)
-    _, output = run(system)
-    assert output.count("error [mask]") == 11
-    assert f"{NFRAMES - 10} more of this kind" in output
-    assert run("--all", system)[1].count("error [mask]") == NFRAMES
-
-
-def test_json(system):
-    setting("energy", {0: np.nan})(system)
-    code, output = run("--json", system)
-    assert code == 1
-    found = json.loads(output)
-    assert found["errors"] == 1
-    finding = found["findings"][0]
-    place = {name: finding[name] for name in ("system", "file", "frame", "atom")}
-    assert place == {
-        "system": str(system), "file": "set.000/energy.npy", "frame": 1, "atom": None
-    }  # fmt: skip
-    assert finding["frame_of_system"] == 1
-    assert found["systems"][0]["frames"] == NFRAMES
-    assert found["systems"][0]["atoms"]["C"][2] == 5

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """dp compress: a table in the place of the embedding nets."""
 
+import re
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from frozen_models import assert_potential_agrees, edited, graph_of
-from helpers import make_input, random_frames, run_dp, run_jobs, write_input, write_system
+from helpers import make_input, random_frames, write_input, write_system
 from jobs import OUTPUTS, evaluate, run
 
 NETS = {
@@ -35,9 +37,9 @@ def models(tmp_path_factory):
     for name, options in NETS.items():
         folder = home / name.replace(" ", "_")
         folder.mkdir()
-        jdata = make_input([str(home / "system")], steps=20)
-        jdata["model"]["descriptor"] |= options
-        jdata["model"]["fitting_net"] |= FITTING_NETS.get(name, {})
+        jdata = make_input([str(home / "system")], steps=3)
+        jdata["model"]["descriptor"] |= {"type_one_side": True, "neuron": [5, 10], **options}
+        jdata["model"]["fitting_net"] |= {"neuron": [9], **FITTING_NETS.get(name, {})}
         write_input(folder, jdata)
         for arguments in (
             ["train", "input.json"],
@@ -45,8 +47,8 @@ def models(tmp_path_factory):
             ["compress", "-i", "frozen.pb", "-o", "compressed.pb"],
         ):
             jobs.append([str(folder), *arguments])
-    output = run_jobs(jobs, home)
-    return home, frames, output
+    run(jobs)
+    return home, frames
 
 
 def assert_same_results(wanted, found, frames, tolerance=1e-9):
@@ -58,7 +60,7 @@ def assert_same_results(wanted, found, frames, tolerance=1e-9):
 
 @pytest.mark.parametrize("name", NETS)
 def test_forces_are_those_of_the_model(models, name):
-    home, frames, _ = models
+    home, frames = models
     folder = home / name.replace(" ", "_")
     tolerance = 1e-5 if name.startswith("float32") else 1e-9
     assert_same_results(folder / "frozen.pb", folder / "compressed.pb", frames, tolerance)
@@ -70,7 +72,7 @@ def test_potential_gives_the_same(models, name):
 
     With the same tables, bit for bit; but nets of two precisions are all in float64.
     """
-    home, frames, _ = models
+    home, frames = models
     folder = home / name.replace(" ", "_")
     tolerance = 1e-5 if "float32" in name else 1e-10
     assert_potential_agrees(folder / "frozen.pb", frames, tolerance)
@@ -82,7 +84,7 @@ def test_potential_gives_the_same(models, name):
 @pytest.mark.parametrize("name", NETS)
 def test_one_operator_does_it_all(models, name):
     """But for nets of two precisions, for which there are the operators of the original."""
-    home, _, _ = models
+    home, _ = models
     graph = graph_of(home / name.replace(" ", "_") / "compressed.pb")
     found = {node.op.split(">")[1] for node in graph.node if ">" in node.op}
     if name == "float32":
@@ -94,7 +96,7 @@ def test_one_operator_does_it_all(models, name):
 
 def test_scale_and_shift_of_energies_stay(models):
     """The model's own variables for that, which training leaves alone."""
-    home, frames, _ = models
+    home, frames = models
     folder = home / "energies_in_vacuum"
     scale = {"model_attr__t_out_std": np.reshape([2.0, 0.5, 3.0], (1, 3, 1))}
     shift = {"model_attr__t_out_bias": np.reshape([1.0, -2.0, 4.0], (1, 3, 1))}
@@ -104,27 +106,27 @@ def test_scale_and_shift_of_energies_stay(models):
 
 
 def test_frames_without_real_atoms_have_no_energy(models):
-    home, frames, _ = models
+    home, frames = models
     model = home / "one_side" / "compressed.pb"
     found = evaluate(model, frames.coord, frames.types, np.zeros_like(frames.mask))
     assert not any(found[output].any() for output in OUTPUTS)
 
 
-def test_size_and_time_are_printed(models):
-    _, _, output = models
-    lines = [line for line in output.splitlines() if "se_a_mask: table of" in line]
-    assert len(lines) == len(NETS)
-    assert all("MB" in line and "built in" in line for line in lines)
+def test_size_and_time_are_printed(models, capfd):
+    home, _ = models
+    run([[home / "one_side", "compress", "-i", "frozen.pb", "-o", "again.pb"]])
+    output = capfd.readouterr().err
+    assert re.search(r"se_a_mask: table of 3 nets .* \d+\.\d\d MB, built in \d+\.\d s\n", output)
 
 
-def test_dp_test_runs_it(models):
-    home, _, _ = models
-    output = run_dp(["test", "-m", "one_side/compressed.pb", "-s", "system"], home)
-    assert "Force  RMSE" in output
+def test_dp_test_runs_it(models, capfd):
+    home, _ = models
+    run([[home, "test", "-m", "one_side/compressed.pb", "-s", "system"]])
+    assert "Force  RMSE" in capfd.readouterr().err
 
 
 def test_model_devi_finds_what_it_finds_of_the_models(models):
-    home, _, _ = models
+    home, _ = models
     for kind in ("frozen", "compressed"):
         pair = [f"{folder}/{kind}.pb" for folder in ("one_side", "gelu")]
         run([[home, "model-devi", "-m", *pair, "-s", "system", "-o", f"{kind}.out"]])
@@ -135,7 +137,7 @@ def test_model_devi_finds_what_it_finds_of_the_models(models):
 
 
 def test_text_form_comes_back_by_convert_from(models):
-    home, frames, _ = models
+    home, frames = models
     folder = home / "one_side"
     graph = graph_of(folder / "compressed.pb")
     tf.io.write_graph(graph, str(folder), "compressed.pbtxt")
@@ -149,15 +151,14 @@ def test_text_form_comes_back_by_convert_from(models):
 
 
 def test_training_cannot_go_on_from_it(models):
-    home, _, _ = models
-    folder = home / "one_side"
-    output = run_dp(
-        ["train", "input.json", "--init-frz-model", "compressed.pb"], folder, succeeds=False
-    )
-    assert "compressed.pb is compressed, and a table cannot be trained" in output
+    home, _ = models
+    message = r"compressed\.pb is compressed, and a table cannot be trained"
+    start = ["--init-frz-model", "compressed.pb"]
+    with pytest.raises(ValueError, match=message):
+        run([[home / "one_side", "train", "input.json", *start]])
 
 
 def test_compressed_models_are_not_compressed_again(models):
-    home, _, _ = models
-    output = run_dp(["compress", "-i", "compressed.pb"], home / "one_side", succeeds=False)
-    assert "already been compressed" in output
+    home, _ = models
+    with pytest.raises(RuntimeError, match="already been compressed"):
+        run([[home / "one_side", "compress", "-i", "compressed.pb"]])

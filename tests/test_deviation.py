@@ -22,7 +22,6 @@ from deepmd.infer import DeepPot, model_devi
 from helpers import TYPE_MAP
 
 from deepmd_mask.cli import main
-from deepmd_mask.conversion import convert
 from deepmd_mask.evaluation import evaluate, model_deviation
 
 NREAL = [[3, 2, 1], [3, 2, 1], [4, 2, 1], [0, 0, 0], [5, 1, 2], [0, 1, 0], [1, 1, 1]]
@@ -197,8 +196,7 @@ def test_dp_test_is_of_real_atoms(home, trained, frames, system, capfd):
 
 def test_models_of_the_builtin_are_warned_of(home, trained, frames, capfd):
     """They need all their slots, so that DeePMD-kit's numbers stay what they are."""
-    plain = home / "plain.pb"
-    convert(trained.model, plain, operators="built-in")
+    plain = trained.plain
     one = helpers.write_system(home / "one", frames.take([0]))
     for command in (["test", "-m", str(plain)], ["model-devi", "-m", str(plain), str(plain)]):
         output = ["-o", str(home / "plain.out")] if command[0] == "model-devi" else []

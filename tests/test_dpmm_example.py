@@ -45,7 +45,7 @@ def rows(path):
 
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory):
-    """Return a folder with a box, samples and labels: eight trajectories of two frames."""
+    """Return a folder with a box, samples and labels: eight trajectories of one frame."""
     folder = tmp_path_factory.mktemp("dpmm") / "build"
     box = folder / "box.pdb"
     subprocess.run(
@@ -57,7 +57,7 @@ def labelled(tmp_path_factory):
         cwd=EXAMPLE,
         check=True,
     )
-    samples = ("--trajectories", "8", "--frames", "2", "--interval", "20")
+    samples = ("--trajectories", "8", "--frames", "1", "--interval", "20")
     run("sample.py", "--box", box, "--output", folder / "samples", *samples)
     run("label.py", "--box", box, "--samples", folder / "samples", "--output", folder / "labelled")
     return folder
@@ -94,7 +94,8 @@ def test_road(labelled, tmp_path):
     (output / "data").symlink_to(labelled.parent / "data")
     jdata = json.loads((EXAMPLE / "input.json").read_text())
     jdata["training"].update(numb_steps=4, disp_freq=2, save_freq=4)
-    jdata["model"]["descriptor"]["neuron"] = [4, 8, 16]
+    jdata["model"]["descriptor"]["neuron"] = [6, 12]
+    jdata["model"]["fitting_net"]["neuron"] = [10]
     (output / "input.json").write_text(json.dumps(jdata))
     box = ("--box", labelled / "box.pdb")
     printed = run("run.py", "--output", output, "--picoseconds", "0.12", *box)
@@ -108,7 +109,8 @@ def test_road(labelled, tmp_path):
         assert all(2 <= int(line["coordination"]) <= 8 for line in lines)
     (report,) = rows(output / "corrected_region.csv")
     assert int(report["atoms"]) >= 54
-    more = ("--name", "round1", "--trajectories", "1", "--frames", "1", "--interval", "10")
+    more = ("--name", "round1", "--trajectories", "1", "--frames", "1", "--workers", "1")
+    more += ("--interval", "10")
     run("sample.py", *box, "--model", model, "--output", tmp_path / "more", *more)
     (atoms,) = ase.io.read(tmp_path / "more" / "round1_train_00.xyz", index=":")
     assert atoms.symbols.count("Zn") == 1

@@ -12,7 +12,6 @@ from frozen_models import REAL_ATOMS, edited, evaluate, of_first_version
 
 import deepmd_mask
 from deepmd_mask.cli import main
-from deepmd_mask.conversion import convert
 from deepmd_mask.frozen import info, info_text
 
 RECENT = ["descrpt_attr/made_by", "descrpt_attr/sel", "train_attr/min_nbor_dist"]
@@ -32,13 +31,6 @@ def set_ops_version(version):
 
 def rows(text):
     return dict(line.split("  ", 1) for line in text.splitlines())
-
-
-@pytest.fixture(scope="module")
-def plain(trained, tmp_path_factory):
-    path = tmp_path_factory.mktemp("plain") / "plain.pb"
-    convert(trained.model, path, operators="built-in")
-    return path
 
 
 def test_model_of_the_plugin(trained):
@@ -64,8 +56,8 @@ def test_model_of_the_plugin(trained):
     assert found["training_input"]["training"]["numb_steps"] == 3
 
 
-def test_model_of_the_builtin(trained, plain):
-    wanted, found = info(trained.model), info(plain)
+def test_model_of_the_builtin(trained):
+    wanted, found = info(trained.model), info(trained.plain)
     own = {"operators": "built-in", "ops_version": None, "made_by": {}}
     assert found == {**wanted, **own}
 
@@ -98,12 +90,12 @@ def test_text_for_readers(trained):
     assert found["compressed"].strip() == "no"
 
 
-def test_other_models_are_refused(plain, tmp_path):
+def test_other_models_are_refused(trained, tmp_path):
     def without_mask(node):
         if node.op == "DescrptSeAMask":
             node.op = "DescrptSeA"
 
-    other = edited(plain, tmp_path / "other.pb", change=without_mask)
+    other = edited(trained.plain, tmp_path / "other.pb", change=without_mask)
     with pytest.raises(ValueError, match="is not a model with se_a_mask"):
         info(other)
 

@@ -408,6 +408,49 @@ class FittingCase:
             ]
         )
 
+    # What the reference makes of the input, once for all kernels that are compared.
+
+    @cached_property
+    def move(self):
+        """A direction of D with the derivative of e along it."""
+        direction = self.rng.normal(size=self.D.shape)
+        return direction, reference.derivative(self.e, self.D.astype(np.float64), direction)
+
+    @cached_property
+    def cotangents(self):
+        """Those of e and of its derivative A."""
+        shapes = self.D.shape[:1], self.D.shape
+        return [self.rng.normal(size=shape).astype(self.dtype) for shape in shapes]
+
+    @cached_property
+    def gradient(self):
+        """For D and each parameter a direction, the derivative of L along it, and L.
+
+        L = sum (de e + dA A), by a stencil of five points.
+        """
+        arrays = [a.astype(np.float64) for a in (self.D, *self.parameters)]
+        de, dA = self.cotangents
+
+        def L(D, *parameters):
+            derivative = reference.derivative(lambda x: self.e(x, parameters), D, dA)
+            return np.sum(de * self.e(D, parameters)) + np.sum(derivative)
+
+        step, found = (1e-6 if self.has_kinks else 1e-3), []
+        for k, array in enumerate(arrays):
+            direction = self.rng.normal(size=array.shape)
+            direction /= max(np.linalg.norm(direction), 1)
+
+            def L_at(t, k=k, array=array, direction=direction):
+                return L(*arrays[:k], array + t * step * direction, *arrays[k + 1 :])
+
+            wanted = (8 * (L_at(1) - L_at(-1)) - (L_at(2) - L_at(-2))) / (12 * step)
+            found.append((direction, wanted, L_at(0)))
+        return found
+
+    @property
+    def has_kinks(self):
+        return self.shape["activation"].startswith(("relu", "silut"))
+
     def assert_close(self, found, wanted, scale=None):
         scale = max(np.abs(wanted).max(initial=0) if scale is None else scale, 1e-3)
         np.testing.assert_allclose(found, wanted, rtol=0, atol=TOLERANCE[self.dtype] * scale)
@@ -428,17 +471,21 @@ FITTING_CASES = {
 }
 
 
+@cache
+def fitting_case_of(name):
+    return FittingCase(**FITTING_CASES[name])
+
+
 @pytest.fixture(params=FITTING_CASES, ids=lambda name: name.replace(" ", "-"))
 def fitting(request):
-    return FittingCase(**FITTING_CASES[request.param])
+    return fitting_case_of(request.param)
 
 
 @everywhere
 def test_energies_and_their_derivative(fitting):
     e, A, _ = fitting.kernels(threads=2).energies()
     fitting.assert_close(e, fitting.e())
-    direction = fitting.rng.normal(size=fitting.D.shape)
-    wanted = reference.derivative(fitting.e, fitting.D.astype(np.float64), direction)
+    direction, wanted = fitting.move
     fitting.assert_close(
         np.sum(A * direction, axis=1),
         wanted,
@@ -477,33 +524,14 @@ def test_energies_of_atoms_and_their_derivative_by_X(dtype, nreal):
 
 @everywhere
 def test_gradient_of_energies_and_of_their_derivative(fitting):
-    """Of L = sum (de e + dA A), by a stencil of five points along random directions."""
+    """Of D and of the parameters."""
     run = fitting.kernels()
-    e, A, z = run.energies()
-    de, dA = (fitting.rng.normal(size=array.shape).astype(fitting.dtype) for array in (e, A))
-    dD, dparameters = run.energies_grad(z, de, dA)
-    D, parameters = fitting.D.astype(np.float64), [p.astype(np.float64) for p in fitting.parameters]
-
-    def L(D, parameters):
-        derivative = reference.derivative(lambda x: fitting.e(x, parameters), D, dA)
-        return np.sum(de * fitting.e(D, parameters)) + np.sum(derivative)
-
-    kinks = fitting.shape["activation"].startswith(("relu", "silut"))
-    step, tolerance = (1e-6, 1e-7) if kinks else (1e-3, 1e-10)
-    tolerance = max(tolerance, 10 * TOLERANCE[fitting.dtype])
-    arrays = [D, *parameters]
-    for k, gradient in enumerate([dD, *dparameters]):
-        direction = fitting.rng.normal(size=gradient.shape)
-        direction /= max(np.linalg.norm(direction), 1)
-
-        def L_at(distance, k=k, direction=direction):
-            moved = [*arrays]
-            moved[k] = arrays[k] + distance * step * direction
-            return L(moved[0], moved[1:])
-
-        wanted = (8 * (L_at(1) - L_at(-1)) - (L_at(2) - L_at(-2))) / (12 * step)
-        scale = np.linalg.norm(gradient) * np.linalg.norm(direction) + abs(L_at(0))
-        assert np.sum(gradient * direction) == pytest.approx(wanted, rel=0, abs=tolerance * scale)
+    _, _, z = run.energies()
+    dD, dparameters = run.energies_grad(z, *fitting.cotangents)
+    tolerance = max(1e-7 if fitting.has_kinks else 1e-10, 10 * TOLERANCE[fitting.dtype])
+    for found, (direction, wanted, L) in zip([dD, *dparameters], fitting.gradient, strict=True):
+        scale = np.linalg.norm(found) * np.linalg.norm(direction) + abs(L)
+        assert np.sum(found * direction) == pytest.approx(wanted, rel=0, abs=tolerance * scale)
 
 
 def test_threads_change_no_bit_of_energies():

@@ -2,8 +2,9 @@
 """The real dp from training to testing, and what its models must be."""
 
 import json
+import os
 import re
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import deepmd
 import helpers
@@ -30,6 +31,7 @@ def evaluate(model, frames, **options):
 class CommandLine:
     """One life of a model: trained, frozen, tested, restarted and compared with another.
 
+    The first training has a process of its own, as users have it.
     Two systems differ in their number of slots; one has two sets; sel is found from the data.
     """
 
@@ -43,10 +45,6 @@ class CommandLine:
             helpers.write_system(root / f"system{k}", frames, nsets=2 - k)
             for k, frames in enumerate(self.frames)
         ]
-        self.output = {}
-
-    def dp(self, name, *args):
-        self.output[name] = helpers.run_dp(args, self.root)
 
     def live(self):
         for steps in (STEPS, STEPS + 3):
@@ -55,19 +53,16 @@ class CommandLine:
                 training={"tensorboard": True, "tensorboard_log_dir": "log"},
             )  # fmt: skip
             helpers.write_input(self.root, jdata, f"input{steps}.json")
-        self.dp("train", "train", f"input{STEPS}.json")
-        self.dp("freeze", "freeze", "-o", "first.pb")
+        helpers.run_dp(["train", f"input{STEPS}.json"], self.root)
+        jobs.run([[self.root, "freeze", "-o", "first.pb"]])
         self.lcurve = (self.root / "lcurve.out").read_text()
-        with ThreadPoolExecutor() as pool:
-            test = ["test", "-m", "first.pb", "-s", ".", "-n", "0", "-d", "detail"]
-            testing = pool.submit(self.dp, "test", *test)
-            self.dp("restart", "train", f"input{STEPS + 3}.json", "--restart", "model.ckpt")
-            testing.result()
-        jobs.run([[self.root, "freeze", "-o", "second.pb"]])
-        self.dp(
-            "model-devi", "model-devi", "-m", "first.pb", "second.pb", "-s", "system1",
-            "-o", "deviation.out", "--atomic",
-        )  # fmt: skip
+        models = ["-m", "first.pb", "second.pb"]
+        for command in (
+            ["train", f"input{STEPS + 3}.json", "--restart", "model.ckpt"],
+            ["freeze", "-o", "second.pb"],
+            ["model-devi", *models, "-s", "system1", "-o", "deviation.out", "--atomic"],
+        ):
+            jobs.run([[self.root, *command]])
         return self
 
     def evaluate(self, which, model="first.pb"):
@@ -114,9 +109,10 @@ def printed(output, label):
     return [float(x) for x in re.findall(rf"{re.escape(label)}\s*: (\S+)", output)]
 
 
-def test_dp_test_prints_the_errors(command_line):
+def test_dp_test_prints_the_errors(command_line, capfd):
     """For each system, of all frames and sets; of real atoms."""
-    output = command_line.output["test"]
+    jobs.run([[command_line.root, "test", "-m", "first.pb", "-s", ".", "-n", "0", "-d", "detail"]])
+    output = capfd.readouterr().err
     order = [int(k) for k in re.findall(r"testing system : .*system(\d)", output)]
     assert sorted(order) == [0, 1]
     for position, which in enumerate(order):
@@ -323,7 +319,11 @@ def test_energy_is_the_sum_over_real_atoms(trained):
 
 
 def test_number_of_threads_changes_no_bit(tmp_path):
-    """Training and evaluation of frames that are large enough to be shared between threads."""
+    """Training and evaluation of frames that are large enough to be shared between threads.
+
+    This process has a thread for each core, if not told otherwise; the other has one, or four
+    where this has one.
+    """
     nreal = [[45, 30, 15], [40, 30, 3]]
     frames = helpers.random_frames(slots=(50, 30, 20), nreal=nreal)
     system = helpers.write_system(tmp_path / "system", frames)
@@ -332,17 +332,20 @@ def test_number_of_threads_changes_no_bit(tmp_path):
         descriptor={"neuron": [8, 16, 32]}, fitting_net={"neuron": [64, 64]},
     )  # fmt: skip
 
-    def with_threads(count):
-        directory = helpers.write_input(tmp_path / str(count), jdata)
+    def results(name, run, **environment):
+        directory = helpers.write_input(tmp_path / name, jdata)
         commands = [["train", "input.json"], ["freeze", "-o", "f.pb"], ["eval", "f.pb", system]]
-        helpers.run_jobs(
-            [[directory, *command] for command in commands], directory,
-            DP_INTRA_OP_PARALLELISM_THREADS=str(count), OMP_NUM_THREADS="1",
-            DP_INTER_OP_PARALLELISM_THREADS="1",
-        )  # fmt: skip
+        run([[directory, *map(str, command)] for command in commands], **environment)
         with np.load(directory / "f.pb.npz") as found:
             return {**helpers.parameters(directory / "f.pb"), **found}
 
-    alone = with_threads(1)
-    for name, array in with_threads(4).items():
-        np.testing.assert_array_equal(array, alone[name], err_msg=name)
+    told = int(os.environ.get("DP_INTRA_OP_PARALLELISM_THREADS") or 0)
+    threads = told or len(os.sched_getaffinity(0))
+    here = results("here", jobs.run)
+    there = results(
+        "there", partial(helpers.run_jobs, directory=tmp_path), OMP_NUM_THREADS="1",
+        DP_INTRA_OP_PARALLELISM_THREADS="1" if threads > 1 else "4",
+        DP_INTER_OP_PARALLELISM_THREADS="1",
+    )  # fmt: skip
+    for name, array in here.items():
+        np.testing.assert_array_equal(array, there[name], err_msg=name)
