@@ -47,6 +47,15 @@ def test_importing_the_kernels_does_not_load_tensorflow():
     assert run.stdout.strip() == "False"
 
 
+def test_kernels_for_a_gpu_load_where_there_is_none():
+    kernels = pytest.importorskip("deepmd_mask._cuda_kernels", reason="needs -DDPMASK_CUDA=ON")
+    reason = kernels.reason_against_gpu()
+    if not reason:
+        pytest.skip("there is a GPU")
+    with pytest.raises(RuntimeError, match=re.escape(f"no GPU to compute on: {reason}")):
+        kernels.Potential([])
+
+
 def test_the_installed_package_is_tested():
     """Not the folder of the source tree, unless pip was told to install that."""
     url = json.loads(distribution("deepmd-mask").read_text("direct_url.json") or "{}")
