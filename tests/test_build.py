@@ -15,7 +15,8 @@ import deepmd_mask
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = Path(deepmd_mask.__file__).parent
-LIBRARIES = [PACKAGE / "libdeepmd_mask.so", *PACKAGE.glob("_kernels*.so")]
+MODULES = [library for name in ("", "_cuda") for library in PACKAGE.glob(f"{name}_kernels*.so")]
+LIBRARIES = [PACKAGE / "libdeepmd_mask.so", *MODULES]
 
 
 @pytest.mark.skipif(shutil.which("objdump") is None, reason="needs objdump of binutils")
