@@ -35,7 +35,7 @@ OPTIONS = {
         "fitting_net": {
             "resnet_dt": True,
             "atom_ener": [None, -3.0],
-            "layer_name": [None, "second", "last"],
+            "layer_name": ["first", "second", "last"],
         },
     },
     "two": {
