@@ -15,7 +15,8 @@ import deepmd_mask
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = Path(deepmd_mask.__file__).parent
-LIBRARIES = [PACKAGE / "libdeepmd_mask.so", *PACKAGE.glob("_kernels*.so")]
+MODULES = [library for name in ("", "_cuda") for library in PACKAGE.glob(f"{name}_kernels*.so")]
+LIBRARIES = [PACKAGE / "libdeepmd_mask.so", *MODULES]
 
 
 @pytest.mark.skipif(shutil.which("objdump") is None, reason="needs objdump of binutils")
@@ -45,6 +46,15 @@ def test_importing_the_kernels_does_not_load_tensorflow():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/"
     )
     assert run.stdout.strip() == "False"
+
+
+def test_kernels_for_a_gpu_load_where_there_is_none():
+    kernels = pytest.importorskip("deepmd_mask._cuda_kernels", reason="needs -DDPMASK_CUDA=ON")
+    reason = kernels.reason_against_gpu()
+    if not reason:
+        pytest.skip("there is a GPU")
+    with pytest.raises(RuntimeError, match=re.escape(f"no GPU to compute on: {reason}")):
+        kernels.Potential([])
 
 
 def test_the_installed_package_is_tested():

@@ -34,8 +34,12 @@ Function* of_driver(const char* name) {
 std::string reason_against_gpu() {
   int count = 0, number = 0, capability = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error == cudaErrorInsufficientDriver) {  // which is what CUDA says without a driver, too
+    return "NVIDIA's driver is missing, or too old for CUDA " +
+           std::to_string(CUDART_VERSION / 1000) + "." + std::to_string(CUDART_VERSION % 1000 / 10);
+  }
   if (error != cudaSuccess) return cudaGetErrorString(error);
-  if (count == 0) return "there is none";
+  if (count == 0) return "the driver finds none";
   if (cudaGetDevice(&number) != cudaSuccess ||
       cudaDeviceGetAttribute(&capability, cudaDevAttrComputeCapabilityMajor, number) !=
           cudaSuccess ||
