@@ -264,7 +264,7 @@ def test_each_thread_has_its_own_error(trained):
     c = functions()
     assert c["open"](b"here.pb", 0) is None
     with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(lambda: c["error"]()).result() == b""
+        assert pool.submit(c["error"]).result() == b""
     assert b"here.pb" in c["error"]()
 
 
