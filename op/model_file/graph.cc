@@ -68,7 +68,8 @@ std::vector<Input> Node::inputs() const {
   Message message(bytes);
   for (Field field; message.next(&field);) {
     if (field.number != kInput) continue;
-    if (all.size() == kMostInputs) throw Damaged("it has more inputs than any node, " + shown(name));
+    if (all.size() == kMostInputs)
+      throw Damaged("it has more inputs than any node, " + shown(name));
     if (const std::optional<Input> input = read_input(field.text())) all.push_back(*input);
   }
   return all;
@@ -157,9 +158,9 @@ Graph::Graph(std::string_view bytes) {
 }
 
 const Node* Graph::find(std::string_view name) const {
-  const auto found =
-      std::lower_bound(nodes_.begin(), nodes_.end(), name,
-                       [](const Node& node, std::string_view wanted) { return node.name < wanted; });
+  const auto found = std::lower_bound(
+      nodes_.begin(), nodes_.end(), name,
+      [](const Node& node, std::string_view wanted) { return node.name < wanted; });
   return found != nodes_.end() && found->name == name ? &*found : nullptr;
 }
 

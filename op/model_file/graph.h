@@ -26,9 +26,7 @@ struct Input {
   std::string_view node;
   int output;
 
-  bool operator==(const Input& other) const {
-    return node == other.node && output == other.output;
-  }
+  bool operator==(const Input& other) const { return node == other.node && output == other.output; }
 };
 
 // An attribute of a node, of the types that models here have. Each throws Damaged, which names the

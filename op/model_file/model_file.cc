@@ -245,7 +245,7 @@ ModelFile read_graph(const Graph& graph) {
 // Reads what is there; a file may say of its size what it likes.
 std::string bytes_of(const std::string& path) {
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"),
-                                                            std::fclose);
+                                                             std::fclose);
   struct stat status;
   if (!file || fstat(fileno(file.get()), &status) != 0) {
     const std::string reason =
