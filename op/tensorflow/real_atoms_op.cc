@@ -84,7 +84,7 @@ class RealAtomsOp : public tf::OpKernel {
                 invalid("aparam must have one mask value for each of ", nframes, " x ", nslots,
                         " slots, but its shape is ", mask.shape().DebugString()));
     Arena arena;
-    RealAtoms atoms;
+    RealAtoms atoms{};
     guarded(ctx, [&] {
       const int64_t ntypes = static_cast<int64_t>(sel_.size());
       product(ntypes, nframes);  // must be a number
