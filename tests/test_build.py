@@ -15,7 +15,11 @@ import deepmd_mask
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = Path(deepmd_mask.__file__).parent
-LIBRARIES = [PACKAGE / "libdeepmd_mask.so", *PACKAGE.glob("_kernels*.so")]
+LIBRARIES = [
+    PACKAGE / "libdeepmd_mask.so",
+    *PACKAGE.glob("_kernels*.so"),
+    *PACKAGE.glob("libdeepmd_mask_c.so.*"),
+]
 
 
 @pytest.mark.skipif(shutil.which("objdump") is None, reason="needs objdump of binutils")

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-3.0-or-later
  *
  * Frozen models of deepmd-mask for programs in C and whatever calls C: energies, forces and virials
- * of molecules, without TensorFlow, DeePMD-kit or Python. `dp-mask c-flags` prints what compiler and
- * linker have to be told.
+ * of molecules, without TensorFlow, DeePMD-kit or Python. `dp-mask c-flags` prints what compiler
+ * and linker have to be told.
  *
  * Arrays are row-major and the caller's; nothing is kept of them. Units are the model's: Å, eV and
  * eV/Å, if it was trained on data of dp-mask pack. There are no periodic images: cut molecules out

@@ -186,8 +186,8 @@ Numbers Constants::numbers(const Node& node) {
   const int64_t given = static_cast<int64_t>(found.values.size()), lacking = size - given;
   const bool may_repeat = tensor.content.empty() && lacking <= kMostRepeated - repeated_;
   if (lacking < 0 || (lacking > 0 && !may_repeat)) {
-    throw damaged(node, "has a shape of " + std::to_string(size) + " numbers, but " +
-                            std::to_string(given));
+    throw damaged(
+        node, "has a shape of " + std::to_string(size) + " numbers, but " + std::to_string(given));
   }
   repeated_ += lacking;
   found.values.resize(size, given == 0 ? 0.0 : found.values.back());

@@ -114,8 +114,9 @@ Affine Formula::sliced(const Node& node, const Affine& x, int depth) {
   const auto bounds = [&](size_t k) { return evaluate(node.input(k), depth + 1).b; };
   const std::vector<double> begins = bounds(1), ends = bounds(2), strides = bounds(3);
   const size_t size = begins.size();
-  const bool is_plain = size <= x.shape.size() && ends.size() == size && strides.size() == size &&
-                        std::all_of(strides.begin(), strides.end(), [](double s) { return s == 1; });
+  const bool is_plain =
+      size <= x.shape.size() && ends.size() == size && strides.size() == size &&
+      std::all_of(strides.begin(), strides.end(), [](double s) { return s == 1; });
   if (!is_plain || !x.a.empty() || mask("ellipsis_mask") != 0 || mask("new_axis_mask") != 0) {
     throw unknown(node);
   }

@@ -18,17 +18,15 @@ struct Unknown : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// A name for a message: short, and without what a terminal does not show.
-std::string shown(std::string_view name);
+// A text of the file for a message: short, and without what a terminal does not show.
+std::string shown(std::string_view text, size_t longest = 60);
 
 // An output of a node, as another takes it.
 struct Input {
   std::string_view node;
   int output;
 
-  bool operator==(const Input& other) const {
-    return node == other.node && output == other.output;
-  }
+  bool operator==(const Input& other) const { return node == other.node && output == other.output; }
 };
 
 // An attribute of a node, of the types that models here have. Each throws Damaged, which names the

@@ -12,8 +12,8 @@ namespace {
 
 const std::string kOwn = "PipInstallDeepmdMask>";
 constexpr std::array<const char*, 12> kKnown = {
-    "RealAtoms", "FitSeries",       "FitSeriesGrad", "Embed",        "EmbedGrad", "Contract",
-    "Energies",  "ContractReverse", "EnergiesGrad",  "Force",        "ForceGrad", "Potential"};
+    "RealAtoms", "FitSeries",       "FitSeriesGrad", "Embed", "EmbedGrad", "Contract",
+    "Energies",  "ContractReverse", "EnergiesGrad",  "Force", "ForceGrad", "Potential"};
 // Operators that stand for one thing together, and attributes in which they must agree.
 const std::vector<std::vector<const char*>> kTogether = {
     {"FitSeries", "Embed", "Force", "Potential"},
