@@ -28,8 +28,9 @@ KINDS = ("model", "compressed", "single", "options")
 TYPES = np.array([[2, 0, 1, 0]])
 POSITIONS = np.array([[[0, 0, 0], [1.6, 0.2, 0], [0.1, 1.8, 0.4], [-0.3, 0.2, 1.7]]])
 CC = shutil.which("cc")
-# What a program has that needs neither TensorFlow nor Python, nor anyone's C++ library.
-NEEDED = {"linux-vdso", "libc", "libm", "libpthread", "ld-linux-x86-64", "ld-linux-aarch64"}
+# What every system has: of the loader, of glibc, of GCC.
+NEEDED = {"linux-vdso", "ld-linux-x86-64", "ld-linux-aarch64", "libc", "libm", "libpthread"}
+NEEDED |= {"libstdc++", "libgcc_s"}
 
 pytestmark = pytest.mark.skipif(not LIBRARIES, reason="built with -DDPMASK_C=OFF")
 
