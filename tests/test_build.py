@@ -16,7 +16,11 @@ import deepmd_mask
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = Path(deepmd_mask.__file__).parent
 MODULES = [library for name in ("", "_cuda") for library in PACKAGE.glob(f"{name}_kernels*.so")]
-LIBRARIES = [PACKAGE / "libdeepmd_mask.so", *MODULES]
+LIBRARIES = [
+    PACKAGE / "libdeepmd_mask.so",
+    *MODULES,
+    *PACKAGE.glob("libdeepmd_mask_c.so.*"),
+]
 
 
 @pytest.mark.skipif(shutil.which("objdump") is None, reason="needs objdump of binutils")

@@ -21,6 +21,13 @@ def test_lammps(tmp_path, zinc_model):
     assert len((tmp_path / "site.dump").read_text().splitlines()) == 3 * (9 + 10)
 
 
+def test_c(tmp_path, zinc_model):
+    shutil.copy(zinc_model, tmp_path)
+    shutil.copy(EXAMPLES / "c" / "energy.c", tmp_path)
+    lines = run_page("c", tmp_path).splitlines()
+    assert [line.split()[0] for line in lines] == ["energy", "ZN", "O", "H", "H"]
+
+
 def test_c_api(tmp_path, zinc_model):
     shutil.copy(zinc_model, tmp_path)
     shutil.copy(EXAMPLES / "c_api" / "evaluate.c", tmp_path)

@@ -85,7 +85,9 @@ def test_the_wheel_says_where_it_runs_and_has_its_libraries_alone(wheel):
     tops = {name.split("/")[0] for name in names}
     assert {top.split("-")[0] for top in tops} == {"deepmd_mask"}
     files = [Path(name) for name in names if name.startswith("deepmd_mask/") and name[-1] != "/"]
-    assert {file.suffix for file in files} <= {".py", ".so", ".typed"}
+    for_c = {"libdeepmd_mask_c.so.1", "deepmd_mask.h"}
+    assert for_c <= {file.name for file in files}
+    assert {file.suffix for file in files if file.name not in for_c} <= {".py", ".so", ".typed"}
     assert sum(file.name.startswith("_kernels.") for file in files) == 1
 
 

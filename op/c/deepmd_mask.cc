@@ -33,15 +33,17 @@ void set_error(const char* message) noexcept {
   }
 }
 
+constexpr char kNoMemory[] = "out of memory";
+
 // Runs the body of a function; what it throws becomes its error. No exception may leave C++.
 template <typename Result, typename Body>
 Result guarded(Result of_failure, Body&& body) noexcept {
   try {
     return body();
   } catch (const std::bad_alloc&) {
-    set_error("out of memory");
+    set_error(kNoMemory);
   } catch (const std::length_error&) {  // an array larger than any memory
-    set_error("out of memory");
+    set_error(kNoMemory);
   } catch (const std::exception& error) {
     set_error(error.what());
   } catch (...) {
@@ -78,9 +80,15 @@ dpmask_potential* dpmask_open(const char* path, int threads) {
   return guarded<dpmask_potential*>(nullptr, [&] {
     require(path != nullptr, "path is NULL; give that of a frozen model");
     require(threads >= 0, "threads must be 0 or more");
-    dpmask::ModelFile file = dpmask::read_model_file(path);
-    return new dpmask_potential{dpmask::open_potential({std::move(file.model)}, threads),
-                                std::move(file.type_map), std::move(file.sel)};
+    try {
+      dpmask::ModelFile file = dpmask::read_model_file(path);
+      return new dpmask_potential{dpmask::open_potential({std::move(file.model)}, threads),
+                                  std::move(file.type_map), std::move(file.sel)};
+    } catch (const std::bad_alloc&) {
+      throw std::runtime_error(std::string(path) + ": " + kNoMemory);
+    } catch (const std::length_error&) {
+      throw std::runtime_error(std::string(path) + ": " + kNoMemory);
+    }
   });
 }
 

@@ -9,8 +9,7 @@ namespace {
 
 // Graphs of thousands of nets have fewer. Each takes more memory than it has bytes in a file.
 constexpr size_t kMostNodes = 1 << 18, kMostInputs = 1 << 16, kMostNumbers = 1 << 20;
-constexpr size_t kLongestName = 60;  // in a message
-constexpr int kMostSteps = 64;       // along what hands on
+constexpr int kMostSteps = 64;  // along what hands on
 
 // Numbers of fields in tensorflow/core/framework/{graph,node_def,attr_value}.proto.
 enum GraphField { kNode = 1 };
@@ -55,12 +54,12 @@ std::optional<Input> read_input(std::string_view text) {
 
 }  // namespace
 
-std::string shown(std::string_view name) {
-  std::string text(name.substr(0, kLongestName));
-  for (char& c : text) {
+std::string shown(std::string_view text, size_t longest) {
+  std::string result(text.substr(0, longest));
+  for (char& c : result) {
     if (c < ' ' || c > '~') c = '?';
   }
-  return name.size() > kLongestName ? text + "..." : text;
+  return text.size() > longest ? result + "..." : result;
 }
 
 std::vector<Input> Node::inputs() const {

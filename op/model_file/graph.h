@@ -18,8 +18,8 @@ struct Unknown : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// A name for a message: short, and without what a terminal does not show.
-std::string shown(std::string_view name);
+// A text of the file for a message: short, and without what a terminal does not show.
+std::string shown(std::string_view text, size_t longest = 60);
 
 // An output of a node, as another takes it.
 struct Input {

@@ -11,6 +11,7 @@
 #include <memory>
 #include <sstream>
 
+#include "op/kernels/cpu.h"
 #include "op/model_file/constant.h"
 #include "op/model_file/formula.h"
 #include "op/model_file/operators.h"
@@ -220,11 +221,7 @@ class Reader {
 
 template <typename T>
 AnyModel checked(Model<T> model) {
-  try {
-    model.check();
-  } catch (const std::invalid_argument& error) {
-    throw Damaged(error.what());
-  }
+  model.check();
   return std::make_shared<const Model<T>>(std::move(model));
 }
 
@@ -283,6 +280,8 @@ ModelFile read_model(std::string_view bytes, const std::string& path) {
     return read_graph(*graph);
   } catch (const Damaged& error) {
     throw ModelFileError(path + " is damaged: " + error.what());
+  } catch (const std::invalid_argument& error) {  // of what a model is made of
+    throw ModelFileError(path + " is damaged: " + shown(error.what(), 200));
   } catch (const Unknown& error) {
     throw ModelFileError("model " + path + " cannot be evaluated: " + error.what());
   }

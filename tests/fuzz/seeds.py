@@ -10,15 +10,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-TESTS = Path(__file__).parents[1]
-sys.path.insert(0, str(TESTS))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import helpers
-from jobs import run
-
-# What is read of a graph ends here; above are coordinates, mask and gradients.
-ENDS = ("RealAtoms", "Reshape", "GatherV2", "AddN", "Shape", "Size", "FloorDiv", "StridedSlice")
 KEPT = ("o_", "t_", "model_attr/", "descrpt_attr/", "fitting_attr/", "train_attr/min", "model_type")
+FOLLOWED = ("Identity", "Cast", "Mul", "AddV2", "Sub", "StridedSlice")
+# Operators of which the reader does not follow all inputs, and how many of the first it does.
+INPUTS_READ = {"RealAtoms": 0, "AddN": 0, "Shape": 0, "Size": 0, "FloorDiv": 0, "GatherV2": 1}
+INPUTS_READ |= {"UnsortedSegmentSum": 1}
 
 
 def shortened(source, target):
@@ -28,29 +26,21 @@ def shortened(source, target):
     graph = graph_pb2.GraphDef.FromString(source.read_bytes())
     nodes = {node.name: node for node in graph.node}
     for node in graph.node:
-        of_coordinates = node.op.split(">")[-1] in ENDS and not is_of_constants(node, nodes)
-        if of_coordinates and node.op not in ("GatherV2", "StridedSlice"):
-            keep_sums = node.op == "Reshape" and "Segment" in nodes[origin(node.input[0])].op
-            del node.input[keep_sums:]
-        if node.op == "GatherV2":
-            del node.input[1:]
-        if node.op == "UnsortedSegmentSum":
-            del node.input[1:]
-        for name in [name for name in node.attr if name in ("_class", "_output_shapes")]:
-            del node.attr[name]
-        controls = [name for name in node.input if name.startswith("^")]
-        for name in controls:
-            node.input.remove(name)
-    needed, waiting = set(), [n for n in nodes if n.startswith(KEPT)]
+        op = node.op.split(">")[-1]
+        if op == "Reshape":  # of sums, or of coordinates
+            del node.input["Segment" in nodes[origin(node.input[0])].op :]
+        elif op in INPUTS_READ and not is_constant(node, nodes):
+            del node.input[INPUTS_READ[op] :]
+        node.input[:] = [name for name in node.input if not name.startswith("^")]
+        node.attr.pop("_class", None)
+    needed, waiting = set(), [name for name in nodes if name.startswith(KEPT)]
     while waiting:
         name = waiting.pop()
         if name not in needed:
             needed.add(name)
             waiting += [origin(other) for other in nodes[name].input]
-    short = graph_pb2.GraphDef()
-    short.node.extend(node for node in graph.node if node.name in needed)
+    short = graph_pb2.GraphDef(node=[node for node in graph.node if node.name in needed])
     target.write_bytes(short.SerializeToString())
-    print(target.name, target.stat().st_size)
 
 
 def origin(name):
@@ -58,29 +48,26 @@ def origin(name):
     return name.split(":")[0].lstrip("^")
 
 
-def is_of_constants(node, nodes):
+def is_constant(node, nodes):
     """Return whether a node follows from constants alone."""
-    if node.op == "Const":
-        return True
     inputs = [nodes[origin(name)] for name in node.input]
-    known = node.op in ("Identity", "Cast", "Mul", "AddV2", "Sub", "StridedSlice")
-    return known and all(is_of_constants(other, nodes) for other in inputs)
+    followed = node.op in FOLLOWED and all(is_constant(other, nodes) for other in inputs)
+    return node.op == "Const" or followed
 
 
 def make(directory, name, **sections):
     """Train and freeze a model, and compress it; write all to seeds/."""
+    import helpers
+    from jobs import run
+
     frames = helpers.random_frames(slots=(3, 2))
     system = helpers.write_system(directory / "system", frames, ["C", "O"])
     jdata = helpers.make_input([system], steps=1, sel=(3, 2), **sections)
     jdata["model"]["type_map"] = ["C", "O"]
     helpers.write_input(directory, jdata)
-    run(
-        [
-            [directory, "train", "input.json"],
-            [directory, "freeze", "-o", "frozen.pb"],
-            [directory, "compress", "-i", "frozen.pb", "-o", "compressed.pb"],
-        ]
-    )
+    train, freeze = ["train", "input.json"], ["freeze", "-o", "frozen.pb"]
+    compress = ["compress", "-i", "frozen.pb", "-o", "compressed.pb"]
+    run([[directory, *command] for command in (train, freeze, compress)])
     seeds = Path(__file__).parent / "seeds"
     seeds.mkdir(exist_ok=True)
     for kind in ("frozen", "compressed"):
