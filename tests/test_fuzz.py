@@ -305,6 +305,82 @@ def test_wrong_arrays_of_the_fitting_nets(seed, one, two, three):
     check_wrong_fitting_arrays(seed, one, two, three)
 
 
+def random_model(frames):
+    """Return arguments of Model for frames."""
+    nets, rng, ntypes = RandomNets(frames, spoilt=False), frames.rng, frames.ntypes
+    options = nets.options
+    del options["threads"]
+    M2 = int(rng.integers(1, options["neuron"][-1] + 1))
+    neuron = rng.integers(1, 20, size=rng.integers(0, 3)).tolist()
+    shapes = reference.parameters_per_fitting_net(options["neuron"][-1] * M2, neuron, True)
+    return {
+        **options,
+        "precision": np.dtype(nets.dtype).name,
+        "M2": M2,
+        "table": None,
+        "min_distance": rng.choice([None, 1e-3, 1.0, 1e3]),
+        "fitting_neuron": neuron,
+        "fitting_resnet_dt": True,
+        "fitting_activation": str(rng.choice(list(reference.ACTIVATIONS))),
+        "fitting_parameters": [rng.normal(size=shape) for shape in shapes * ntypes],
+        "bias": rng.normal(size=ntypes),
+    }
+
+
+def check_potential(seed):
+    """Good frames give finite numbers, and bad ones an error."""
+    frames = RandomFrames(seed)
+    if np.abs(frames.coord[frames.mask != 0]).max(initial=0) > 1e100:
+        return "not tried: virials are no numbers"
+    potential = _kernels.Potential([_kernels.Model(**random_model(frames))], 2)
+    arguments = frames.types, frames.coord, frames.mask, True
+    if not frames.good():
+        with pytest.raises(_kernels.AtomError, match=r"frame \d+, atom \d+: "):
+            potential.evaluate(*arguments)
+        return "refused"
+    (nframes, natoms), found = frames.mask.shape, potential.evaluate(*arguments)
+    shapes = [(), (natoms,), (natoms, 3), (9,), (natoms, 9)]
+    for array, shape in zip(found, shapes, strict=True):
+        assert_finite(array, (1, nframes, *shape))
+    return "done"
+
+
+@MANY
+@given(SEEDS)
+def test_potential(seed):
+    check_potential(seed)
+
+
+def check_wrong_model(seed, one, two, three):
+    """Arrays, and what is none, in the place of a model's arguments and of frames."""
+    frames = RandomFrames(seed, max_slots=2)
+    model = random_model(frames)
+    potential = _kernels.Potential([_kernels.Model(**model)], 1)
+    wild = [one, two, three, [one, two], (one, two, three), -1, 2**62, "", np.nan]
+    calls = [
+        lambda name=name, value=value: _kernels.Potential(
+            [_kernels.Model(**{**model, name: value})], 1
+        )
+        for name in model
+        for value in wild
+    ]
+    frames.mask[:] = 0
+    calls += [
+        lambda: potential.evaluate(one, two),
+        lambda: potential.evaluate(frames.types, one),
+        lambda: potential.evaluate(frames.types, frames.coord, one),
+        lambda: potential.evaluate(one, frames.coord, frames.mask, True),
+    ]
+    return f"{refusals_of(calls)} of {len(calls)} calls refused"
+
+
+@settings(MANY, max_examples=10)
+@given(SEEDS, arrays(), arrays(), arrays())
+@pytest.mark.filterwarnings("ignore::numpy.exceptions.ComplexWarning", "ignore:overflow")
+def test_wrong_models(seed, one, two, three):
+    check_wrong_model(seed, one, two, three)
+
+
 # ---- What could take the process down has one of its own ----------------------------------------
 
 PREPARE = """

@@ -110,7 +110,7 @@ def assert_close(found, wanted, precision="float64"):
         {"activation": "relu"},
         {"activation": "silut:0.5"},
         {"fitting_neuron": ()},
-        {"min_distance": 3.0},  # longer than others here: the nets themselves
+        {"min_distance": 20.0},  # longer than those here: the nets themselves
         {"steepness": 9.0},  # so steep that there is no table
     ],
     ids=str,
@@ -206,10 +206,10 @@ def test_a_table_is_used_as_it_is(precision):
 
 def test_beyond_the_end_of_a_table_made_here_the_nets_are_asked():
     """Whatever came before: what is given depends on the input alone."""
-    model = random_model(min_distance=1.0)  # its table ends at 0.5
+    model = random_model(min_distance=5.0)  # its table ends at s = 1
     potential, rng = potential_of(model), np.random.default_rng(3)
     types = np.zeros((1, 2), np.int32)
-    for distance in (0.6, 0.4999, 0.3, 0.01, 1e-5, 0.6):
+    for distance in (1.2, 1.0001, 0.9999, 0.3, 0.01, 1e-5, 1.2):
         molecules = Molecules((2,), 2)
         molecules.types[:], molecules.positions[0] = types, rng.normal(size=3)
         molecules.positions[0, 1] += [0, 0, distance]

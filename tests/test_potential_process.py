@@ -55,7 +55,7 @@ counter = ctypes.CDLL({str(counter)!r})
 counter.count_from_now_on()
 models = [random_model(0), random_model(1, precision="float32", one_side=False)]
 committee, near = potential_of(*models, threads={threads}), potential_of(
-    random_model(2, min_distance=1e3, fitting_neuron=(32, 32)), threads={threads})
+    random_model(2, min_distance=1e4, fitting_neuron=(32, 32)), threads={threads})
 batches = [frames((60,)), frames((40, 50)), frames((3,))]
 
 def evaluate(times):

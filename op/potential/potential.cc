@@ -2,7 +2,6 @@
 #include "op/potential/potential.h"
 
 #include <algorithm>
-#include <string>
 
 #include "op/potential/potential_on.h"
 #include "op/potential/workers.h"
@@ -54,9 +53,6 @@ class CpuDevice {
 }  // namespace
 
 std::unique_ptr<Potential> open_potential(const std::vector<AnyModel>& models, int64_t threads) {
-  if (threads < 0) {
-    throw std::invalid_argument("threads must be 0 or more, not " + std::to_string(threads));
-  }
   return std::make_unique<PotentialOn<CpuDevice>>(models,
                                                   threads == 0 ? usable_threads() : threads);
 }

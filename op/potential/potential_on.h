@@ -12,6 +12,7 @@
 //     finish()            waits for all results
 #pragma once
 
+#include <algorithm>
 #include <limits>
 #include <stdexcept>
 #include <string>
@@ -25,10 +26,12 @@
 
 namespace dpmask {
 
-// The end of a table that is made here: this times the largest s of the training data, since a
-// simulation comes closer; and, where that is not known, half of 1 Å.
-constexpr double kRoom = 2;
-constexpr double kUsualEnd = 2;
+// The end of a table that is made here: this times the largest s of the training data, as of dp
+// compress, but no more than the kinks of a net can be told apart in; and, where that is not known,
+// one with room for molecules in Å and in nm.
+constexpr double kRoom = 5;
+constexpr double kMostEnd = 100;
+constexpr double kUsualEnd = 25;
 // Of a net. One that needs more has no table.
 constexpr int64_t kMostPanels = 1024;
 
@@ -58,7 +61,7 @@ class OpenedModelOf : public OpenedModel<Device> {
     if (model_->table) {
       series_ = model_->table->view();
     } else {
-      end_ = model_->min_distance ? kRoom / *model_->min_distance : kUsualEnd;
+      end_ = model_->min_distance ? std::min(kRoom / *model_->min_distance, kMostEnd) : kUsualEnd;
       made_ = fit_table(nets_, 0.0, end_, 0.0, kMostPanels, device.host());
       series_ = made_.view();
       none_.assign(made_.first.size(), 0);

@@ -11,6 +11,8 @@
 #include <cstdlib>
 #include <memory>
 #include <mutex>
+#include <stdexcept>
+#include <string>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -23,6 +25,8 @@ namespace {
 // For so long a thread looks out before it sleeps: between the loops of an evaluation little else
 // is done, and waking a thread takes as long.
 constexpr std::chrono::microseconds kLookout(50);
+// So many threads no molecule needs.
+constexpr int64_t kMostThreads = 1024;
 
 // How often this process, or those that it came from, were forked.
 std::atomic<int64_t> generation{0};
@@ -75,10 +79,11 @@ class Ticket {
 int64_t usable_threads() {
   const char* wish = std::getenv("OMP_NUM_THREADS");
   const int64_t number = wish == nullptr ? 0 : std::strtoll(wish, nullptr, 10);
-  if (number > 0) return number;
+  if (number > 0) return std::min(number, kMostThreads);
   cpu_set_t set;
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) return CPU_COUNT(&set);
-  return std::max(1u, std::thread::hardware_concurrency());
+  if (sched_getaffinity(0, sizeof(set), &set) == 0)
+    return std::min<int64_t>(CPU_COUNT(&set), kMostThreads);
+  return std::clamp<int64_t>(std::thread::hardware_concurrency(), 1, kMostThreads);
 }
 
 // The threads beside the calling one, in one process.
@@ -97,9 +102,7 @@ class Workers::Crew {
   // Returns whether nobody else has the threads.
   bool try_run(Loop& loop) {
     if (is_taken_.exchange(true)) return false;
-    if (threads_.empty()) start();
-    const auto threads = static_cast<int64_t>(threads_.size());
-    const auto seats = static_cast<uint32_t>(std::min(loop.n - 1, threads));
+    const auto seats = static_cast<uint32_t>(threads_for(std::min(loop.n - 1, size_)));
     loop_ = &loop;
     done_ = 0;
     ticket_ = Ticket(++number_, seats);
@@ -119,13 +122,20 @@ class Workers::Crew {
   const int64_t of_generation;
 
  private:
-  void start() {
+  // As many as wanted, or as there can be.
+  int64_t threads_for(int64_t wanted) {
+    if (static_cast<int64_t>(threads_.size()) < wanted) start(wanted);
+    return std::min(wanted, static_cast<int64_t>(threads_.size()));
+  }
+
+  void start(int64_t wanted) {
     sigset_t all, before;  // signals are for the threads of the program
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     try {
-      while (static_cast<int64_t>(threads_.size()) < size_)
+      while (static_cast<int64_t>(threads_.size()) < wanted) {
         threads_.emplace_back([this] { live(); });
+      }
     } catch (const std::system_error&) {  // the system has no more threads; those there will do
     }
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
@@ -174,7 +184,11 @@ class Workers::Crew {
   std::atomic<int64_t> sleeping_{0};
 };
 
-Workers::Workers(int64_t threads) : threads_(threads) {}
+Workers::Workers(int64_t threads) : threads_(threads) {
+  if (1 <= threads && threads <= kMostThreads) return;
+  throw std::invalid_argument("threads must be between 1 and " + std::to_string(kMostThreads) +
+                              ", not " + std::to_string(threads));
+}
 
 Workers::~Workers() {
   Crew* crew = crew_;

@@ -13,12 +13,13 @@ namespace dpmask {
 // it may run on.
 int64_t usable_threads();
 
-// A number of threads, the calling one among them. The others begin with the first loop, look out
-// for the next one for a moment after each, and sleep then. While one caller has them, others do
-// their loops alone. A process that is forked has threads of its own from its first loop on.
+// A number of threads, the calling one among them. The others begin when a loop first needs them,
+// look out for the next one for a moment after each, and sleep then. While one caller has them,
+// others do their loops alone. A process that is forked has threads of its own from its first loop
+// on.
 class Workers {
  public:
-  explicit Workers(int64_t threads);
+  explicit Workers(int64_t threads);  // throws std::invalid_argument if that is no sane number
   ~Workers();
   Workers(const Workers&) = delete;
 

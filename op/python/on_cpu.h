@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <memory>
-#include <string>
 
 #include "op/potential/workers.h"
 #include "op/python/arrays.h"
@@ -18,10 +17,7 @@ class OnCpu {
   template <typename T>
   using Array = dpmask::Array<T>;
 
-  explicit OnCpu(int nthreads) {
-    require(nthreads >= 1, "threads must be at least 1, not " + std::to_string(nthreads));
-    workers_ = std::make_shared<Workers>(nthreads);
-  }
+  explicit OnCpu(int nthreads) : workers_(std::make_shared<Workers>(nthreads)) {}
 
   // What a kernel is given as its last argument; on a GPU, for one call.
   CpuOfWorkers call() const { return CpuOfWorkers(*workers_); }

@@ -31,6 +31,8 @@ def attempt(seed):
         "good input": (checks.check_good_input, seed),
         "bad nets": (checks.check_bad_nets, seed),
         "wrong arrays": (checks.check_wrong_arrays, seed, *three),
+        "potential": (checks.check_potential, seed),
+        "wrong models": (checks.check_wrong_model, seed, *three),
         "wrong arrays of the fitting nets": (checks.check_wrong_fitting_arrays, seed, *three),
     }
     name = list(calls)[seed % len(calls)]

@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--number", type=int, default=1_000_000, help="of evaluations")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
-    models = [random_model(0, min_distance=1.0), random_model(1, precision="float32")]
+    models = [random_model(0, min_distance=2.0), random_model(1, precision="float32")]
     potential = potential_of(*models, threads=arguments.threads)
     at_first, seen, before = None, {}, 0
     for k in range(arguments.number):
