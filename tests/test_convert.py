@@ -32,11 +32,7 @@ SEL = (4, 3)
 OPTIONS = {
     "one": {
         "descriptor": {"type_one_side": True, "resnet_dt": True, "exclude_types": [[0, 1]]},
-        "fitting_net": {
-            "resnet_dt": True,
-            "atom_ener": [None, -3.0],
-            "layer_name": ["first", "second", "last"],
-        },
+        "fitting_net": {"resnet_dt": True, "atom_ener": [None, -3.0]},
     },
     "two": {
         "descriptor": {"type_one_side": False, "activation_function": "softplus"},
@@ -44,7 +40,7 @@ OPTIONS = {
     },
     "float32": {
         "descriptor": {"type_one_side": True, "precision": "float32"},
-        "fitting_net": {"precision": "float32"},
+        "fitting_net": {"precision": "float32", "layer_name": ["first", "second", "last"]},
     },
 }
 TOLERANCE = {"float32": 1e-5}

@@ -559,7 +559,7 @@ def test_messages_count_the_atoms_of_the_system(trained, solvated):
     positions[2] = positions[0]  # of types that the model has in another order
     simulation = solvated.simulation(dp_force(trained.model, solvated.topology, SITE))
     simulation.context.setPositions(positions)
-    with pytest.raises(mm.OpenMMException, match="atom 2: at the same point as atom 0"):
+    with pytest.raises(mm.OpenMMException, match="atom 0: at the same point as atom 2"):
         simulation.step(1)
 
 
