@@ -4,7 +4,6 @@
 
 #include <Eigen/Core>
 #include <type_traits>
-#include <utility>
 
 #include "op/kernels/instruction_set.h"
 #include "op/kernels/per_isa/activate.h"
@@ -146,7 +145,9 @@ void energies(const FittingNetOnRows<T>& net, const T* D, const RowsOfZ<T>& all_
     T* by_input = l == 0 ? A : gh;
     part(gz + first, layer.out, rows, columns) *= part<const T>(goutput, layer.out, rows, columns);
     reverse<T>(layer, rows, {0, layer.in}, gz + first, goutput, by_input);
-    std::swap(goutput, gh);
+    T* const free = goutput;
+    goutput = gh;
+    gh = free;
   }
 }
 
