@@ -6,8 +6,8 @@
 namespace dpmask {
 namespace {
 
-constexpr int64_t kMostRepeated = 1 << 22;
-constexpr size_t kMostDimensions = 254;  // of TensorFlow
+constexpr int64_t kMostRepeated = 1 << 16;  // as many as a matrix of 240 by 240 has, and more
+constexpr size_t kMostDimensions = 254;     // of TensorFlow
 
 // Numbers of fields in tensorflow/core/framework/{tensor,tensor_shape}.proto.
 enum TensorField { kType = 1, kShape = 2, kContent = 4 };
@@ -158,6 +158,8 @@ void append_single(const Field& field, const Writing& writing, std::vector<doubl
 
 }  // namespace
 
+Constants::Constants(size_t file_size) : left_(static_cast<int64_t>(file_size) + kMostRepeated) {}
+
 Numbers Constants::numbers(const Node& node) {
   const Tensor tensor = read_tensor(node);
   const Writing writing = writing_of(node, tensor.type);
@@ -184,12 +186,13 @@ Numbers Constants::numbers(const Node& node) {
     }
   }
   const int64_t given = static_cast<int64_t>(found.values.size()), lacking = size - given;
-  const bool may_repeat = tensor.content.empty() && lacking <= kMostRepeated - repeated_;
+  const bool may_repeat = tensor.content.empty() && lacking <= kMostRepeated;
   if (lacking < 0 || (lacking > 0 && !may_repeat)) {
     throw damaged(
         node, "has a shape of " + std::to_string(size) + " numbers, but " + std::to_string(given));
   }
-  repeated_ += lacking;
+  left_ -= size;
+  if (left_ < 0) throw damaged(node, "is one of more numbers than the file can have");
   found.values.resize(size, given == 0 ? 0.0 : found.values.back());
   return found;
 }

@@ -23,10 +23,11 @@ struct Numbers {
 };
 
 // Reads the constants of one file. Each may have one number that stands for all, as TensorFlow
-// writes what is all the same; of such numbers a file may have so many, together, as memory is no
-// matter for.
+// writes what is all the same, and each may be asked for several times; but all that is read has no
+// more numbers than the file has bytes, and some for those that stand for all.
 class Constants {
  public:
+  explicit Constants(size_t file_size);
   // The numbers of a node of the operator Const. Throws Damaged, which names it, if it has none,
   // or others than its shape says.
   Numbers numbers(const Node& node);
@@ -34,7 +35,7 @@ class Constants {
   std::string text(const Node& node) const;
 
  private:
-  int64_t repeated_ = 0;
+  int64_t left_;  // numbers
 };
 
 }  // namespace dpmask

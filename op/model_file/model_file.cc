@@ -225,8 +225,8 @@ AnyModel checked(Model<T> model) {
   return std::make_shared<const Model<T>>(std::move(model));
 }
 
-ModelFile read_graph(const Graph& graph) {
-  Constants constants;
+ModelFile read_graph(const Graph& graph, size_t file_size) {
+  Constants constants(file_size);
   const Operators operators = find_operators(graph);
   require_ener(graph, &constants);
   ModelFile file{{}, read_type_map(graph, constants), operators.sel};
@@ -277,7 +277,7 @@ ModelFile read_model(std::string_view bytes, const std::string& path) {
                          "); dp freeze makes one, and dp convert-from pbtxt from text");
   }
   try {
-    return read_graph(*graph);
+    return read_graph(*graph, bytes.size());
   } catch (const Damaged& error) {
     throw ModelFileError(path + " is damaged: " + error.what());
   } catch (const std::invalid_argument& error) {  // of what a model is made of
