@@ -54,7 +54,9 @@ def test_constants_given_as_numbers(number, shape, given_numbers):
     kind = KINDS[number]
     proto = tf.compat.v1.TensorShape(shape).as_proto()
     proto = tf.make_tensor_proto(np.zeros(0)).__class__(dtype=number, tensor_shape=proto)
-    numbers = [b"a", b"", b"xyz"] if kind.name == "string" else [1, 0, 1]
+    numbers = [1, 0, 1]
+    if kind.name == "string":
+        numbers, given_numbers = [b"a", b"", b"xyz"], max(1, given_numbers)
     getattr(proto, kind.field).extend(numbers[: min(given_numbers, int(np.prod(shape)))])
     assert_as_tensorflow(proto)
 
