@@ -27,6 +27,11 @@ constexpr int64_t kLeastChunk = 1 << 16;  // bytes
 
 Arena::~Arena() { free_chunks(); }
 
+Arena& Arena::of_thread() {
+  static thread_local Arena arena;
+  return arena;
+}
+
 void Arena::free_chunks() {
   for (const Chunk& chunk : chunks_) {
     ASAN_UNPOISON_MEMORY_REGION(chunk.data, chunk.size);
