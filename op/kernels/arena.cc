@@ -33,6 +33,11 @@ std::shared_ptr<void> Arena::of_host(int64_t bytes) {
 
 Arena::~Arena() { free_chunks(); }
 
+Arena& Arena::of_thread() {
+  static thread_local Arena arena;
+  return arena;
+}
+
 void Arena::free_chunks() {
   for (const Chunk& chunk : chunks_) {
     ASAN_UNPOISON_MEMORY_REGION(chunk.memory.get(), chunk.size);

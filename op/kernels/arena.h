@@ -21,6 +21,8 @@ class Arena {
 
   explicit Arena(Source& source = of_host) : source_(source) {}
   ~Arena();
+  // That of the calling thread, for scratch of a part of a loop.
+  static Arena& of_thread();
   Arena(const Arena&) = delete;
 
   // An array which nothing has been written to, until the end of the innermost Scope. It begins at

@@ -34,7 +34,8 @@ class Cpu {
   Cpu(const Cpu&) = delete;
 
   // Calls body(0), ..., body(n - 1), in any order and on any thread. The results of the kernels do
-  // not depend on how it does so. A body calls no loop and allocates nothing.
+  // not depend on how it does so. A body calls no loop, and allocates from Arena::of_thread()
+  // alone.
   template <typename Body>
   void parallel(int64_t n, const Body& body) {
     run(n, LoopBody(body));

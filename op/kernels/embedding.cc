@@ -40,52 +40,77 @@ struct EmbeddingWork {
   SeriesUnits<T> by_series;
 };
 
-// The moments of all units.
+// The moments of a unit, and scratch beside them, in memory of the calling thread.
+template <typename T>
+class MomentsOfUnit {
+ public:
+  MomentsOfUnit(const EmbeddingWork<T>& work, int64_t unit)
+      : MomentsOfUnit(work, unit, nullptr, nullptr, nullptr) {}
+  // All but the scratch is elsewhere.
+  MomentsOfUnit(const EmbeddingWork<T>& work, int64_t unit, int64_t* count, int64_t* centre, T* M)
+      : scope_(arena_) {
+    const int64_t npanels = work.embedding.series.npanels();
+    const int64_t ncentres = work.pairs.unit_first[unit + 1] - work.pairs.unit_first[unit];
+    const int64_t size = npanels * ncentres;
+    if (M == nullptr) {
+      count = zeros(npanels);
+      centre = arena_.allocate<int64_t>(size);
+      M = arena_.allocate<T>(size * 4 * kTerms);
+    }
+    moments_ = {ncentres,
+                count,
+                centre,
+                M,
+                arena_.allocate<T>(size * 4 * kTerms),
+                zeros(npanels),
+                arena_.allocate<T>(ncentres * 4 * work.embedding.nets.neuron.back())};
+  }
+  const UnitMoments<T>& operator*() const { return moments_; }
+
+ private:
+  int64_t* zeros(int64_t size) {
+    int64_t* array = arena_.allocate<int64_t>(size);
+    std::fill_n(array, size, 0);
+    return array;
+  }
+
+  Arena& arena_ = Arena::of_thread();
+  Arena::Scope scope_;
+  UnitMoments<T> moments_;
+};
+
+// The moments of all units, for gradients.
 template <typename T>
 class AllMoments {
  public:
-  // is_pair says whether there are two arrays like the moments.
-  AllMoments(const EmbeddingWork<T>& work, bool is_pair)
-      : unit_first_(work.pairs.unit_first), npanels_(work.embedding.series.npanels()),
-        M1_(work.embedding.nets.neuron.back()),
-        count_(work.cpu.template allocate_zeros<int64_t>(2 * npanels_ * work.pairs.nunits)),
+  explicit AllMoments(const EmbeddingWork<T>& work)
+      : work_(work), npanels_(work.embedding.series.npanels()),
+        count_(work.cpu.template allocate_zeros<int64_t>(npanels_ * work.pairs.nunits)),
         centre_(work.cpu.template allocate<int64_t>(npanels_ * work.embedding.atoms.size)),
-        M_(allocate(work)), second_(is_pair ? allocate(work) : nullptr),
-        blocks_(work.cpu.template allocate<T>(work.embedding.atoms.size * 4 * M1_)) {}
+        // Not set to zero: most of a long list of panels is never used.
+        M_(work.cpu.template allocate<T>(npanels_ * work.embedding.atoms.size * 4 * kTerms)) {}
 
-  UnitMoments<T> operator[](int64_t unit) const {
-    const int64_t first = unit_first_[unit], before = npanels_ * first * 4 * kTerms;
-    int64_t* counts = count_ + 2 * npanels_ * unit;
-    return {unit_first_[unit + 1] - first,
-            counts,
-            centre_ + npanels_ * first,
-            M_ + before,
-            second_ == nullptr ? nullptr : second_ + before,
-            counts + npanels_,
-            blocks_ + first * 4 * M1_};
+  MomentsOfUnit<T> operator[](int64_t unit) const {
+    const int64_t before = npanels_ * work_.pairs.unit_first[unit];
+    return {work_, unit, count_ + npanels_ * unit, centre_ + before, M_ + before * 4 * kTerms};
   }
 
   // Sets dC [npanels, kTerms, M1] to the sum of M_i dX_i over all centres.
-  void add_up(const EmbeddingWork<T>& work, const T* dX, T* dC) const {
-    const int64_t of_panel = kTerms * M1_;
-    work.cpu.parallel(npanels_, [&](int64_t panel) {
+  void add_up(const T* dX, T* dC) const {
+    const int64_t of_panel = kTerms * work_.embedding.nets.neuron.back();
+    work_.cpu.parallel(npanels_, [&](int64_t panel) {
       std::fill_n(dC + panel * of_panel, of_panel, T(0));
-      for (int64_t unit = 0; unit < work.pairs.nunits; ++unit) {
-        work.by_series.add_gradient(work.embedding, (*this)[unit], panel, dX, dC);
+      for (int64_t unit = 0; unit < work_.pairs.nunits; ++unit) {
+        work_.by_series.add_gradient(work_.embedding, *(*this)[unit], panel, dX, dC);
       }
     });
   }
 
  private:
-  // Most of a long list of panels is never used, so nothing is set to zero.
-  T* allocate(const EmbeddingWork<T>& work) const {
-    return work.cpu.template allocate<T>(npanels_ * work.embedding.atoms.size * 4 * kTerms);
-  }
-
-  const int64_t* unit_first_;
-  int64_t npanels_, M1_;
+  const EmbeddingWork<T>& work_;
+  int64_t npanels_;
   int64_t *count_, *centre_;
-  T *M_, *second_, *blocks_;
+  T* M_;
 };
 
 }  // namespace
@@ -93,12 +118,12 @@ class AllMoments {
 template <typename T>
 void embed(const Embedding<T>& embedding, T* X, Cpu& cpu) {
   const EmbeddingWork<T> work(embedding, cpu);
-  const AllMoments<T> moments(work, false);
   work.clear(X);
   work.for_each_unit([&](int64_t unit) {
     work.direct.embed(embedding, work.pairs, unit, X);
-    work.by_series.moments(embedding, work.pairs, unit, moments[unit]);
-    work.by_series.add_X(embedding, moments[unit], X);
+    const MomentsOfUnit<T> moments(work, unit);
+    work.by_series.moments(embedding, work.pairs, unit, *moments);
+    work.by_series.add_X(embedding, *moments, X);
   });
 }
 
@@ -106,24 +131,23 @@ template <typename T>
 void embed_grad(const Embedding<T>& embedding, const T* dX, const NetGradients<T>& gradients,
                 Cpu& cpu) {
   const EmbeddingWork<T> work(embedding, cpu);
-  const AllMoments<T> moments(work, false);
+  const AllMoments<T> moments(work);
   UnitGradients<T> of_units(embedding, work.pairs);
   work.for_each_unit([&](int64_t unit) {
     work.direct.embed_grad(embedding, work.pairs, unit, dX, of_units.of_unit(unit));
-    work.by_series.moments(embedding, work.pairs, unit, moments[unit]);
+    work.by_series.moments(embedding, work.pairs, unit, *moments[unit]);
   });
   of_units.add_up(gradients.parameters, cpu);
-  moments.add_up(work, dX, gradients.C);
+  moments.add_up(dX, gradients.C);
 }
 
 template <typename T>
 void force(const Embedding<T>& embedding, const T* A, const Forces& out, Cpu& cpu) {
   const EmbeddingWork<T> work(embedding, cpu);
-  const AllMoments<T> moments(work, true);
   double* dr = cpu.allocate_zeros<double>(3 * work.pairs.npairs);
   work.for_each_unit([&](int64_t unit) {
     work.direct.force(embedding, work.pairs, unit, A, dr);
-    work.by_series.force(embedding, work.pairs, unit, A, moments[unit], dr);
+    work.by_series.force(embedding, work.pairs, unit, A, *MomentsOfUnit<T>(work, unit), dr);
   });
   gather_forces(embedding.atoms, work.pairs, embedding.coord, dr, out, cpu);
 }
@@ -134,16 +158,17 @@ template <typename T>
 void force_grad(const Embedding<T>& embedding, const T* A, const ForceCotangents& cotangents, T* dA,
                 const NetGradients<T>& gradients, Cpu& cpu) {
   const EmbeddingWork<T> work(embedding, cpu);
-  const AllMoments<T> tangents(work, true);
+  const AllMoments<T> tangents(work);
   UnitGradients<T> of_units(embedding, work.pairs);
   work.clear(dA);
   work.for_each_unit([&](int64_t unit) {
     work.direct.force_grad(embedding, work.pairs, unit, A, cotangents, dA, of_units.of_unit(unit));
-    work.by_series.moments_tangent(embedding, work.pairs, cotangents, unit, tangents[unit]);
-    work.by_series.add_X(embedding, tangents[unit], dA);
+    const MomentsOfUnit<T> of_unit = tangents[unit];
+    work.by_series.moments_tangent(embedding, work.pairs, cotangents, unit, *of_unit);
+    work.by_series.add_X(embedding, *of_unit, dA);
   });
   of_units.add_up(gradients.parameters, cpu);
-  tangents.add_up(work, A, gradients.C);
+  tangents.add_up(A, gradients.C);
 }
 
 #define DPMASK_INSTANTIATE(T)                                                               \

@@ -20,10 +20,8 @@ template <typename T>
 void energies(const Fitting<T>& fitting, T* e, T* A, T* z, Cpu& cpu) {
   const Cpu::Scope scope(cpu);
   const FittingParts<T> work(fitting, cpu);
-  T* scratch = cpu.allocate<T>(fitting.size() * work.scratch_of_atom());
-  work.for_each_part(1, 1, kRowsOfNet, [&](int64_t t, Range rows, Range) {
-    work.energies(t, rows, e, A, z, scratch);
-  });
+  work.for_each_part(1, 1, kRowsOfNet,
+                     [&](int64_t t, Range rows, Range) { work.energies(t, rows, e, A, z); });
 }
 
 namespace {

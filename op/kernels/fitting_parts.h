@@ -98,22 +98,19 @@ class FittingParts {
   // An array of numbers for each atom.
   std::vector<T> array(int64_t width) const { return std::vector<T>(fitting_.size() * width); }
 
-  // Numbers of scratch for each atom in `energies`.
-  int64_t scratch_of_atom() const {
+  // Takes rows of type t through the whole net and back. All arrays are those of all atoms.
+  void energies(int64_t t, Range rows, T* e, T* A, T* z) const {
     int64_t total = 0, widest = 0;
     for (int64_t width : nets_.neuron) {
       total += padded(width);
       widest = std::max(widest, padded(width));
     }
-    return 2 * (total + widest);
-  }
-
-  // Takes rows of type t through the whole net and back. All arrays are those of all atoms.
-  void energies(int64_t t, Range rows, T* e, T* A, T* z, T* scratch) const {
+    const Arena::Scope scope(Arena::of_thread());
+    T* scratch = Arena::of_thread().allocate<T>(rows.count * 2 * (total + widest));
     const int64_t first = fitting_.type_first[t] + rows.first;
     units.energies({&layers_[index(t, 0)], nets_.nhidden(), rows.count},
                    fitting_.D + first * nets_.ninputs, {z, fitting_.size(), first}, e + first,
-                   A + first * nets_.ninputs, scratch + first * scratch_of_atom());
+                   A + first * nets_.ninputs, scratch);
   }
 
   // Calls body(row, t, parameters of the last layer) for each atom.

@@ -17,12 +17,11 @@ void read_out(const Readout<T>& readout, const T* X, T* e, T* A, Cpu& cpu) {
   fitting.D = readout.D;
   const Cpu::Scope scope(cpu);
   const FittingParts<T> work(fitting, cpu);
-  T* scratch = cpu.allocate<T>(fitting.size() * work.scratch_of_atom());
   work.for_each_part(1, 1, kRowsOfNet, [&](int64_t t, Range rows, Range) {
     const int64_t first = fitting.type_first[t] + rows.first;
     const Contraction<T> some = {rows.count, M1, M2};
     units.contract(some, X + x * first, X + x * first, readout.D + d * first);
-    work.energies(t, rows, e, readout.A_D, readout.z, scratch);
+    work.energies(t, rows, e, readout.A_D, readout.z);
     units.reverse(some, X + x * first, readout.A_D + d * first, A + x * first);
     for (int64_t i = first; i < first + rows.count; ++i) {
       const T factor = static_cast<T>(2 * readout.atoms.weight[i]);

@@ -23,8 +23,8 @@ struct UnitMoments {
   int64_t* centre;   // [npanels, ncentres]; their rows of RealAtoms
   T* M;              // [npanels, ncentres, 4, kTerms], as far as count goes
   // Scratch:
-  T* second;      // the same, where there are two; else nullptr
-  int64_t* next;  // [npanels], zero on entry; for force alone
+  T* second;      // the same once more
+  int64_t* next;  // [npanels], zero on entry
   T* blocks;      // [4 * ncentres, M1]
 };
 

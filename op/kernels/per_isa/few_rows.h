@@ -10,7 +10,6 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "op/kernels/per_isa/grown.h"
 #include "op/kernels/per_isa/submatrix.h"
 
 // A packet as template argument loses its alignment's attribute, which stands for nothing there.
@@ -172,15 +171,15 @@ template <typename T>
 void add_product(Submatrix<const T> x, Submatrix<const T> W, Submatrix<T> y) {
   using namespace few_rows;
   // Rows of x may lie so that they displace each other from the cache; copies side by side do not.
-  static thread_local Grown<T> memory;
-  T* near = memory.of(x.rows * kRowsOfW);
+  static thread_local Eigen::Array<T, Eigen::Dynamic, 1> near;
+  if (near.size() < x.rows * kRowsOfW) near.resize(x.rows * kRowsOfW);
   for_each_group<kRowsOfW>(W.rows, [&](auto depth, int64_t k) {
     for (int64_t row = 0; row < x.rows; ++row) {
       for (int l = 0; l < depth; ++l) near[row * kRowsOfW + l] = x.data[row * x.stride + k + l];
     }
     for_each_columns<T, Packet<T>, 2>(0, W.columns, [&](auto columns, int64_t first) {
-      add_rows_of_W<depth>(columns, x.rows, near, kRowsOfW, W.data + k * W.stride + first, W.stride,
-                           y.data + first, y.stride);
+      add_rows_of_W<depth>(columns, x.rows, near.data(), kRowsOfW, W.data + k * W.stride + first,
+                           W.stride, y.data + first, y.stride);
     });
   });
 }

@@ -4,7 +4,6 @@
 #include "op/kernels/series_units.h"
 
 #include "op/kernels/instruction_set.h"
-#include "op/kernels/per_isa/grown.h"
 #include "op/kernels/per_isa/products.h"
 #include "op/kernels/per_isa/tiles.h"
 #include "op/shared/series.h"
@@ -204,10 +203,8 @@ void add_gradient(const Embedding<T>& embedding, const UnitMoments<T>& moments, 
   if (moments.count[panel] == 0) return;
   const int64_t M1 = embedding.nets.neuron.back();
   const Submatrix<T> dC_of_panel = {dC + panel * kTerms * M1, kTerms, M1, M1};
-  static thread_local Grown<T> own;  // since threads share a unit here
-  T* memory = own.of(4 * moments.ncentres * M1);
   increase_by_product<Transposed::left>(factor(rows_of(moments, moments.M, panel)),
-                                        factor(gathered(moments, panel, dX, M1, memory)),
+                                        factor(gathered(moments, panel, dX, M1, moments.blocks)),
                                         dC_of_panel);
 }
 
