@@ -66,7 +66,7 @@ class Trained:
     @cached_property
     def plain(self):
         """The model on the operators of the built-in."""
-        from deepmd_mask.frozen import convert
+        from deepmd_mask.conversion import convert
 
         output = self.directory / "plain.pb"
         convert(self.model, output, operators="built-in")

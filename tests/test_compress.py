@@ -23,7 +23,7 @@ NETS = {
 FITTING_NETS = {
     "float32 in all nets": {"precision": "float32"},
     "energies in vacuum": {"atom_ener": [-5.0, None, -11.0]},
-    "kinks": {"layer_name": ["first", "second", "last"]},
+    "kinks": {"neuron": [9, 9], "layer_name": ["first", "second", "last"]},
 }
 
 

@@ -62,7 +62,7 @@ def test_constants_given_as_numbers(number, shape, given_numbers):
 
 
 def test_bfloat16_is_read_as_it_is():
-    value = tf.constant([1.5, -2.25, 3e38], tf.bfloat16)
+    value = np.array([1.5, -2.25, 3e38], tf.bfloat16.as_numpy_dtype)
     assert_as_tensorflow(tf.make_tensor_proto(value))
 
 

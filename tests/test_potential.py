@@ -240,15 +240,15 @@ def test_cuda_where_there_is_none(trained, monkeypatch):
     """Auto takes the CPU; cuda is an error that says what is missing."""
     without = {
         "built without kernels for it .*-DDPMASK_CUDA=ON": None,
-        "finds none that works": lambda: 0,
+        "the driver finds none": lambda: "the driver finds none",
     }
-    for message, count in without.items():
+    for message, reason in without.items():
         with monkeypatch.context() as patch:
 
-            def find(*_, count=count):
-                if count is None:
+            def find(*_, reason=reason):
+                if reason is None:
                     raise ImportError("no module")
-                return type("kernels", (), {"Potential": None, "device_count": count})
+                return type("kernels", (), {"Potential": None, "reason_against_gpu": reason})
 
             patch.setattr(device, "import_module", find)
             Potential(trained.model, device="auto").evaluate(TYPES, POSITIONS)

@@ -166,7 +166,8 @@ class Workers::Crew {
     if (!look_out(is_ready)) {
       std::unique_lock<std::mutex> lock(mutex_);
       ++sleeping_;
-      wake_.wait(lock, is_ready);
+      // Not wait(), which asks for a newer C++ library than all else here.
+      while (!is_ready()) wake_.wait_for(lock, std::chrono::hours(1));
       --sleeping_;
     }
     return !is_over_;
