@@ -23,7 +23,7 @@ class OnGpuOfNumber {
   OnGpuOfNumber(const OnGpuOfNumber&) = delete;
 
  private:
-  void* before_ = nullptr;  // CUcontext
+  [[maybe_unused]] void* before_ = nullptr;  // CUcontext
 };
 
 // A stream of a GPU, which waits for no other.
