@@ -12,18 +12,17 @@ from jobs import OUTPUTS, evaluate, run
 
 NETS = {
     "one side": {},
-    "two sides": {"type_one_side": False},
+    # test_table.py has tables of all other activation functions.
+    "two sides, kinks": {"type_one_side": False, "activation_function": "relu"},
     "float32": {"precision": "float32"},
     "float32 in all nets": {"precision": "float32"},
     "energies in vacuum": {"resnet_dt": True},
-    "excluded types": {"exclude_types": [[0, 1]]},
-    "gelu": {"activation_function": "gelu"},
-    "kinks": {"activation_function": "relu"},  # test_table.py has tables of all others
+    "excluded types, gelu": {"exclude_types": [[0, 1]], "activation_function": "gelu"},
 }
 FITTING_NETS = {
     "float32 in all nets": {"precision": "float32"},
     "energies in vacuum": {"atom_ener": [-5.0, None, -11.0]},
-    "kinks": {"neuron": [9, 9], "layer_name": ["first", "second", "last"]},
+    "two sides, kinks": {"neuron": [9, 9], "layer_name": ["first", "second", "last"]},
 }
 
 
@@ -128,7 +127,7 @@ def test_dp_test_runs_it(models, capfd):
 def test_model_devi_finds_what_it_finds_of_the_models(models):
     home, _ = models
     for kind in ("frozen", "compressed"):
-        pair = [f"{folder}/{kind}.pb" for folder in ("one_side", "gelu")]
+        pair = [f"{folder}/{kind}.pb" for folder in ("one_side", "excluded_types,_gelu")]
         run([[home, "model-devi", "-m", *pair, "-s", "system", "-o", f"{kind}.out"]])
     wanted, found = (np.loadtxt(home / f"{kind}.out") for kind in ("frozen", "compressed"))
     assert len(wanted) == 3
