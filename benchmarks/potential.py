@@ -141,6 +141,7 @@ class Worker:
         self.process = subprocess.Popen(
             [sys.executable, "-c", BEGIN + script, *map(str, arguments)],
             env=environment,
+            cwd=HERE,  # not where there may be a package that is not installed
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,
