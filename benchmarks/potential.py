@@ -241,7 +241,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=HERE / "results", help="folder to write to")
     parser.add_argument("--rounds", type=int, default=5, help="of all in turn")
-    parser.add_argument("--steps", type=int, default=500, help="of the training")
+    parser.add_argument("--steps", type=int, default=3000, help="of the training")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
