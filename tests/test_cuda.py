@@ -8,7 +8,8 @@ import implementations
 import numpy as np
 import pytest
 import reference
-from test_kernels import NTYPES, Case, FittingCase, N
+from embedding_case import NTYPES, Case, N
+from fitting_case import FittingCase
 
 from deepmd_mask import _kernels as cpu
 
@@ -23,7 +24,7 @@ def implementation(request):
 @pytest.fixture
 def kernels(implementation, monkeypatch):
     loaded = implementations.load(implementation)
-    monkeypatch.setattr("test_kernels.kernels", loaded)
+    monkeypatch.setattr("implementations.kernels", loaded)
     return loaded
 
 
