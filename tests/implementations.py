@@ -2,6 +2,7 @@
 """The kernels that tests run on: deepmd_mask._kernels, and the CUDA kernels with its interface."""
 
 import os
+import sys
 from functools import cache, partial
 from importlib import import_module
 
@@ -11,6 +12,7 @@ import reference
 
 INSTRUCTION_SETS = ["avx512", "avx2", "baseline"]
 BUILT = {"cuda": "ON", "emulated": "EMULATED"}  # by which DPMASK_CUDA
+kernels = None  # those that a test runs on
 
 
 def on(*names):
@@ -48,14 +50,15 @@ def reason_against(name):
 
 @pytest.fixture(autouse=True)
 def implementation(request, monkeypatch):
-    """Give `kernels` of a module that imports this what the test's parameter names."""
+    """Give `kernels`, here and in a module that imports this, what the test's parameter names."""
     name = getattr(request, "param", "cpu")
     if name in INSTRUCTION_SETS:
         monkeypatch.setenv("DP_MASK_ISA", name)
     loaded = load(name)
     if name in INSTRUCTION_SETS:
         assert loaded.instruction_set() == name
-    monkeypatch.setattr(request.module, "kernels", loaded)
+    for module in (request.module, sys.modules[__name__]):
+        monkeypatch.setattr(module, "kernels", loaded)
 
 
 def load(name):

@@ -8,7 +8,8 @@ import implementations
 import numpy as np
 import pytest
 import reference
-from test_kernels import NTYPES, Case, FittingCase, N
+from embedding_case import NTYPES, Case, N
+from fitting_case import FittingCase
 
 from deepmd_mask import _kernels as cpu
 
@@ -23,7 +24,7 @@ def implementation(request):
 @pytest.fixture
 def kernels(implementation, monkeypatch):
     loaded = implementations.load(implementation)
-    monkeypatch.setattr("test_kernels.kernels", loaded)
+    monkeypatch.setattr("implementations.kernels", loaded)
     return loaded
 
 
@@ -189,23 +190,33 @@ def test_table_with_widths_that_are_no_multiple(kernels):
     case.assert_project([-force], [direction], wanted)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"nreal": (2100, 3), "nslots": 2100, "excluded": [(0, 0), (0, 1), (1, 1)]},
-        {"nreal": (250, 3), "nslots": 250, "parts": 400},
-        {"nreal": (30, 12, 40, 0, 25), "nslots": 40, "parts": 400},
-        {"nreal": (30, 12, 40, 0, 25), "nslots": 40, "parts": 400, "one_side": False},
-        {"nreal": (130, 1), "nslots": 130, "ntypes": 18, "one_side": False},
-    ],
-    ids=["neighbours", "runs", "frames of a slab", "parts", "nets and parts of a kernel"],
-)
-def test_large_cases_are_those_of_the_cpu(kernels, options):
+LOWER, UPPER = 0.02, 4.0  # of tables
+LARGE = {
+    "neighbours": {"nreal": (2100, 3), "nslots": 2100, "excluded": [(0, 0), (0, 1), (1, 1)]},
+    "runs": {"nreal": (140,), "nslots": 140, "ntypes": 1, "parts": 140},
+    "frames-of-a-slab": {"nreal": (30, 12, 0, 25), "nslots": 30, "parts": 400},
+    "nets-of-a-kernel": {"nreal": (72, 1), "nslots": 72, "ntypes": 18, "one_side": False},
+    # Not for sanitizers, under which they take minutes.
+    "runs-many-panels": {"nreal": (250, 3), "nslots": 250, "parts": 400},
+    "slab-many-panels": {
+        "nreal": (30, 12, 40, 0, 25),
+        "nslots": 40,
+        "parts": 400,
+        "one_side": False,
+    },
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_large_cases_are_those_of_the_cpu(kernels, name):
     """What takes several rounds, being more than the above takes at once."""
+    options = dict(LARGE[name])
     parts = options.pop("parts", 1)
     case = Case(neuron=(4, 6), steepness=0.3, **options)
+    if name == "runs":
+        spread(case, parts)
     nets = {**case.shape, "parameters": case.parameters}
-    first, panels, _ = cpu.fit_table64(**nets, lower=0.02, upper=4.0, narrowest=10.0)
+    first, panels, _ = cpu.fit_table64(**nets, lower=LOWER, upper=UPPER, narrowest=10.0)
     table = split(first, panels, parts, nets)
     atoms = cpu.RealAtoms(case.coord, case.types, case.mask, case.ntypes)
     wanted = cpu.Embedding64(atoms, net=case.net, n=N, **nets)
@@ -223,6 +234,15 @@ def test_large_cases_are_those_of_the_cpu(kernels, options):
     ]
     for one, other in zip(*results, strict=True):
         case.assert_close(one, other, 10 * np.abs(other).max())
+
+
+def spread(case, parts):
+    """Place the atoms round the first one so that each pair of that has a panel of its own."""
+    directions = case.rng.normal(size=case.coord.shape)
+    directions /= np.linalg.norm(directions, axis=2, keepdims=True)
+    s = LOWER + (np.arange(parts) + 0.5) * (UPPER - LOWER) / parts
+    case.coord[...] = directions / s[None, :, None]
+    case.coord[0, 0] = 0
 
 
 def split(first, panels, parts, nets):

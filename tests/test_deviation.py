@@ -7,16 +7,16 @@ The same frames in more slots give the same numbers.
 import csv
 import json
 import re
-import shutil
 
 import ase.io
+import committee
 import frozen_models
 import helpers
 import jobs
 import numpy as np
 import pytest
-from ase.calculators.singlepoint import SinglePointCalculator
 from click.testing import CliRunner
+from committee import NREAL, assert_rows, widened
 from deepmd.calculator import DP
 from deepmd.infer import DeepPot, model_devi
 from helpers import TYPE_MAP
@@ -24,94 +24,25 @@ from helpers import TYPE_MAP
 from deepmd_mask.cli import main
 from deepmd_mask.evaluation import evaluate, model_deviation
 
-NREAL = [[3, 2, 1], [3, 2, 1], [4, 2, 1], [0, 0, 0], [5, 1, 2], [0, 1, 0], [1, 1, 1]]
-
-
-def widened(frames, slots):
-    """Return the frames in more slots of each type."""
-    types = np.repeat(np.arange(len(slots)), slots)
-    where = np.concatenate(
-        [np.flatnonzero(types == t)[-np.sum(frames.types == t) :] for t in range(len(slots))]
-    )
-
-    def put(array, fill=0.0):
-        wide = np.full((len(array), len(types), *array.shape[2:]), fill)
-        wide[:, where] = array
-        return wide
-
-    return helpers.Frames(
-        types, put(frames.coord, 1e3), put(frames.mask), frames.energy, put(frames.force),
-        put(frames.preference),
-    )  # fmt: skip
-
 
 @pytest.fixture(scope="module")
 def frames():
-    """Preferences that differ; two frames with the same atoms follow each other."""
-    frames = helpers.random_frames(seed=5, nreal=NREAL)
-    rng = np.random.default_rng(6)
-    frames.mask[1] = frames.mask[0]
-    frames = frames._replace(
-        force=frames.force * frames.mask[..., None],
-        preference=frames.mask * rng.integers(0, 3, size=frames.mask.shape),
-    )
-    frames.preference[4] = 0
-    return frames
+    return committee.make_frames()
 
 
 @pytest.fixture(scope="module")
 def home(frames, tmp_path_factory):
-    home = tmp_path_factory.mktemp("devi ü")
-    helpers.write_system(home / "narrow", frames, nsets=2)
-    helpers.write_system(home / "wide", widened(frames, (20, 16, 8)))
-    return home
+    return committee.write_systems(tmp_path_factory.mktemp("devi ü"), frames)
 
 
 @pytest.fixture(scope="module")
 def models(trained, home):
-    """Return paths of three models that differ in their last layers."""
-    rng = np.random.default_rng(1)
-    first = {k: v for k, v in helpers.parameters(trained.model).items() if "final_layer" in k}
-    assert first
-    found = [trained.model]
-    for k in range(2):
-        other = {name: x * (1 + 0.1 * rng.normal(size=x.shape)) for name, x in first.items()}
-        found.append(frozen_models.edited(trained.model, home / f"{k}.pb", **other))
-    return found
+    return committee.make_models(trained, home)
 
 
 @pytest.fixture(scope="module")
 def wanted(models, frames):
-    """Return the deviations straight from their definition, frame by frame, as dictionaries."""
-    found = [frozen_models.evaluate(model, frames) for model in models]
-    rows = []
-    for f, mask in enumerate(frames.mask):
-        force = np.stack([of_model["force"][f, mask == 1] for of_model in found])
-        energy = np.array([of_model["energy"][f, 0] for of_model in found])
-        square = ((force - force.mean(axis=0)) ** 2).sum(axis=2).mean(axis=0)
-        weights = frames.preference[f, mask == 1]
-        row = {"real_atoms": mask.sum(), "preference": weights.sum()}
-        if mask.any():
-            row["devi_e"] = np.sqrt(((energy - energy.mean()) ** 2).mean()) / mask.sum()
-        for kind, w in (("", np.ones(len(weights))), ("preferred_", weights)):
-            if w.any():
-                devi = np.sqrt(square)
-                row[f"{kind}max_devi_f"] = devi[w > 0].max()
-                row[f"{kind}min_devi_f"] = devi[w > 0].min()
-                row[f"{kind}avg_devi_f"] = np.average(devi, weights=w)
-        rows.append(row)
-    return rows
-
-
-def assert_rows(found, wanted, tolerance=1e-9):
-    assert len(found) == len(wanted)
-    for index, row in enumerate(wanted):
-        for column in {*wanted[0], *row}:
-            value = row.get(column, np.nan)
-            np.testing.assert_allclose(
-                found[column][index], value, tolerance, 1e-13, err_msg=f"{column}, {index}"
-            )
-    assert found["max_devi_f"][0] > 1e-4
+    return committee.deviations(models, frames)
 
 
 @pytest.mark.parametrize("system", ["narrow", "wide"])
@@ -224,117 +155,6 @@ def test_missing_mask_is_named(trained):
     atoms = ase.Atoms("CO", [[0, 0, 0], [1.2, 0, 0]], calculator=DP(trained.model, type_dict=names))
     with pytest.raises(ValueError, match=message):
         atoms.get_potential_energy()
-
-
-# ---- Frames without labels -----------------------------------------------------------------------
-
-
-def test_systems_without_labels(home, models, wanted, tmp_path):
-    system = shutil.copytree(home / "wide", tmp_path / "system")
-    for name in ("energy", "force"):
-        (system / "set.000" / f"{name}.npy").unlink()
-    assert_rows(model_deviation(models, system), wanted)
-    (system / "set.000" / "atom_pref.npy").unlink()
-    found = model_deviation(models, system)
-    assert np.isnan(found["preferred_max_devi_f"]).all()
-    np.testing.assert_allclose(found["max_devi_f"][0], wanted[0]["max_devi_f"])
-
-
-def as_atoms(frames, frame):
-    """Return the real atoms of a frame for ASE, with preferences and an energy, which is no use."""
-    real = frames.mask[frame] == 1
-    symbols = [TYPE_MAP[t].capitalize() for t in frames.types[real]]
-    atoms = ase.Atoms(symbols, frames.coord[frame, real])
-    atoms.set_array("atom_pref", frames.preference[frame, real])
-    atoms.calc = SinglePointCalculator(atoms, energy=1.0)
-    return atoms
-
-
-def test_files_that_ase_reads(models, frames, wanted, tmp_path):
-    some = [0, 2, 4, 5]
-    ase.io.write(tmp_path / "a.xyz", [as_atoms(frames, frame) for frame in some])
-    found = model_deviation(models, tmp_path / "a.xyz")
-    assert_rows(found, [wanted[frame] for frame in some], tolerance=1e-5)  # of 8 digits
-    assert str(found.place(2)) == f"{tmp_path / 'a.xyz'}, frame 2"
-
-
-def test_virtual_atoms_of_a_file(models, frames, wanted, tmp_path):
-    atoms = as_atoms(frames, 0)
-    atoms.set_array("mask", np.ones(len(atoms)))
-    virtual = ase.Atoms("H", [[0, 0, 50]])
-    virtual.set_array("mask", np.zeros(1))
-    ase.io.write(tmp_path / "a.xyz", atoms + virtual)
-    assert_rows(model_deviation(models, tmp_path / "a.xyz"), wanted[:1], tolerance=1e-5)
-
-
-@pytest.mark.parametrize("unit", ["bohr", "nm"])
-def test_units_of_a_file(models, frames, wanted, tmp_path, unit):
-    """Those of labels, which are not read, have no effect."""
-    atoms = as_atoms(frames, 0)
-    atoms.positions /= {"bohr": ase.units.Bohr, "nm": ase.units.nm}[unit]
-    atoms.info.update({"position-unit": unit, "energy-unit": "hartree"})
-    ase.io.write(tmp_path / "a.xyz", atoms)
-    assert_rows(model_deviation(models, tmp_path / "a.xyz"), wanted[:1], tolerance=1e-5)
-
-
-def test_some_frames_of_a_file(models, frames, wanted, tmp_path):
-    file = tmp_path / "a.xyz"
-    ase.io.write(file, [as_atoms(frames, frame) for frame in (0, 2, 4)])
-    found = model_deviation(models, f"{file}@1:")
-    assert_rows(found, [wanted[2], wanted[4]], tolerance=1e-5)
-    assert str(found.place(1)) == f"{file}@1:, frame 2"
-    file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
-    with pytest.raises(ValueError, match=r"a\.xyz, frame 2: it is cut off \(.* FILE@:-1"):
-        model_deviation(models, file)
-    assert_rows(model_deviation(models, f"{file}@:-1"), [wanted[0], wanted[2]], tolerance=1e-5)
-
-
-def test_bad_frames_of_a_file(models, frames, tmp_path, monkeypatch):
-    good = as_atoms(frames, 0)
-    bad = {
-        ", atom 0: the models do not know Fe": good.copy(),
-        ", atom 1: coordinate y of a real atom is nan": good.copy(),
-        ", atom 0: at the same point as atom 2": good.copy(),
-        ": the input is periodic": good.copy(),
-    }
-    iron, nowhere, same, periodic = bad.values()
-    iron.symbols[0] = "Fe"
-    nowhere.positions[1, 1] = np.nan
-    same.positions[2] = same.positions[0]
-    periodic.set_cell([50, 50, 50])
-    periodic.pbc = True
-    file = tmp_path / "a.traj"
-    for message, atoms in bad.items():
-        ase.io.write(file, [good, atoms])
-        with pytest.raises(ValueError, match=rf"a\.traj, frame 1{message}"):
-            model_deviation(models, file)
-    monkeypatch.setenv("DP_MASK_IGNORE_BOX", "1")
-    ase.io.write(file, [good, periodic])
-    assert np.ptp(model_deviation(models, file)["max_devi_f"]) < 1e-12
-    file.write_text("nothing")
-    with pytest.raises(ValueError, match=r"a\.traj, frame 0: ASE cannot read it"):
-        model_deviation(models, file)
-
-
-def test_bad_arrays_and_units_of_a_file(models, frames, tmp_path):
-    good = as_atoms(frames, 0)
-    bad = {
-        ", atom 2: preference -1 in array atom_pref; it must be 0 or": good.copy(),
-        ", atom 1: preference nan in array atom_pref": good.copy(),
-        ": array atom_pref has the shape .* one number for each of the 6 atoms": good.copy(),
-        ": array mask has the shape": good.copy(),
-        ": it says position-unit=furlong, and .* no unit of length": good.copy(),
-    }
-    negative, nan, wide, masks, furlong = bad.values()
-    negative.arrays["atom_pref"][2] = -1
-    nan.arrays["atom_pref"][1] = np.nan
-    wide.arrays["atom_pref"] = np.ones((len(wide), 2))
-    masks.arrays["mask"] = np.ones((len(masks), 3))
-    furlong.info["position-unit"] = "furlong"
-    for message, atoms in bad.items():
-        ase.io.write(tmp_path / "a.xyz", [good, atoms])
-        with pytest.raises(ValueError, match=rf"a\.xyz, frame 1{message}"):
-            model_deviation(models, tmp_path / "a.xyz")
 
 
 # ---- Refusals and output -------------------------------------------------------------------------

@@ -45,7 +45,11 @@ def rows(path):
 
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory):
-    """Return a folder with a box, samples and labels: eight trajectories of one frame."""
+    """Return a folder with a box, samples and labels: three trajectories of one frame.
+
+    Eight have one for validation; of the others, five files are there, and empty, as are those of
+    trajectories that came to nothing.
+    """
     folder = tmp_path_factory.mktemp("dpmm") / "build"
     box = folder / "box.pdb"
     subprocess.run(
@@ -57,6 +61,9 @@ def labelled(tmp_path_factory):
         cwd=EXAMPLE,
         check=True,
     )
+    (folder / "samples").mkdir()
+    for number in range(2, 7):
+        (folder / "samples" / f"pulled_train_{number:02d}.xyz").touch()
     samples = ("--trajectories", "8", "--frames", "1", "--interval", "20")
     run("sample.py", "--box", box, "--output", folder / "samples", *samples)
     run("label.py", "--box", box, "--samples", folder / "samples", "--output", folder / "labelled")

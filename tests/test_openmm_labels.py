@@ -8,7 +8,7 @@ import openmm as mm
 import pytest
 from md import add_residue, solvate
 from openmm import app, unit
-from test_openmm import SITE, assert_same, evaluate, members_of, of_deeppot
+from regions import SITE, assert_same, evaluate, members_of, of_deeppot
 
 from deepmd_mask.openmm import DPRegion, dp_force
 

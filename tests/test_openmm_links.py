@@ -12,7 +12,7 @@ from jobs import run
 from openmm import app, unit
 from openmmml import MLPotential
 from openmmml.embeddings import utilities
-from test_openmm import EV, KJ, NM, state
+from regions import EV, KJ, NM, state
 
 from deepmd_mask.openmm import DPRegion, RegionReporter, dp_force
 from deepmd_mask.openmm.links import LENGTHS, RADII

@@ -7,7 +7,7 @@ import helpers
 import pytest
 
 FUZZ = helpers.TESTS / "fuzz"
-COUNT = {"bindings": 300, "operators": 300, "commands": 60, "models": 60, "potentials": 400}
+COUNT = {"bindings": 160, "operators": 300, "commands": 60, "models": 60, "potentials": 400}
 
 
 @pytest.mark.parametrize("target", COUNT)
