@@ -143,7 +143,7 @@ void lay_out(const PairsInPanels<T>& all, int64_t rows_of_pair, const UnitRows<T
   }
 }
 
-// Where the rows of pairs are, which are asked for pair after pair.
+// Where the rows of pairs are, which are asked for pair after pair; sets the rows' centres.
 template <typename T>
 class Places {
  public:

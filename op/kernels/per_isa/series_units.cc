@@ -3,8 +3,6 @@
 // each instruction set, as direct_units.cc says.
 #include "op/kernels/series_units.h"
 
-#include <algorithm>
-
 #include "op/kernels/instruction_set.h"
 #include "op/kernels/per_isa/products.h"
 #include "op/kernels/per_isa/row_products.h"
@@ -119,13 +117,10 @@ struct ForceRows {
   T* dR;  // [rows, 4]; of pairs: A_i G_ij
 };
 
-// Sets P and w of the pairs that have rows of their own, and dP.
+// Sets the centres of all rows; and of the pairs that have rows of their own P, w and dP.
 template <typename T>
 void set_rows_of_pairs(const Embedding<T>& embedding, const PairsInPanels<T>& all,
                        const UnitRows<T>& rows, T* dP) {
-  if (std::none_of(rows.are_of_pairs, rows.are_of_pairs + all.npanels(),
-                   [](bool is) { return is; }))
-    return;
   Places<T> places(rows, all.npanels());
   for (const PairInPanel& pair : all) {
     const int64_t row = places.of(pair.panel, pair.i);
