@@ -52,6 +52,7 @@ class Cpu {
     std::fill_n(array, size, T(0));
     return array;
   }
+  Arena& arena() { return arena_; }
   // What is allocated within one is free again at its end.
   class Scope : public Arena::Scope {
    public:

@@ -27,6 +27,15 @@ struct EmbeddingWork {
     cpu.parallel(pairs.nunits, body);
   }
 
+  // Of a unit, those of an atom with itself included.
+  int64_t npairs(int64_t unit) const {
+    int64_t count = 0;
+    for (int64_t i = pairs.unit_first[unit]; i < pairs.unit_first[unit + 1]; ++i) {
+      count += pairs.frame_size[pairs.frame[i]];
+    }
+    return count;
+  }
+
   // Zeroes an array shaped like X.
   void clear(T* X) const {
     std::fill(X, X + embedding.atoms.size * 4 * embedding.nets.neuron.back(), T(0));
@@ -40,68 +49,57 @@ struct EmbeddingWork {
   SeriesUnits<T> by_series;
 };
 
-// The moments of a unit, and scratch beside them, in memory of the calling thread.
+// The rows of all units or, in memory of the calling thread, of one.
 template <typename T>
-class MomentsOfUnit {
+UnitRows<T> allocate_rows(Arena& arena, int64_t nunits, int64_t npanels, int64_t most) {
+  return {arena.allocate<int64_t>(nunits * (npanels + 1)), arena.allocate<bool>(nunits * npanels),
+          arena.allocate<T>(most * kTerms), arena.allocate<T>(most * 4),
+          arena.allocate<int64_t>(most)};
+}
+
+template <typename T>
+class RowsOfUnit {
  public:
-  MomentsOfUnit(const EmbeddingWork<T>& work, int64_t unit)
-      : MomentsOfUnit(work, unit, nullptr, nullptr, nullptr) {}
-  // All but the scratch is elsewhere.
-  MomentsOfUnit(const EmbeddingWork<T>& work, int64_t unit, int64_t* count, int64_t* centre, T* M)
-      : scope_(arena_) {
-    const int64_t npanels = work.embedding.series.npanels();
-    const int64_t ncentres = work.pairs.unit_first[unit + 1] - work.pairs.unit_first[unit];
-    const int64_t size = npanels * ncentres;
-    if (M == nullptr) {
-      count = zeros(npanels);
-      centre = arena_.allocate<int64_t>(size);
-      M = arena_.allocate<T>(size * 4 * kTerms);
-    }
-    moments_ = {ncentres,
-                count,
-                centre,
-                M,
-                arena_.allocate<T>(size * 4 * kTerms),
-                zeros(npanels),
-                arena_.allocate<T>(ncentres * 4 * work.embedding.nets.neuron.back())};
-  }
-  const UnitMoments<T>& operator*() const { return moments_; }
+  RowsOfUnit(const EmbeddingWork<T>& work, int64_t unit)
+      : scope_(arena_), rows_(allocate_rows<T>(arena_, 1, work.embedding.series.npanels(),
+                                               most_rows(kRowsOfPair * work.npairs(unit)))) {}
+  const UnitRows<T>& operator*() const { return rows_; }
 
  private:
-  int64_t* zeros(int64_t size) {
-    int64_t* array = arena_.allocate<int64_t>(size);
-    std::fill_n(array, size, 0);
-    return array;
-  }
-
   Arena& arena_ = Arena::of_thread();
   Arena::Scope scope_;
-  UnitMoments<T> moments_;
+  UnitRows<T> rows_;
 };
 
-// The moments of all units, for gradients.
+// The rows of all units, for gradients.
 template <typename T>
-class AllMoments {
+class AllRows {
  public:
-  explicit AllMoments(const EmbeddingWork<T>& work)
+  AllRows(const EmbeddingWork<T>& work, int64_t rows_of_pair)
       : work_(work), npanels_(work.embedding.series.npanels()),
-        count_(work.cpu.template allocate_zeros<int64_t>(npanels_ * work.pairs.nunits)),
-        centre_(work.cpu.template allocate<int64_t>(npanels_ * work.embedding.atoms.size)),
-        // Not set to zero: most of a long list of panels is never used.
-        M_(work.cpu.template allocate<T>(npanels_ * work.embedding.atoms.size * 4 * kTerms)) {}
-
-  MomentsOfUnit<T> operator[](int64_t unit) const {
-    const int64_t before = npanels_ * work_.pairs.unit_first[unit];
-    return {work_, unit, count_ + npanels_ * unit, centre_ + before, M_ + before * 4 * kTerms};
+        before_(work.cpu.template allocate<int64_t>(work.pairs.nunits + 1)) {
+    before_[0] = 0;
+    for (int64_t unit = 0; unit < work.pairs.nunits; ++unit) {
+      before_[unit + 1] = before_[unit] + most_rows(rows_of_pair * work.npairs(unit));
+    }
+    // Not set to zero: most of it is never used.
+    all_ =
+        allocate_rows<T>(work.cpu.arena(), work.pairs.nunits, npanels_, before_[work.pairs.nunits]);
   }
 
-  // Sets dC [npanels, kTerms, M1] to the sum of M_i dX_i over all centres.
+  UnitRows<T> operator[](int64_t unit) const {
+    const int64_t row = before_[unit];
+    return {all_.first + unit * (npanels_ + 1), all_.are_of_pairs + unit * npanels_,
+            all_.P + row * kTerms, all_.w + row * 4, all_.centre + row};
+  }
+
+  // Sets dC [npanels, kTerms, M1] to what SeriesUnits::add_gradient gives, over all units.
   void add_up(const T* dX, T* dC) const {
     const int64_t of_panel = kTerms * work_.embedding.nets.neuron.back();
     work_.cpu.parallel(npanels_, [&](int64_t panel) {
       std::fill_n(dC + panel * of_panel, of_panel, T(0));
       for (int64_t unit = 0; unit < work_.pairs.nunits; ++unit) {
-        work_.by_series.add_gradient(work_.embedding, *(*this)[unit], panel, dX, dC);
+        work_.by_series.add_gradient(work_.embedding, (*this)[unit], panel, dX, dC);
       }
     });
   }
@@ -109,8 +107,8 @@ class AllMoments {
  private:
   const EmbeddingWork<T>& work_;
   int64_t npanels_;
-  int64_t *count_, *centre_;
-  T* M_;
+  int64_t* before_;  // [nunits + 1]; rows of the units before
+  UnitRows<T> all_;
 };
 
 }  // namespace
@@ -121,9 +119,9 @@ void embed(const Embedding<T>& embedding, T* X, Cpu& cpu) {
   work.clear(X);
   work.for_each_unit([&](int64_t unit) {
     work.direct.embed(embedding, work.pairs, unit, X);
-    const MomentsOfUnit<T> moments(work, unit);
-    work.by_series.moments(embedding, work.pairs, unit, *moments);
-    work.by_series.add_X(embedding, *moments, X);
+    const RowsOfUnit<T> rows(work, unit);
+    work.by_series.rows(embedding, work.pairs, unit, *rows);
+    work.by_series.add_X(embedding, *rows, X);
   });
 }
 
@@ -131,14 +129,14 @@ template <typename T>
 void embed_grad(const Embedding<T>& embedding, const T* dX, const NetGradients<T>& gradients,
                 Cpu& cpu) {
   const EmbeddingWork<T> work(embedding, cpu);
-  const AllMoments<T> moments(work);
+  const AllRows<T> rows(work, kRowsOfPair);
   UnitGradients<T> of_units(embedding, work.pairs);
   work.for_each_unit([&](int64_t unit) {
     work.direct.embed_grad(embedding, work.pairs, unit, dX, of_units.of_unit(unit));
-    work.by_series.moments(embedding, work.pairs, unit, *moments[unit]);
+    work.by_series.rows(embedding, work.pairs, unit, rows[unit]);
   });
   of_units.add_up(gradients.parameters, cpu);
-  moments.add_up(dX, gradients.C);
+  rows.add_up(dX, gradients.C);
 }
 
 template <typename T>
@@ -147,25 +145,24 @@ void force(const Embedding<T>& embedding, const T* A, const Forces& out, Cpu& cp
   double* dr = cpu.allocate_zeros<double>(3 * work.pairs.npairs);
   work.for_each_unit([&](int64_t unit) {
     work.direct.force(embedding, work.pairs, unit, A, dr);
-    work.by_series.force(embedding, work.pairs, unit, A, *MomentsOfUnit<T>(work, unit), dr);
+    work.by_series.force(embedding, work.pairs, unit, A, *RowsOfUnit<T>(work, unit), dr);
   });
   gather_forces(embedding.atoms, work.pairs, embedding.coord, dr, out, cpu);
 }
 
-// With the derivative of M_i along all u_ij in the place of M_i, and A in that of dX, dX is dA and
-// the gradient of the nets is found as embed_grad does.
+// With the rows of the derivative of X along all u_ij in the place of those of X, and A in that of
+// dX, X is dA and the gradient of the nets is found as embed_grad does.
 template <typename T>
 void force_grad(const Embedding<T>& embedding, const T* A, const ForceCotangents& cotangents, T* dA,
                 const NetGradients<T>& gradients, Cpu& cpu) {
   const EmbeddingWork<T> work(embedding, cpu);
-  const AllMoments<T> tangents(work);
+  const AllRows<T> tangents(work, kTangentRowsOfPair);
   UnitGradients<T> of_units(embedding, work.pairs);
   work.clear(dA);
   work.for_each_unit([&](int64_t unit) {
     work.direct.force_grad(embedding, work.pairs, unit, A, cotangents, dA, of_units.of_unit(unit));
-    const MomentsOfUnit<T> of_unit = tangents[unit];
-    work.by_series.moments_tangent(embedding, work.pairs, cotangents, unit, *of_unit);
-    work.by_series.add_X(embedding, *of_unit, dA);
+    work.by_series.tangent_rows(embedding, work.pairs, cotangents, unit, tangents[unit]);
+    work.by_series.add_X(embedding, tangents[unit], dA);
   });
   of_units.add_up(gradients.parameters, cpu);
   tangents.add_up(A, gradients.C);

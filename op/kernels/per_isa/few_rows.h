@@ -53,7 +53,10 @@ void fetch_ahead(const T* W, int64_t W_stride) {
 
 // `count` packets P of columns.
 template <typename P, int count>
-struct Columns {};
+struct Columns {
+  using OfPacket = P;
+  static constexpr int kCount = count;
+};
 
 // Calls body(Columns, first of them) for columns up to ncolumns: as many packets at a time as
 // allowed, then one by one, then smaller ones.

@@ -22,31 +22,44 @@ struct Tile {
   EnvironmentRow row[kTile];
 };
 
-// Calls body(tile) for tiles that together hold every pair of the unit that is one net's once.
+// Calls body(i, j), rows of RealAtoms, for every pair of the unit that is the net's, centre after
+// centre.
 template <typename T, typename Body>
-void for_each_tile(const Embedding<T>& embedding, const Pairs& pairs, int64_t unit, int64_t net,
-                   Body&& body) {
+void for_each_pair(const Embedding<T>& embedding, const Pairs& pairs, int64_t unit, int64_t net,
+                   const Body& body) {
   const RealAtoms& atoms = embedding.atoms;
   const int32_t* net_of = embedding.nets.net.data();
-  Tile tile;
-  tile.size = 0;
   for (int64_t i = pairs.unit_first[unit]; i < pairs.unit_first[unit + 1]; ++i) {
     for (int64_t t = 0; t < atoms.ntypes; ++t) {
       if (net_of[pairs.type[i] * atoms.ntypes + t] != net) continue;
       const int64_t group = t * atoms.nframes + pairs.frame[i];
       for (int64_t j = atoms.first[group]; j < atoms.first[group + 1]; ++j) {
-        if (j == i) continue;
-        tile.i[tile.size] = i;
-        tile.j[tile.size] = j;
-        tile.row[tile.size] = environment_row(embedding.coord + 3 * atoms.slot[i],
-                                              embedding.coord + 3 * atoms.slot[j], atoms.weight[j]);
-        if (++tile.size == kTile) {
-          body(tile);
-          tile.size = 0;
-        }
+        if (j != i) body(i, j);
       }
     }
   }
+}
+
+inline EnvironmentRow row_of_pair(const RealAtoms& atoms, const double* coord, int64_t i,
+                                  int64_t j) {
+  return environment_row(coord + 3 * atoms.slot[i], coord + 3 * atoms.slot[j], atoms.weight[j]);
+}
+
+// Calls body(tile) for tiles that together hold every pair of the unit that is one net's once.
+template <typename T, typename Body>
+void for_each_tile(const Embedding<T>& embedding, const Pairs& pairs, int64_t unit, int64_t net,
+                   const Body& body) {
+  Tile tile;
+  tile.size = 0;
+  for_each_pair(embedding, pairs, unit, net, [&](int64_t i, int64_t j) {
+    tile.i[tile.size] = i;
+    tile.j[tile.size] = j;
+    tile.row[tile.size] = row_of_pair(embedding.atoms, embedding.coord, i, j);
+    if (++tile.size == kTile) {
+      body(tile);
+      tile.size = 0;
+    }
+  });
   if (tile.size > 0) body(tile);
 }
 

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: LGPL-3.0-or-later
+// Products of a few rows with a small matrix W, which the nearest caches hold: too small for
+// Eigen's, which first copy both. Sums stay in registers, and what is done with them is the
+// caller's, so that they need not go through memory. A row of a result has the same bits however
+// many rows there are. In a namespace of its instruction set, for the reason given in
+// direct_units.cc.
+#pragma once
+
+#include "op/kernels/per_isa/few_rows.h"
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wignored-attributes"
+
+namespace dpmask::DPMASK_ISA {
+
+namespace row_products {
+
+using namespace few_rows;
+
+constexpr int kRows = 4;                          // of x at a time
+constexpr int kPackets = kRegisters / kRows / 2;  // of columns: half of all registers hold sums
+
+template <int nrows, int count, typename P>
+void clear(P (&sum)[nrows][count]) {
+  using Number = typename packets::unpacket_traits<P>::type;
+#pragma GCC unroll 8
+  for (int r = 0; r < nrows; ++r) {
+#pragma GCC unroll 8
+    for (int v = 0; v < count; ++v) sum[r][v] = packets::pset1<P>(Number(0));
+  }
+}
+
+// sum += x W for some rows of x and some columns of W.
+template <int nrows, int count, typename P, typename T>
+void multiply(const T* x, int64_t depth, const T* W, int64_t W_stride, P (&sum)[nrows][count]) {
+  constexpr int lanes = packets::unpacket_traits<P>::size;
+  for (int64_t k = 0; k < depth; ++k, W += W_stride) {
+    P of_W[count];
+#pragma GCC unroll 8
+    for (int v = 0; v < count; ++v) of_W[v] = packets::ploadu<P>(W + v * lanes);
+#pragma GCC unroll 8
+    for (int r = 0; r < nrows; ++r) {
+      const P of_x = packets::pset1<P>(x[r * depth + k]);
+#pragma GCC unroll 8
+      for (int v = 0; v < count; ++v) sum[r][v] = packets::pmadd(of_x, of_W[v], sum[r][v]);
+    }
+  }
+}
+
+template <typename Part, typename T>
+void store(Part, const typename Part::OfPacket* sum, T* y) {
+  constexpr int lanes = packets::unpacket_traits<typename Part::OfPacket>::size;
+#pragma GCC unroll 8
+  for (int v = 0; v < Part::kCount; ++v) packets::pstoreu(y + v * lanes, sum[v]);
+}
+
+// y += factor sum
+template <typename Part, typename T>
+void add(Part, const typename Part::OfPacket* sum, T factor, T* y) {
+  using P = typename Part::OfPacket;
+  constexpr int lanes = packets::unpacket_traits<P>::size;
+#pragma GCC unroll 8
+  for (int v = 0; v < Part::kCount; ++v) {
+    T* place = y + v * lanes;
+    packets::pstoreu(place,
+                     packets::pmadd(packets::pset1<P>(factor), sum[v], packets::ploadu<P>(place)));
+  }
+}
+
+// Calls body(number of rows, a constant; first row; Columns; first column; sum) for all parts of
+// x W; x is [nrows, depth], and sum an array of packets, [rows][columns].
+template <typename T, typename Body>
+void for_each_part_of_product(int64_t nrows, const T* x, int64_t depth, Submatrix<const T> W,
+                              const Body& body) {
+  for_each_columns<T, Packet<T>, kPackets>(0, W.columns, [&](auto columns, int64_t column) {
+    using Part = decltype(columns);
+    for_each_group<kRows>(nrows, [&](auto rows, int64_t row) {
+      typename Part::OfPacket sum[rows][Part::kCount];
+      clear(sum);
+      multiply(x + row * depth, depth, W.data + column, W.stride, sum);
+      body(rows, row, columns, column, sum);
+    });
+  });
+}
+
+// y [nx, lanes] = x W^T for so many rows of x, and as many of W as a packet has lanes: the packets
+// of sums are transposed, so that adding them gives y.
+template <int nx, typename T>
+void set_dots(const T* x, int64_t depth, const T* W, int64_t W_stride, T* y, int64_t y_stride) {
+  using P = Packet<T>;
+  constexpr int lanes = kLanes<T>;
+  packets::PacketBlock<P, lanes> sum[nx];
+#pragma GCC unroll 4
+  for (int r = 0; r < nx; ++r) {
+#pragma GCC unroll 16
+    for (int l = 0; l < lanes; ++l) sum[r].packet[l] = packets::pset1<P>(T(0));
+  }
+  int64_t k = 0;
+  for (; k + lanes <= depth; k += lanes) {
+    P of_x[nx];
+#pragma GCC unroll 4
+    for (int r = 0; r < nx; ++r) of_x[r] = packets::ploadu<P>(x + r * depth + k);
+#pragma GCC unroll 16
+    for (int l = 0; l < lanes; ++l) {
+      const P of_W = packets::ploadu<P>(W + l * W_stride + k);
+#pragma GCC unroll 4
+      for (int r = 0; r < nx; ++r)
+        sum[r].packet[l] = packets::pmadd(of_x[r], of_W, sum[r].packet[l]);
+    }
+  }
+#pragma GCC unroll 4
+  for (int r = 0; r < nx; ++r) {
+    packets::ptranspose(sum[r]);
+    P total = sum[r].packet[0];
+#pragma GCC unroll 16
+    for (int l = 1; l < lanes; ++l) total = packets::padd(total, sum[r].packet[l]);
+    T* out = y + r * y_stride;
+    packets::pstoreu(out, total);
+    for (int64_t m = k; m < depth; ++m) {
+      for (int l = 0; l < lanes; ++l) out[l] += x[r * depth + m] * W[l * W_stride + m];
+    }
+  }
+}
+
+}  // namespace row_products
+
+// y = x W; x is [nrows, depth], y [nrows, columns of W].
+template <typename T>
+void set_row_product(int64_t nrows, const T* x, int64_t depth, Submatrix<const T> W, T* y) {
+  using namespace row_products;
+  for_each_part_of_product(
+      nrows, x, depth, W,
+      [&](auto rows, int64_t row, auto columns, int64_t column, const auto& sum) {
+        T* out = y + row * W.columns + column;
+        for (int r = 0; r < rows; ++r, out += W.columns) store(columns, sum[r], out);
+      });
+}
+
+// y [nrows, columns of W] += x W for at most kRows rows x.
+template <int nrows, typename T>
+void add_row_product(const T* x, int64_t depth, Submatrix<const T> W, T* y) {
+  using namespace row_products;
+  static_assert(nrows <= kRows);
+  for_each_columns<T, Packet<T>, kPackets>(0, W.columns, [&](auto columns, int64_t column) {
+    using Part = decltype(columns);
+    using P = typename Part::OfPacket;
+    constexpr int lanes = packets::unpacket_traits<P>::size;
+    P sum[nrows][Part::kCount];
+    T* out = y + column;
+#pragma GCC unroll 8
+    for (int r = 0; r < nrows; ++r) {
+#pragma GCC unroll 8
+      for (int v = 0; v < Part::kCount; ++v)
+        sum[r][v] = packets::ploadu<P>(out + r * W.columns + v * lanes);
+    }
+    multiply(x, depth, W.data + column, W.stride, sum);
+#pragma GCC unroll 8
+    for (int r = 0; r < nrows; ++r) store(columns, sum[r], out + r * W.columns);
+  });
+}
+
+// y [4] = x g, where x is [4, size].
+template <typename T>
+void set_four_dots(const T* x, const T* g, int64_t size, T* y) {
+  using namespace row_products;
+  using P = Packet<T>;
+  P sum[4];
+#pragma GCC unroll 4
+  for (int c = 0; c < 4; ++c) sum[c] = packets::pset1<P>(T(0));
+  int64_t m = 0;
+  for (; m + kLanes<T> <= size; m += kLanes<T>) {
+    const P of_g = packets::ploadu<P>(g + m);
+#pragma GCC unroll 4
+    for (int c = 0; c < 4; ++c)
+      sum[c] = packets::pmadd(packets::ploadu<P>(x + c * size + m), of_g, sum[c]);
+  }
+  for (int c = 0; c < 4; ++c) {
+    y[c] = packets::predux(sum[c]);
+    for (int64_t rest = m; rest < size; ++rest) y[c] += x[c * size + rest] * g[rest];
+  }
+}
+
+// y = x W^T; x is [nrows, columns of W], y [nrows, rows of W], of which there are whole packets.
+template <typename T>
+void set_row_product_transposed(int64_t nrows, const T* x, Submatrix<const T> W, T* y) {
+  using namespace row_products;
+  constexpr int lanes = kLanes<T>, nx = lanes < kRegisters / 2 ? kRegisters / 2 / lanes : 1;
+  for_each_group<nx>(nrows, [&](auto count, int64_t row) {
+    for (int64_t k = 0; k < W.rows; k += lanes) {
+      set_dots<count>(x + row * W.columns, W.columns, W.data + k * W.stride, W.stride,
+                      y + row * W.rows + k, W.rows);
+    }
+  });
+}
+
+}  // namespace dpmask::DPMASK_ISA
+
+#pragma GCC diagnostic pop
