@@ -103,7 +103,7 @@ Affine Formula::of_energies(const Node& energies, int depth) {
     is_zero = std::all_of(filling.b.begin(), filling.b.end(), [](double x) { return x == 0; });
   }
   if (!is_zero) {
-    throw Unknown("its fitting nets take more than D, frame or atomic parameters perhaps");
+    throw Unknown("its energies have those of its fitting nets for something else than D and 0");
   }
   if (!in_vacuum_) throw unknown(energies);
   return {{ntypes_}, in_vacuum_(energies), {}};
