@@ -163,34 +163,88 @@ def test_lying_files(trained, tmp_path, lie):
     assert grown < 64 << 20
 
 
-def test_other_models(trained, tmp_path):
-    """Of a later version, the built-in, another descriptor, with more parameters."""
-    later = set_number("ops_version", _kernels.OPS_VERSION + 1)
+def renamed(**ops):
+    """Return a change of operators, by name of their nodes with "__" for "/"."""
 
-    def renamed(op):
-        def change(node):
-            node.op = op
+    def change(node):
+        node.op = ops.get(node.name.replace("/", "__"), node.op)
 
-        return change
+    return change
 
-    files = {
-        "later.pb": ({"op": REAL_ATOMS, "change": later}, "run pip install -U deepmd-mask"),
-        "unknown.pb": (
-            {"op": ENERGIES, "change": renamed("PipInstallDeepmdMask>Smear")},
-            "PipInstallDeepmdMask>Smear, which the installed version does not know",
-        ),
-        "builtin.pb": ({"op": REAL_ATOMS, "change": renamed("DescrptSeAMask")}, "dp-mask convert"),
-        "other.pb": (
-            {"op": REAL_ATOMS, "change": renamed("DescrptSeA")},
-            "not a model with se_a_mask",
-        ),
-    }
-    for name, (changes, message) in files.items():
-        refused([lying(trained.model, tmp_path / name, **changes)], message)
-    framed = edited(trained.model, tmp_path / "framed.pb", fitting_attr__dfparam=np.int32(2))
-    refused([framed], "2 frame parameters")
-    dipole = edited(trained.model, tmp_path / "dipole.pb", model_attr__model_type=b"dipole")
-    refused([dipole], "of energies but of dipole")
+
+def of_op(op, change):
+    """Return a change of the nodes of an operator alone."""
+    return lambda node: change(node) if node.op == op else None
+
+
+def rename_to(op):
+    def change(node):
+        node.op = op
+
+    return change
+
+
+LATER = f"it needs operators of version {_kernels.OPS_VERSION + 1}, and those installed have "
+REFUSED = {
+    LATER: {"change": of_op(REAL_ATOMS, set_number("ops_version", _kernels.OPS_VERSION + 1))},
+    "it has the operator PipInstallDeepmdMask>Smear, which the installed version does not know": {
+        "change": of_op(ENERGIES, rename_to("PipInstallDeepmdMask>Smear"))
+    },
+    "it is not a whole one, it lacks t_box, o_force": {"drop": ["o_force", "t_box"]},
+    "it has 1 atomic and 2 frame parameters; a model with se_a_mask has the mask as its only": {
+        "fitting_attr__dfparam": np.int32(2)
+    },
+    "it has 3 atomic and 0 frame parameters; ": {"fitting_attr__daparam": np.int32(3)},
+    "it has 0 atomic and 0 frame parameters; ": {"drop": ["fitting_attr/daparam"]},
+    "it has a hybrid descriptor": {
+        "change": renamed(model_attr__model_version="DescrptSeA", descrpt_attr__rcut="DescrptSeR")
+    },
+    "it is not an energy model": {"model_attr__model_type": b"dipole"},
+    "it has spins": {"spin_attr__ntypes_spin": np.int32(1)},
+    "it has a data modifier": {"modifier_attr__type": b"dipole_charge"},
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_models_that_are_refused_as_by_python(trained, tmp_path, message):
+    """With the same sentence."""
+    file = edited(trained.model, tmp_path / "model.pb", **REFUSED[message])
+    ((said, _),) = opened([file])
+    with pytest.raises(ValueError) as by_python:
+        Potential(file, device="cpu")
+    assert said == str(by_python.value)
+    assert said.startswith(f"model {file} cannot be evaluated: {message}")
+
+
+def test_models_of_nothing_known(trained, tmp_path):
+    for op, message in {
+        "DescrptSeAMask": "it is on the operators of the se_a_mask .* dp-mask convert puts it",
+        "DescrptSeA": "it is not a model with se_a_mask",
+    }.items():
+        file = edited(trained.model, tmp_path / "model.pb", change=of_op(REAL_ATOMS, rename_to(op)))
+        ((said, _),) = opened([file])
+        assert re.search(rf"^model {file} cannot be evaluated: {message}", said), said
+
+
+def takes_more(node):
+    """Give fitting nets something else than D, as those that take the mask have."""
+    node.input[1] = node.input[0]
+
+
+OTHERWISE = {
+    "it is not an energy model": {"drop": ["model_attr/model_type"]},
+    "its fitting nets take more than D, the mask perhaps; Potential of Python reads": {
+        "change": of_op(ENERGIES, takes_more)
+    },
+    "its output o_force does not come from": {"change": renamed(o_force="Neg")},
+}
+
+
+@pytest.mark.parametrize("message", OTHERWISE)
+def test_models_that_compute_something_else(trained, tmp_path, message):
+    file = edited(trained.model, tmp_path / "model.pb", **OTHERWISE[message])
+    ((said, _),) = opened([file])
+    assert said.startswith(f"model {file} cannot be evaluated: {message}"), said
 
 
 def test_one_number_that_stands_for_all(trained, tmp_path):

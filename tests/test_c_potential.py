@@ -24,7 +24,6 @@ from deepmd_mask.cli import main
 
 ROOT = Path(__file__).parent.parent
 PROGRAM = ROOT / "examples" / "c" / "energy.c"
-SEEDS = sorted((ROOT / "tests" / "fuzz" / "seeds").glob("*.pb"))
 KINDS = ("model", "compressed", "single", "options")
 TYPES = np.array([[2, 0, 1, 0]])
 POSITIONS = np.array([[[0, 0, 0], [1.6, 0.2, 0], [0.1, 1.8, 0.4], [-0.3, 0.2, 1.7]]])
