@@ -15,6 +15,7 @@ from c_library import LIBRARIES, CPotential
 from frozen_models import REAL_ATOMS, edited
 
 from deepmd_mask import Potential, _kernels
+from deepmd_mask.frozen.model_file import FrozenModel
 
 TYPES = np.array([[2, 0, 1, 0]])
 POSITIONS = np.array([[[0, 0, 0], [1.6, 0.2, 0], [0.1, 1.8, 0.4], [-0.3, 0.2, 1.7]]])
@@ -123,6 +124,11 @@ def keep_one_number(node):
     tensor.double_val[:] = [1.0]
 
 
+def say_integers(node):
+    """Let the bytes of a matrix be those of integers."""
+    node.attr["dtype"].type = node.attr["value"].tensor.dtype = 9
+
+
 def of_size_of_all_memory(node):
     keep_one_number(node)
     set_sizes(1 << 40)(node)
@@ -137,7 +143,9 @@ LIES = [
     ({"name": MATRIX, "change": set_sizes(-1)}, "a shape that is none"),
     ({"name": MATRIX, "change": set_sizes(*[1] * 300)}, "a shape that is none"),
     ({"name": MATRIX, "change": of_size_of_all_memory}, "numbers, but 1"),
+    ({"name": MATRIX, "change": say_integers}, "has other numbers than a net"),
     ({"name": BIAS, "change": set_sizes(2)}, "numbers, but 3"),
+    ({"op": REAL_ATOMS, "change": set_number("ops_version", -1)}, "ops_version is -1"),
     ({"op": EMBED, "change": set_list("neuron", [10**9] * 3)}, "differ in neuron"),
     ({"op": EMBED, "change": set_list("net", [7] * 9)}, "differ in net"),
     ({"op": REAL_ATOMS, "change": set_list("sel", [10**12, 1, 1])}, "sel is too large"),
@@ -245,6 +253,16 @@ def test_models_that_compute_something_else(trained, tmp_path, message):
     file = edited(trained.model, tmp_path / "model.pb", **OTHERWISE[message])
     ((said, _),) = opened([file])
     assert said.startswith(f"model {file} cannot be evaluated: {message}"), said
+
+
+def test_offsets_of_a_table_are_integers(trained, tmp_path):
+    """Those that are none are refused by Python, too."""
+    name = "descrpt_attr/table_first"
+    first = FrozenModel(trained.compressed).constant(name).astype(float)
+    file = edited(trained.compressed, tmp_path / "model.pb", **{name: first})
+    refused([file], "has other numbers than integers")
+    with pytest.raises(ValueError, match="its table has offsets of the type float64"):
+        Potential(file, device="cpu")
 
 
 def test_one_number_that_stands_for_all(trained, tmp_path):

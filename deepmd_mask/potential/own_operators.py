@@ -92,6 +92,8 @@ def _table(model: FrozenModel, names: list[str]) -> TableArrays | None:
     if node is None or node.op == f"{PLUGIN}FitSeries":
         return None
     first, panels, C = (_constant(model, name) for name in names)
+    if first.dtype.kind != "i":
+        raise ValueError(f"its table has offsets of the type {first.dtype}")
     return first, panels, C
 
 

@@ -65,6 +65,9 @@ Affine Formula::evaluate(const Input& input, int depth) {
   if (input.output != 0) throw unknown(node);
   if (node.op == "Const") {
     Numbers numbers = constants_->numbers(node);
+    if (numbers.type != Type::float32 && numbers.type != Type::float64) {
+      throw Damaged("its constant " + shown(node.name) + " has other numbers than a net");
+    }
     return {std::move(numbers.shape), std::move(numbers.values), {}};
   }
   if (node.op == "Identity") return of_input(0);
@@ -86,9 +89,17 @@ Affine Formula::evaluate(const Input& input, int depth) {
     if (static_cast<int64_t>(x.b.size()) != ntypes_) throw unknown(node);
     return x;
   }
-  if (node.op == "StridedSlice") return sliced(node, of_input(0), depth);
+  if (node.op == "StridedSlice") return sliced(node, of_input(0));
   if (node.op == "PipInstallDeepmdMask>Energies") return of_energies(node, depth);
   throw unknown(node);
+}
+
+std::vector<double> Formula::integers(const Input& input) {
+  const Node& node = graph_.node(graph_.behind(input, {"Identity"}).node);
+  if (node.op != "Const") throw unknown(node);
+  Numbers numbers = constants_->numbers(node);
+  if (numbers.type == Type::int32 || numbers.type == Type::int64) return std::move(numbers.values);
+  throw Damaged("its constant " + shown(node.name) + " has other numbers than integers");
 }
 
 Affine Formula::of_energies(const Node& energies, int depth) {
@@ -109,9 +120,9 @@ Affine Formula::of_energies(const Node& energies, int depth) {
   return {{ntypes_}, in_vacuum_(energies), {}};
 }
 
-Affine Formula::sliced(const Node& node, const Affine& x, int depth) {
+Affine Formula::sliced(const Node& node, const Affine& x) {
   const auto mask = [&](const char* name) { return node.attribute(name).integer(); };
-  const auto bounds = [&](size_t k) { return evaluate(node.input(k), depth + 1).b; };
+  const auto bounds = [&](size_t k) { return integers(node.input(k)); };
   const std::vector<double> begins = bounds(1), ends = bounds(2), strides = bounds(3);
   const size_t size = begins.size();
   const bool is_plain =

@@ -50,9 +50,8 @@ std::vector<std::string> read_type_map(const Graph& graph, const Constants& cons
 // The nodes that DeePMD-kit feeds and asks for. A file that was cut between nodes lacks some.
 void require_whole(const Graph& graph) {
   std::string lacking;
-  for (const char* name :
-       {"t_coord", "t_type", "t_natoms", "t_box", "t_mesh", "t_aparam", "o_energy", "o_force",
-        "o_virial", "o_atom_energy", "o_atom_virial"}) {
+  for (const char* name : {"t_coord", "t_type", "t_natoms", "t_box", "t_mesh", "t_aparam",
+                           "o_energy", "o_force", "o_virial", "o_atom_energy", "o_atom_virial"}) {
     if (graph.find(name) == nullptr) lacking += (lacking.empty() ? "" : ", ") + std::string(name);
   }
   if (!lacking.empty()) throw Unknown("it is not a whole one, it lacks " + lacking);
@@ -148,16 +147,14 @@ class Reader {
   }
 
  private:
-  Affine constant(const Input& input) {
-    // Only the last step adds F; nets and tables are made of constants alone.
-    return Formula(graph_, constants_, operators_.ntypes(), nullptr).evaluate(input);
-  }
+  // Only the last step adds F; nets and tables are made of constants alone.
+  Formula of_constants() { return {graph_, constants_, operators_.ntypes(), nullptr}; }
 
   std::vector<std::vector<T>> parameters(const std::vector<Input>& inputs,
                                          const std::vector<int64_t>& sizes) {
     std::vector<std::vector<T>> all;
     for (size_t p = 0; p < inputs.size(); ++p) {
-      const Affine found = constant(inputs[p]);
+      const Affine found = of_constants().evaluate(inputs[p]);
       const int64_t size = sizes[p % sizes.size()];
       if (static_cast<int64_t>(found.b.size()) != size || !found.a.empty()) {
         throw Damaged("its variable " + shown(inputs[p].node) + " has " +
@@ -169,10 +166,10 @@ class Reader {
   }
 
   SeriesArrays<T> table() {
-    const Affine first = constant(operators_.table[0]), panels = constant(operators_.table[1]);
-    const Affine C = constant(operators_.table[2]);
+    const Affine panels = of_constants().evaluate(operators_.table[1]);
+    const Affine C = of_constants().evaluate(operators_.table[2]);
     SeriesArrays<T> table;
-    for (double offset : first.b) {
+    for (double offset : of_constants().integers(operators_.table[0])) {
       const bool is_offset = 0 <= offset && offset <= static_cast<double>(panels.b.size());
       if (!is_offset) throw Damaged("its table has an offset of " + text_of(offset));
       table.first.push_back(static_cast<int64_t>(offset));

@@ -78,6 +78,9 @@ void require_se_a_mask(const Graph& graph) {
 
 void require_version(const Node& real_atoms) {
   const auto version = real_atoms.find_attribute("ops_version");
+  if (version && version->integer() < 1) {
+    throw Damaged("its ops_version is " + std::to_string(version->integer()));
+  }
   if (!version || version->integer() <= kOpsVersion) return;
   throw Unknown("it needs operators of version " + std::to_string(version->integer()) +
                 ", and those installed have version " + std::to_string(kOpsVersion) +

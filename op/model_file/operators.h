@@ -33,7 +33,7 @@ struct Operators {
 };
 
 // Throws Unknown if the graph is of another descriptor, of the built-in or of a later version of
-// this package.
+// this package, Damaged if it is of no version.
 void require_known(const Graph& graph);
 
 // Of a graph that is known. Throws Unknown if it computes something else than energies and forces
