@@ -265,6 +265,20 @@ def test_offsets_of_a_table_are_integers(trained, tmp_path):
         Potential(file, device="cpu")
 
 
+def scale_by_a_bias(node):
+    """Let a last layer be multiplied by what is not the scale of energies."""
+    if node.op == "Mul" and node.input[0].startswith("final_layer_type_1/matrix"):
+        node.input[1] = "layer_1_type_1/bias"
+
+
+def test_scale_of_energies(trained, tmp_path):
+    """Another factor is refused by both readers, of which Python's knows the scale by its name."""
+    file = edited(trained.compressed, tmp_path / "model.pb", change=scale_by_a_bias)
+    refused([file], "have different shapes")
+    with pytest.raises(ValueError, match=r"what its operators take from \S+ is no constant"):
+        Potential(file, device="cpu")
+
+
 def test_one_number_that_stands_for_all(trained, tmp_path):
     """As TensorFlow writes constants whose numbers are all the same."""
     file = lying(trained.model, tmp_path / "ones.pb", MATRIX, change=keep_one_number)

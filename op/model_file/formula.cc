@@ -35,8 +35,8 @@ double at(const std::vector<double>& numbers, size_t k) {
 Affine combined(const Node& node, const Affine& x, const Affine& y) {
   const Affine& larger = x.b.size() < y.b.size() ? y : x;
   const size_t smaller = std::min(x.b.size(), y.b.size()), size = larger.b.size();
-  if (smaller != 1 && smaller != size) {
-    throw Damaged("the inputs of its node " + shown(node.name) + " have different sizes");
+  if (smaller != 1 && x.shape != y.shape) {
+    throw Damaged("the inputs of its node " + shown(node.name) + " have different shapes");
   }
   const bool is_product = node.op == "Mul", has_F = !x.a.empty() || !y.a.empty();
   if (is_product && !x.a.empty() && !y.a.empty()) throw unknown(node);
