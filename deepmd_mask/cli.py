@@ -298,6 +298,7 @@ def convert(
     click.echo(
         f"{output} agrees with {model} on a frame of a few atoms: forces to "
         f"{difference.force:.0e} of the largest, atomic energies to {difference.atom_energy:.0e}"
+        + (f"; not compared with Potential: {difference.refusal}" if difference.refusal else "")
     )
 
 

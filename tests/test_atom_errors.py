@@ -17,23 +17,23 @@ FAULTS = {
     "mask": (
         ("mask", (1, 3), 0.9),
         ("mask", 3, None, 0.9),
-        "mask value 0.9 is neither 0 nor 1; aparam must be 1 for a real atom and 0 for a virtual "
-        "one",
+        "mask value 0.9 is neither 0 nor 1; the mask (weights, or aparam) must be 1 for a real "
+        "atom and 0 for a virtual one",
     ),
     "mask nan": (
         ("mask", (1, 2), np.nan),
         ("mask", 2, None, np.nan),
-        "mask value nan is neither 0 nor 1; aparam must be 1 for a real atom and 0 for a virtual "
-        "one",
+        "mask value nan is neither 0 nor 1; the mask (weights, or aparam) must be 1 for a real "
+        "atom and 0 for a virtual one",
     ),
     "type": (
         ("type", (1, 1), 7),
-        ("type", 1, None, 7.0),
+        ("type", 1, None, 7),
         "type 7 is outside the type map, which has 2 types; number them from 0",
     ),
     "least type": (
         ("type", (1, 0), -(2**31)),
-        ("type", 0, None, -(2.0**31)),
+        ("type", 0, None, -(2**31)),
         "type -2147483648 is outside the type map, which has 2 types; number them from 0",
     ),
     "coordinate": (
@@ -84,7 +84,8 @@ def test_an_error_has_its_data(name):
     assert (fault.code, fault.frame, fault.atom, fault.other) == (code, 1, atom, other)
     np.testing.assert_array_equal(fault.value, value)  # to the last bit; NaN is NaN
     assert fault.text == text == f"{fault.what}; {fault.remedy}"
-    assert str(error.value) == f"frame 1, atom {atom}: {text}"
+    assert str(error.value) == fault.message() == f"frame 1, atom {atom}: {text}"
+    assert fault.message(names_frame=False) == f"atom {atom}: {text}"
 
 
 @pytest.mark.parametrize("name", FAULTS)

@@ -20,8 +20,9 @@ from frozen_models import (
     with_input,
 )
 
+from deepmd_mask import Potential
 from deepmd_mask.cli import main
-from deepmd_mask.conversion import convert
+from deepmd_mask.conversion import compare, convert
 from deepmd_mask.conversion.rebuild import build_frozen
 from deepmd_mask.frozen import info
 from deepmd_mask.frozen.description import describe
@@ -219,6 +220,40 @@ def test_model_of_deepmd_kit_2_through_pbtxt(tmp_path):
     assert_same_potential(found, wanted, frames.mask)
     for name in ("old.pb", "fast.pb"):
         assert_potential_agrees(tmp_path / name, frames, 1e-10, wanted)
+
+
+class Other(Potential):
+    """Reads models otherwise than TensorFlow."""
+
+    def evaluate(self, *arguments, **options):
+        found = super().evaluate(*arguments, **options)
+        return found._replace(forces=found.forces * (1 + 1e-7))
+
+
+def test_result_that_potential_reads_otherwise_is_not_written(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(compare, "Potential", Other)
+    message = "Potential reads the result otherwise than TensorFlow does; it differs by 1.0e-07 of"
+    assert_refused(message, trained.model, tmp_path, operators="built-in")
+
+
+def test_result_that_potential_refuses(trained, tmp_path, monkeypatch):
+    """It is written, and the command says so; one that is damaged is not."""
+
+    def refuses(reason):
+        def potential(path, **_):
+            raise ValueError(f"model {path} {reason}")
+
+        return potential
+
+    output = tmp_path / "plain.pb"
+    monkeypatch.setattr(compare, "Potential", refuses("is damaged: it lacks a net"))
+    assert_refused("is damaged: it lacks", trained.model, tmp_path, operators="built-in")
+    monkeypatch.setattr(compare, "Potential", refuses("cannot be evaluated: it has fparam"))
+    arguments = ["convert", str(trained.model), "-o", str(output), "--builtin"]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 0, done.output
+    assert re.search(r"energies to \S+; not compared with Potential: it has fparam\n$", done.output)
+    assert operators(output) == "built-in"
 
 
 def test_training_goes_on_from_a_converted_model(builtin, tmp_path):

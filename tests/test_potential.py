@@ -161,14 +161,19 @@ def test_nothing_of_tensorflow_is_loaded(trained, tmp_path):
 
 
 BAD = {
-    "atom 3: type 3 is outside the type map, ['C', 'O', 'ZN']": {"types": [2, 0, 1, 3]},
+    "atom 3: type 3 is outside the type map, which has 3 types": {"types": [2, 0, 1, 3]},
     "atom 1: type -1 is outside the type map": {"types": [2, -1, 1, 0]},
     "atom 0: type 4294967296 is outside the type map": {"types": [2**32, 0, 1, 0]},
+    f"atom 1: type {2**63 - 1} is outside the type map": {"types": [2, 2**63 - 1, 1, 0]},
+    f"atom 1: type {-(2**63)} is outside the type map": {"types": [2, -(2**63), 1, 0]},
+    f"types are as large as {2**63}; number them from 0": {
+        "types": np.array([2**63, 0, 1, 0], np.uint64)
+    },
     "types are of the type float64, not integers": {"types": [0.0, 1.0, 0.5, 0.0]},
     "types have the shape (3,), not (4,), as positions have": {"types": [0, 1, 2]},
     "types have the shape (1, 4), not (4,)": {"types": [TYPES]},
-    "atom 2: coordinate y is nan, not a finite number": {"position": np.nan},
-    "atom 2: coordinate y is -inf, not a finite number": {"position": -np.inf},
+    "atom 2: coordinate y of a real atom is nan, not a finite number": {"position": np.nan},
+    "atom 2: coordinate y of a real atom is -inf, not a finite number": {"position": -np.inf},
     "positions have the shape (4, 2), not (natoms, 3)": {"positions": POSITIONS[:, :2]},
     "positions have the shape (12,), not": {"positions": POSITIONS.ravel()},
     "positions are of the type <U1, not numbers": {"positions": [["a"] * 3] * 4},
@@ -195,7 +200,7 @@ def test_messages_name_the_frame_and_what_the_caller_calls_an_atom(potential):
     frames = np.stack([POSITIONS] * 3)
     numbers = [17, 4, 29, 8]
     frames[1, 2, 0] = np.nan
-    message = r"^frame 1, atom 29: coordinate x is nan, not a finite number$"
+    message = r"^frame 1, atom 29: coordinate x of a real atom is nan, not a finite number; mend"
     with pytest.raises(ValueError, match=message):
         potential.evaluate(TYPES, frames, numbers=numbers)
     frames[1] = POSITIONS * [[1], [1], [0], [1]]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Compares two frozen models of one potential on a frame."""
+"""Compares two frozen models of one potential on a frame, by TensorFlow and by Potential."""
 
 from dataclasses import dataclass
 
@@ -8,8 +8,10 @@ import numpy as np
 from deepmd.tf.env import tf
 
 from ..frozen.model_file import FrozenModel
+from ..potential import Potential
 from ..shared.reason import reason_of
 
+CANNOT = "cannot be evaluated: "  # before the reason why Potential refuses a model
 ATOMS = 4  # of each type, in the frame
 
 
@@ -23,10 +25,17 @@ class Difference:
         Largest difference of forces, relative to the largest force.
     atom_energy
         Largest difference of atomic energies of real atoms, relative to the largest.
+    refusal
+        Why `Potential` does not evaluate the second model; empty if it does.
     """
 
     force: float
     atom_energy: float
+    refusal: str = ""
+
+    def exceeds(self, tolerance: float) -> bool:
+        """Return whether either is larger, or no number."""
+        return not max(self.force, self.atom_energy) <= tolerance
 
 
 def compare(first: FrozenModel, second: FrozenModel, sel: list[int]) -> Difference:
@@ -50,8 +59,45 @@ def compare(first: FrozenModel, second: FrozenModel, sel: list[int]) -> Differen
         If a model cannot be evaluated.
     """
     frame = _frame(sel)
+    return _difference(_evaluate(second, frame), _evaluate(first, frame), frame)
+
+
+def compare_by_potential(first: FrozenModel, second: FrozenModel, sel: list[int]) -> Difference:
+    """Compare what TensorFlow makes of a model with what `Potential` makes of another one.
+
+    Parameters
+    ----------
+    first, second, sel
+        As those of `compare`.
+
+    Returns
+    -------
+    Difference
+        Relative to the first model; 0, with a reason, if Potential refuses the second.
+
+    Raises
+    ------
+    ValueError
+        If the first model cannot be evaluated, or the second is damaged.
+    """
+    frame = _frame(sel)
+    try:
+        potential = Potential(second.path, device="cpu")
+    except ValueError as error:
+        _, refuses, reason = str(error).partition(CANNOT)
+        if not refuses:
+            raise
+        return Difference(0.0, 0.0, reason)
+    positions = frame["t_coord"].reshape(-1, 3)
+    found = potential.evaluate(frame["t_type"], positions, frame["t_aparam"])
+    return _difference([found.forces, found.energies], _evaluate(first, frame), frame)
+
+
+def _difference(
+    found: list[np.ndarray], wanted: list[np.ndarray], frame: dict[str, np.ndarray]
+) -> Difference:
+    """Compare forces and atomic energies."""
     real = frame["t_aparam"] != 0
-    wanted, found = (_evaluate(model, frame) for model in (first, second))
     force = _relative(found[0].reshape(-1, 3), wanted[0].reshape(-1, 3))
     return Difference(force, _relative(found[1].ravel()[real], wanted[1].ravel()[real]))
 

@@ -17,7 +17,7 @@ from ..frozen.refusals import reasons_against
 from ..shared.options import require_sections
 from ..shared.paths import AnyPath
 from ..shared.reason import NOTHING_LEFT, reason_of
-from .compare import Difference, compare
+from .compare import Difference, compare, compare_by_potential
 from .rebuild import build_frozen, model_options
 
 # Largest difference, relative to the largest number, that is rounding and not another model.
@@ -61,7 +61,8 @@ def convert(
     Returns
     -------
     Difference
-        Between the two, on one frame.
+        Between the two, on one frame, as TensorFlow evaluates them; `Potential` agrees, unless it
+        refuses the result.
 
     Raises
     ------
@@ -107,8 +108,10 @@ def _convert(model: FrozenModel, new: Description, output: Path, compress: bool)
             compressed = FrozenModel(draft)
             _require_accurate(compare(converted, compressed, new.sel), new)
             difference = compare(model, compressed, new.sel)
+        by_potential = compare_by_potential(model, FrozenModel(draft), new.sel)
+        _require_same_by_potential(model, by_potential, new, compress)
         os.replace(draft, output)
-    return difference
+    return replace(difference, refusal=by_potential.refusal)
 
 
 def _build(
@@ -206,7 +209,7 @@ def _target(old: Description, operators: str, precision: str | None) -> Descript
 
 def _require_agreement(model: FrozenModel, difference: Difference, new: Description) -> None:
     tolerance = max(TOLERANCE[net.precision] for net in (new.embedding, new.fitting))
-    if not max(difference.force, difference.atom_energy) <= tolerance:
+    if difference.exceeds(tolerance):
         msg = (
             f"{model.path} cannot be converted: it computes something else than its variables and "
             f"options tell; the result differs by {difference.force:.1e} of the largest force and "
@@ -220,12 +223,29 @@ def _require_agreement(model: FrozenModel, difference: Difference, new: Descript
 def _require_accurate(difference: Difference, new: Description) -> None:
     """Refuse a table that changes forces."""
     tolerance = TABLE_TOLERANCE[new.embedding.precision]
-    if not max(difference.force, difference.atom_energy) <= tolerance:
+    if difference.exceeds(tolerance):
         msg = (
             f"the table changes forces by {difference.force:.1e} of the largest, and atomic "
             f"energies by {difference.atom_energy:.1e}; {tolerance:.0e} is allowed. If "
             f"{new.min_distance:g} is not the shortest distance between real atoms, give that "
             "with `min_distance`. If it is, the nets are too steep for the intervals of the table: "
             "convert without `compress`, then take a smaller --step of dp compress"
+        )
+        raise ValueError(msg)
+
+
+def _require_same_by_potential(
+    model: FrozenModel, difference: Difference, new: Description, compress: bool
+) -> None:
+    """Refuse a result that Potential reads otherwise than TensorFlow."""
+    tolerance = max(TOLERANCE[net.precision] for net in (new.embedding, new.fitting))
+    if compress:
+        tolerance = max(tolerance, TABLE_TOLERANCE[new.embedding.precision])
+    if difference.exceeds(tolerance):
+        msg = (
+            f"{model.path} cannot be converted: Potential reads the result otherwise than "
+            f"TensorFlow does; it differs by {difference.force:.1e} of the largest force and "
+            f"{difference.atom_energy:.1e} of the largest atomic energy. This should not be; "
+            "please report it"
         )
         raise ValueError(msg)

@@ -8,7 +8,7 @@ import numpy as np
 
 from .._kernels import AtomFault
 
-INT32 = np.iinfo(np.int32)
+INT64 = np.iinfo(np.int64)
 
 
 class Molecules(NamedTuple):
@@ -34,33 +34,11 @@ class Molecules(NamedTuple):
     numbers: Sequence[int] | np.ndarray | None
     is_one: bool
 
-    def types_for_kernels(self) -> np.ndarray:
-        """[nframes, natoms] int32; those out of its range stay out of any type map."""
-        return np.clip(self.types, INT32.min, INT32.max).astype(np.int32, copy=False)
-
-    def counts(self, ntypes: int) -> np.ndarray:
-        """[ntypes], the most real atoms of each type in any frame."""
-        real = np.ones(self.types.shape, bool) if self.weights is None else self.weights != 0
-        frame, atom = np.nonzero(real)
-        index = frame * ntypes + self.types[frame, atom]
-        counts = np.bincount(index, minlength=len(self.types) * ntypes)
-        return counts.reshape(-1, ntypes).max(axis=0, initial=0)
-
-    def words_for(self, fault: AtomFault, type_map: list[str]) -> str:
+    def words_for(self, fault: AtomFault) -> str:
         """Say what is wrong with an atom, and with which, as the caller calls it."""
-        frame, atom = fault.frame, fault.atom
-        text = fault.text
-        if fault.code == "type":
-            text = f"type {self.types[frame, atom]} is outside the type map, {type_map}"
-        elif fault.code == "coordinate":
-            position = self.positions[frame, atom]
-            axis = int(np.argmin(np.isfinite(position)))
-            text = f"coordinate {'xyz'[axis]} is {position[axis]}, not a finite number"
-        elif self.numbers is not None:
-            text = fault.renumbered(dict(enumerate(map(int, self.numbers)))).text
-        number = atom if self.numbers is None else self.numbers[atom]
-        where = "" if self.is_one else f"frame {frame}, "
-        return f"{where}atom {number}: {text}"
+        if self.numbers is not None:
+            fault = fault.renumbered(dict(enumerate(map(int, self.numbers))))
+        return fault.message(names_frame=len(self.types) > 1)
 
 
 def molecules_of(types: Any, positions: Any, weights: Any, numbers: Any) -> Molecules:
@@ -97,6 +75,8 @@ def _array(values: Any, kind: type, name: str) -> np.ndarray:
     if array.size and array.dtype.kind not in {int: "iu", float: "iufb"}[kind]:
         wanted = {int: "integers", float: "numbers"}[kind]
         raise ValueError(f"{name} are of the type {array.dtype}, not {wanted}")
+    if array.size and array.dtype.kind == "u" and array.max() > INT64.max:
+        raise ValueError(f"{name} are as large as {array.max()}; number them from 0")
     return array.astype({int: np.int64, float: np.float64}[kind], copy=False)
 
 

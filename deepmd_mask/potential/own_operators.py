@@ -92,6 +92,8 @@ def _table(model: FrozenModel, names: list[str]) -> TableArrays | None:
     if node is None or node.op == f"{PLUGIN}FitSeries":
         return None
     first, panels, C = (_constant(model, name) for name in names)
+    if first.dtype.kind != "i":
+        raise ValueError(f"its table has offsets of the type {first.dtype}")
     return first, panels, C
 
 
@@ -110,6 +112,22 @@ def _constant(model: FrozenModel, name: str) -> np.ndarray:
             return found
         if node.op not in ("Identity", "Cast", "Mul"):
             break
+        if node.op == "Mul" and not _is_scale(model, node.input[1:]):
+            break
         seen.add(node.name)
         node = model.nodes.get(node.input[0].split(":")[0]) if node.input else None
     raise ValueError(f"what its operators take from {name} is no constant")
+
+
+def _is_scale(model: FrozenModel, names: list[str]) -> bool:
+    """Return whether a factor, one input of an operator, is of the model's scale of energies."""
+    seen: set[str] = set()
+    while len(names) >= 1 and names[0] not in seen:
+        seen.add(names[0])
+        node = model.nodes.get(names[0].split(":")[0])
+        if node is None or node.op not in ("Identity", "Cast", "StridedSlice", "Const"):
+            return False
+        if node.op == "Const":
+            return node.name.endswith("/t_out_std")
+        names = node.input
+    return False

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _kernels
+from .._kernels import SelBound
 from ..shared.log import log
 from ..shared.paths import Paths, listed
 from ..shared.reason import reason_of
 from .device import kernels_on
-from .molecules import Molecules, molecules_of
+from .molecules import molecules_of
 from .reading import ReadModel, read_model
 
 
@@ -114,7 +115,7 @@ class Potential:
                 raise ValueError(msg) from error
         self._kernels = kernels.Potential(loaded, threads or 0)
         self.threads: int = self._kernels.threads
-        self._has_warned = False
+        self._sel_bound = SelBound(self.sel, self.type_map)
 
     def __reduce__(self) -> tuple:
         """Return how a copy is made."""
@@ -149,22 +150,23 @@ class Potential:
         Raises
         ------
         ValueError
-            Naming frame and atom, if a type is outside the type map, a weight neither 0 nor 1, a
-            position of a real atom not finite, or if two real atoms coincide; or naming the shape
-            that is wrong.
+            Naming the atom, and the frame if there are several, if a type is outside the type map,
+            a weight neither 0 nor 1, a position of a real atom not finite, or if two real atoms
+            coincide; or naming the shape that is wrong.
         """
         molecules = molecules_of(types, positions, weights, numbers)
         try:
             found = self._kernels.evaluate(
-                molecules.types_for_kernels(), molecules.positions, molecules.weights, virial
+                molecules.types, molecules.positions, molecules.weights, virial
             )
         except ValueError as error:
             fault = getattr(error, "fault", None)
             if fault is None:
                 raise
-            raise ValueError(molecules.words_for(fault, self.type_map)) from error
-        if not self._has_warned:
-            self._warn_of_sel(molecules)
+            raise ValueError(molecules.words_for(fault)) from error
+        warning = self._sel_bound.warning(molecules.types, molecules.weights)
+        if warning:
+            log.warning(warning)
         energy, energies, forces, *virials = found
         # Which axes the caller wants: of models, of molecules.
         index = slice(None) if self._is_committee else 0, 0 if molecules.is_one else slice(None)
@@ -174,17 +176,6 @@ class Potential:
             energies[index],
             *(None if one is None else one[index] for one in virials),
         )
-
-    def _warn_of_sel(self, molecules: Molecules) -> None:
-        """Warn once where there are more atoms of a type than the model was trained for."""
-        counts = molecules.counts(len(self.type_map))
-        for t in np.flatnonzero(counts > self.sel)[:1]:
-            self._has_warned = True
-            log.warning(
-                "deepmd-mask: %d real atoms of type %d (%s), more than the %d that sel bounds; "
-                "the model may not have seen the like. This is said once.",
-                *(counts[t], t, self.type_map[t], self.sel[t]),
-            )
 
 
 def _require_one_type_map(models: list[ReadModel]) -> None:

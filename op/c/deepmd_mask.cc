@@ -4,19 +4,27 @@
 #pragma GCC visibility pop
 
 #include <algorithm>
+#include <cstdio>
 #include <memory>
 #include <new>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "op/kernels/atom_error.h"
 #include "op/model_file/model_file.h"
 #include "op/potential/potential.h"
+#include "op/potential/sel_bound.h"
 
 struct dpmask_potential {
+  dpmask_potential(dpmask::ModelFile file, int64_t threads)
+      : potential(dpmask::open_potential({std::move(file.model)}, threads)),
+        type_map(std::move(file.type_map)), sel(std::move(file.sel)), sel_bound(sel, type_map) {}
+
   std::unique_ptr<dpmask::Potential> potential;
   std::vector<std::string> type_map;
   std::vector<int64_t> sel;
+  dpmask::SelBound sel_bound;
 };
 
 namespace {
@@ -56,6 +64,11 @@ void require(bool holds, const char* message) {
   if (!holds) throw std::invalid_argument(message);
 }
 
+// One line, whole where several threads write.
+void warn(const std::string& warning) {
+  if (!warning.empty()) std::fputs((warning + "\n").c_str(), stderr);
+}
+
 bool is_type(const dpmask_potential* potential, int type) {
   return 0 <= type && type < static_cast<int64_t>(potential->sel.size());
 }
@@ -82,8 +95,7 @@ dpmask_potential* dpmask_open(const char* path, int threads) {
     require(threads >= 0, "threads must be 0 or more");
     try {
       dpmask::ModelFile file = dpmask::read_model_file(path);
-      return new dpmask_potential{dpmask::open_potential({std::move(file.model)}, threads),
-                                  std::move(file.type_map), std::move(file.sel)};
+      return new dpmask_potential(std::move(file), threads);
     } catch (const std::bad_alloc&) {
       throw std::runtime_error(std::string(path) + ": " + kNoMemory);
     } catch (const std::length_error&) {
@@ -126,8 +138,13 @@ int dpmask_evaluate(dpmask_potential* potential, int64_t nframes, int64_t natoms
     const bool is_empty = nframes == 0 || natoms == 0;
     require(is_empty || (types != nullptr && positions != nullptr),
             "types and positions must not be NULL");
-    potential->potential->evaluate({nframes, natoms, types, positions, weights},
-                                   {energy, energies, forces, virial, nullptr});
+    const dpmask::Frames frames = {nframes, natoms, types, positions, weights};
+    try {
+      potential->potential->evaluate(frames, {energy, energies, forces, virial, nullptr});
+    } catch (const dpmask::AtomError& error) {
+      throw std::invalid_argument(error.fault.message(nframes > 1));
+    }
+    warn(potential->sel_bound.warning(frames));
     return 0;
   });
 }

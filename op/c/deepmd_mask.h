@@ -49,14 +49,16 @@ const char* dpmask_type_name(const dpmask_potential* potential, int type);
 int dpmask_type_of(const dpmask_potential* potential, const char* name);
 
 /* The most atoms of a type that the model was trained for; -1 if there is no such type. More are
- * evaluated, too, but the model may not have seen the like. */
+ * evaluated, too, but the model may not have seen the like: a line on stderr says so, once for each
+ * potential. */
 int64_t dpmask_sel(const dpmask_potential* potential, int type);
 
 /* How many threads work on an evaluation, at most. */
 int dpmask_threads(const dpmask_potential* potential);
 
 /* Evaluates nframes molecules of natoms atoms each. Returns 0, or -1 if it fails; results are then
- * undefined, and dpmask_error() names frame and atom.
+ * undefined, and dpmask_error() names the atom, counted from 0, and the frame, if there are
+ * several.
  *
  *   types      [nframes, natoms]; in any order; of a virtual atom any, or -1
  *   positions  [nframes, natoms, 3]; not read for virtual atoms

@@ -40,7 +40,7 @@ std::string AtomFault::what() const {
     case Code::mask:
       return joined("mask value ", value, " is neither 0 nor 1");
     case Code::type:
-      return joined("type ", value, " is outside the type map, which has ", ntypes, " types");
+      return joined("type ", type, " is outside the type map, which has ", ntypes, " types");
     case Code::coordinate:
       return joined("coordinate ", "xyz"[axis], " of a real atom is ", value,
                     ", not a finite number");
@@ -53,7 +53,7 @@ std::string AtomFault::what() const {
 std::string AtomFault::remedy() const {
   switch (code) {
     case Code::mask:
-      return "aparam must be 1 for a real atom and 0 for a virtual one";
+      return "the mask (weights, or aparam) must be 1 for a real atom and 0 for a virtual one";
     case Code::type:
       return "number them from 0";
     case Code::coordinate:
@@ -66,12 +66,12 @@ std::string AtomFault::remedy() const {
 
 std::string AtomFault::text() const { return joined(what(), "; ", remedy()); }
 
-std::string AtomFault::message() const {
-  return joined("frame ", frame, ", atom ", atom, ": ", text());
+std::string AtomFault::message(bool names_frame) const {
+  return joined(names_frame ? joined("frame ", frame, ", ") : "", "atom ", atom, ": ", text());
 }
 
 std::string AtomFault::written() const {
-  return joined(name(), ' ', frame, ' ', atom, ' ', other, ' ', axis, ' ', ntypes, ' ',
+  return joined(name(), ' ', frame, ' ', atom, ' ', other, ' ', axis, ' ', type, ' ', ntypes, ' ',
                 bits_of(value));
 }
 
@@ -81,7 +81,8 @@ AtomFault AtomFault::read(const std::string& written) {
   std::string name;
   AtomFault fault{};
   int64_t bits = 0;
-  text >> name >> fault.frame >> fault.atom >> fault.other >> fault.axis >> fault.ntypes >> bits;
+  text >> name >> fault.frame >> fault.atom >> fault.other >> fault.axis >> fault.type >>
+      fault.ntypes >> bits;
   fault.value = of_bits(bits);
   size_t code = 0;
   while (code < kNames.size() && name != kNames[code]) ++code;

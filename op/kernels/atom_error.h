@@ -17,14 +17,16 @@ struct AtomFault {
   int64_t frame, atom;
   int64_t other = -1;  // the second atom, if coincident
   int64_t axis = -1;   // 0, 1 or 2 for x, y or z, if coordinate
+  int64_t type = 0;    // if type
   int64_t ntypes = 0;  // of the model, if type
-  double value = 0;    // the mask, type or coordinate; the distance, if coincident
+  double value = 0;    // the mask or coordinate; the distance, if coincident
 
-  std::string name() const;     // of the code
-  std::string what() const;     // without a place
-  std::string remedy() const;   // what the user can do
-  std::string text() const;     // both
-  std::string message() const;  // both, after frame and atom
+  std::string name() const;    // of the code
+  std::string what() const;    // without a place
+  std::string remedy() const;  // what the user can do
+  std::string text() const;    // both
+  // Both, after frame and atom. Who has a single molecule knows of no frames.
+  std::string message(bool names_frame = true) const;
 
   // For hosts that can hand on text alone: a line for programs, and its reverse. To read anything
   // else throws std::invalid_argument.

@@ -28,7 +28,7 @@ void check_atom(const PaddedBatch& batch, int64_t frame, int64_t atom) {
   if (type >= batch.ntypes || type < -1 || (type == -1 && mask != 0)) {
     fault.code = AtomFault::Code::type;
     fault.ntypes = batch.ntypes;
-    fault.value = type;
+    fault.type = type;
     throw AtomError(fault);
   }
   if (mask == 0) return;

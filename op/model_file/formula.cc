@@ -35,8 +35,8 @@ double at(const std::vector<double>& numbers, size_t k) {
 Affine combined(const Node& node, const Affine& x, const Affine& y) {
   const Affine& larger = x.b.size() < y.b.size() ? y : x;
   const size_t smaller = std::min(x.b.size(), y.b.size()), size = larger.b.size();
-  if (smaller != 1 && smaller != size) {
-    throw Damaged("the inputs of its node " + shown(node.name) + " have different sizes");
+  if (smaller != 1 && x.shape != y.shape) {
+    throw Damaged("the inputs of its node " + shown(node.name) + " have different shapes");
   }
   const bool is_product = node.op == "Mul", has_F = !x.a.empty() || !y.a.empty();
   if (is_product && !x.a.empty() && !y.a.empty()) throw unknown(node);
@@ -65,6 +65,9 @@ Affine Formula::evaluate(const Input& input, int depth) {
   if (input.output != 0) throw unknown(node);
   if (node.op == "Const") {
     Numbers numbers = constants_->numbers(node);
+    if (numbers.type != Type::float32 && numbers.type != Type::float64) {
+      throw Damaged("its constant " + shown(node.name) + " has other numbers than a net");
+    }
     return {std::move(numbers.shape), std::move(numbers.values), {}};
   }
   if (node.op == "Identity") return of_input(0);
@@ -86,9 +89,17 @@ Affine Formula::evaluate(const Input& input, int depth) {
     if (static_cast<int64_t>(x.b.size()) != ntypes_) throw unknown(node);
     return x;
   }
-  if (node.op == "StridedSlice") return sliced(node, of_input(0), depth);
+  if (node.op == "StridedSlice") return sliced(node, of_input(0));
   if (node.op == "PipInstallDeepmdMask>Energies") return of_energies(node, depth);
   throw unknown(node);
+}
+
+std::vector<double> Formula::integers(const Input& input) {
+  const Node& node = graph_.node(graph_.behind(input, {"Identity"}).node);
+  if (node.op != "Const") throw unknown(node);
+  Numbers numbers = constants_->numbers(node);
+  if (numbers.type == Type::int32 || numbers.type == Type::int64) return std::move(numbers.values);
+  throw Damaged("its constant " + shown(node.name) + " has other numbers than integers");
 }
 
 Affine Formula::of_energies(const Node& energies, int depth) {
@@ -103,15 +114,15 @@ Affine Formula::of_energies(const Node& energies, int depth) {
     is_zero = std::all_of(filling.b.begin(), filling.b.end(), [](double x) { return x == 0; });
   }
   if (!is_zero) {
-    throw Unknown("its fitting nets take more than D, frame or atomic parameters perhaps");
+    throw Unknown("its energies have those of its fitting nets for something else than D and 0");
   }
   if (!in_vacuum_) throw unknown(energies);
   return {{ntypes_}, in_vacuum_(energies), {}};
 }
 
-Affine Formula::sliced(const Node& node, const Affine& x, int depth) {
+Affine Formula::sliced(const Node& node, const Affine& x) {
   const auto mask = [&](const char* name) { return node.attribute(name).integer(); };
-  const auto bounds = [&](size_t k) { return evaluate(node.input(k), depth + 1).b; };
+  const auto bounds = [&](size_t k) { return integers(node.input(k)); };
   const std::vector<double> begins = bounds(1), ends = bounds(2), strides = bounds(3);
   const size_t size = begins.size();
   const bool is_plain =

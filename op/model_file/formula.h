@@ -27,13 +27,15 @@ class Formula {
   Formula(const Graph& graph, Constants* constants, int64_t ntypes, InVacuum in_vacuum)
       : graph_(graph), constants_(constants), ntypes_(ntypes), in_vacuum_(std::move(in_vacuum)) {}
 
-  // Throws Damaged or Unknown.
+  // Both throw Damaged or Unknown.
   Affine evaluate(const Input& input) { return evaluate(input, 0); }
+  // The numbers of a constant that has integers.
+  std::vector<double> integers(const Input& input);
 
  private:
   Affine evaluate(const Input& input, int depth);
   Affine of_energies(const Node& energies, int depth);
-  Affine sliced(const Node& node, const Affine& x, int depth);
+  Affine sliced(const Node& node, const Affine& x);
 
   const Graph& graph_;
   Constants* constants_;

@@ -47,22 +47,39 @@ std::vector<std::string> read_type_map(const Graph& graph, const Constants& cons
   return names;
 }
 
-void require_ener(const Graph& graph, Constants* constants) {
-  for (const char* name : {"o_energy", "o_force", "o_virial", "o_atom_energy", "o_atom_virial"}) {
-    graph.node(name);
+// The nodes that DeePMD-kit feeds and asks for. A file that was cut between nodes lacks some.
+void require_whole(const Graph& graph) {
+  std::string lacking;
+  for (const char* name : {"t_coord", "t_type", "t_natoms", "t_box", "t_mesh", "t_aparam",
+                           "o_energy", "o_force", "o_virial", "o_atom_energy", "o_atom_virial"}) {
+    if (graph.find(name) == nullptr) lacking += (lacking.empty() ? "" : ", ") + std::string(name);
+  }
+  if (!lacking.empty()) throw Unknown("it is not a whole one, it lacks " + lacking);
+}
+
+// In the words of deepmd_mask/potential/reading.py and frozen/refusals.py.
+void require_mask_alone(const Graph& graph, Constants* constants) {
+  const double of_frame = find_number(graph, constants, "fitting_attr/dfparam").value_or(0);
+  const double of_atom = find_number(graph, constants, "fitting_attr/daparam").value_or(0);
+  if (of_frame == 0 && of_atom == 1) return;
+  throw Unknown("it has " + text_of(of_atom) + " atomic and " + text_of(of_frame) +
+                " frame parameters; a model with se_a_mask has the mask as its only one, "
+                "numb_aparam 1. Use dp test, or DeepPot of DeePMD-kit, for other models");
+}
+
+void require_energies(const Graph& graph, const Constants& constants) {
+  std::string_view descriptor;
+  for (const Node& node : graph.nodes()) {
+    if (node.op.substr(0, 7) != "Descrpt") continue;
+    if (!descriptor.empty() && descriptor != node.op) throw Unknown("it has a hybrid descriptor");
+    descriptor = node.op;
   }
   const Node* kind = graph.find("model_attr/model_type");
-  if (kind != nullptr && constants->text(*kind) != "ener") {
-    throw Unknown("it is not a model of energies but of " + shown(constants->text(*kind)));
+  if (kind == nullptr || constants.text(*kind) != "ener") {
+    throw Unknown("it is not an energy model");
   }
-  if (graph.find("modifier_attr/type")) throw Unknown("it has a data modifier");
   if (graph.find("spin_attr/ntypes_spin")) throw Unknown("it has spins");
-  const double of_frame = find_number(graph, constants, "fitting_attr/dfparam").value_or(0);
-  const double of_atom = find_number(graph, constants, "fitting_attr/daparam").value_or(1);
-  if (of_frame != 0 || of_atom != 1) {
-    throw Unknown("it has " + text_of(of_atom) + " atomic and " + text_of(of_frame) +
-                  " frame parameters; a model with se_a_mask has the mask as its only one");
-  }
+  if (graph.find("modifier_attr/type")) throw Unknown("it has a data modifier");
 }
 
 // What later code relies on: no product of sizes overflows.
@@ -76,6 +93,7 @@ void require_plausible(const Operators& operators, const std::vector<std::string
     slots += bound;
     if (bound < 0 || slots > kMostSlots) throw Damaged("its sel is too large or negative");
   }
+  if (slots == 0) throw Damaged("its sel has no atoms");
   if (static_cast<double>(slots) != operators.n) {
     throw Damaged("its sum of sel is " + std::to_string(slots) + ", but " + text_of(operators.n) +
                   " in its operators");
@@ -129,16 +147,14 @@ class Reader {
   }
 
  private:
-  Affine constant(const Input& input) {
-    // Only the last step adds F; nets and tables are made of constants alone.
-    return Formula(graph_, constants_, operators_.ntypes(), nullptr).evaluate(input);
-  }
+  // Only the last step adds F; nets and tables are made of constants alone.
+  Formula of_constants() { return {graph_, constants_, operators_.ntypes(), nullptr}; }
 
   std::vector<std::vector<T>> parameters(const std::vector<Input>& inputs,
                                          const std::vector<int64_t>& sizes) {
     std::vector<std::vector<T>> all;
     for (size_t p = 0; p < inputs.size(); ++p) {
-      const Affine found = constant(inputs[p]);
+      const Affine found = of_constants().evaluate(inputs[p]);
       const int64_t size = sizes[p % sizes.size()];
       if (static_cast<int64_t>(found.b.size()) != size || !found.a.empty()) {
         throw Damaged("its variable " + shown(inputs[p].node) + " has " +
@@ -150,10 +166,10 @@ class Reader {
   }
 
   SeriesArrays<T> table() {
-    const Affine first = constant(operators_.table[0]), panels = constant(operators_.table[1]);
-    const Affine C = constant(operators_.table[2]);
+    const Affine panels = of_constants().evaluate(operators_.table[1]);
+    const Affine C = of_constants().evaluate(operators_.table[2]);
     SeriesArrays<T> table;
-    for (double offset : first.b) {
+    for (double offset : of_constants().integers(operators_.table[0])) {
       const bool is_offset = 0 <= offset && offset <= static_cast<double>(panels.b.size());
       if (!is_offset) throw Damaged("its table has an offset of " + text_of(offset));
       table.first.push_back(static_cast<int64_t>(offset));
@@ -227,8 +243,11 @@ AnyModel checked(Model<T> model) {
 
 ModelFile read_graph(const Graph& graph, size_t file_size) {
   Constants constants(file_size);
+  require_known(graph);
+  require_whole(graph);
+  require_mask_alone(graph, &constants);
+  require_energies(graph, constants);
   const Operators operators = find_operators(graph);
-  require_ener(graph, &constants);
   ModelFile file{{}, read_type_map(graph, constants), operators.sel};
   require_plausible(operators, file.type_map);
   if (operators.embedding.is_single && operators.fitting.is_single) {

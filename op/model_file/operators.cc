@@ -76,13 +76,18 @@ void require_se_a_mask(const Graph& graph) {
   throw Unknown("it is not a model with se_a_mask");
 }
 
-void require_known_operators(const Graph& graph, const Node& real_atoms) {
+void require_version(const Node& real_atoms) {
   const auto version = real_atoms.find_attribute("ops_version");
-  if (version && version->integer() > kOpsVersion) {
-    throw Unknown("it needs operators of version " + std::to_string(version->integer()) +
-                  ", and those installed have version " + std::to_string(kOpsVersion) +
-                  "; run pip install -U deepmd-mask");
+  if (version && version->integer() < 1) {
+    throw Damaged("its ops_version is " + std::to_string(version->integer()));
   }
+  if (!version || version->integer() <= kOpsVersion) return;
+  throw Unknown("it needs operators of version " + std::to_string(version->integer()) +
+                ", and those installed have version " + std::to_string(kOpsVersion) +
+                "; run pip install -U deepmd-mask");
+}
+
+void require_known_operators(const Graph& graph) {
   for (const Node& node : graph.nodes()) {
     if (node.op.substr(0, kOwn.size()) != kOwn) continue;
     const auto same = [&](const char* name) { return is_op(node, name); };
@@ -168,7 +173,8 @@ const Node& main_energies(const Graph& graph) {
     found = node;
   }
   if (found != nullptr) return *found;
-  throw Unknown("its fitting nets take more than D, frame or atomic parameters perhaps");
+  throw Unknown(
+      "its fitting nets take more than D, the mask perhaps; Potential of Python reads such models");
 }
 
 Operators read_parts(const Graph& graph) {
@@ -206,10 +212,14 @@ NetsOfOperator fitting_of(const Node& energies) {
           inputs_from(energies, kParametersOfEnergies)};
 }
 
-Operators find_operators(const Graph& graph) {
+void require_known(const Graph& graph) {
   require_se_a_mask(graph);
+  require_version(*graph.with_op(own("RealAtoms")).front());
+}
+
+Operators find_operators(const Graph& graph) {
   const Node& real_atoms = only(graph, "RealAtoms");
-  require_known_operators(graph, real_atoms);
+  require_known_operators(graph);
   require_agreement(graph);
   const bool is_whole = !graph.with_op(own("Potential")).empty();
   Operators operators = is_whole ? read_whole(graph) : read_parts(graph);

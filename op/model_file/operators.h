@@ -33,8 +33,12 @@ struct Operators {
 };
 
 // Throws Unknown if the graph is of another descriptor, of the built-in or of a later version of
-// this package, or computes something else than energies and forces of a model with se_a_mask;
-// Damaged if its operators contradict each other, or if one lacks something.
+// this package, Damaged if it is of no version.
+void require_known(const Graph& graph);
+
+// Of a graph that is known. Throws Unknown if it computes something else than energies and forces
+// of a model with se_a_mask, Damaged if its operators contradict each other, or if one lacks
+// something.
 Operators find_operators(const Graph& graph);
 
 // The nets of an operator Energies.

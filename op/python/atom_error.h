@@ -39,11 +39,18 @@ inline void bind_atom_fault(py::module_& m) {
                                                          : std::nullopt;
           },
           "The second of two coincident atoms, or None.")
-      .def_readonly("value", &Fault::value,
-                    "The mask, type or coordinate, or the distance of coincident atoms.")
+      .def_property_readonly(
+          "value",
+          [](const Fault& fault) -> py::object {
+            if (fault.code == Fault::Code::type) return py::int_(fault.type);
+            return py::float_(fault.value);
+          },
+          "The mask, type or coordinate, or the distance of coincident atoms.")
       .def_property_readonly("what", &Fault::what, "In words, without a place.")
       .def_property_readonly("remedy", &Fault::remedy, "What the user can do.")
       .def_property_readonly("text", &Fault::text, "Both.")
+      .def("message", &Fault::message, py::arg("names_frame") = true,
+           "Both, after frame and atom, or after the atom alone.")
       .def("renumbered", &renumbered, py::arg("numbers"),
            "The same with other numbers of atoms, a dict from these to those.")
       .def(py::pickle([](const Fault& fault) { return fault.written(); },

@@ -77,6 +77,7 @@ PYBIND11_MODULE(_kernels, m) {
   bind_contraction<float, OnCpu>(m, "32");
   bind_contraction<double, OnCpu>(m, "64");
   bind_model(m);
+  bind_sel_bound(m);
   bind_potential(
       m,
       [](const std::vector<const ModelOfArrays*>& models, int64_t threads) {

@@ -4,12 +4,16 @@
 
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <tuple>
 #include <utility>
 
+#include "op/kernels/atom_error.h"
 #include "op/potential/potential.h"
+#include "op/potential/sel_bound.h"
 #include "op/python/arrays.h"
 #include "op/python/without_lock.h"
 
@@ -105,8 +109,31 @@ inline void bind_model(py::module_& m) {
            py::arg("fitting_parameters"), py::arg("bias"));
 }
 
+// Types of an array as kernels take them; those out of range stay out of any type map.
+inline std::vector<int32_t> in_range(const Array<int64_t>& types) {
+  using Limits = std::numeric_limits<int32_t>;
+  std::vector<int32_t> all(types.size());
+  std::transform(types.data(), types.data() + types.size(), all.begin(), [](int64_t type) {
+    return static_cast<int32_t>(std::clamp<int64_t>(type, Limits::min(), Limits::max()));
+  });
+  return all;
+}
+
+// Evaluates; an error names the type that was given.
+inline void evaluate_frames(Potential& potential, const Frames& frames, const Results& results,
+                            const int64_t* given) {
+  try {
+    without_lock([&] { potential.evaluate(frames, results); });
+  } catch (const AtomError& error) {
+    AtomFault fault = error.fault;
+    if (fault.code == AtomFault::Code::type)
+      fault.type = given[fault.frame * frames.natoms + fault.atom];
+    throw AtomError(fault);
+  }
+}
+
 // Energy, energies, forces, virial and atomic virials, the last two None unless wanted.
-inline py::tuple evaluate(Potential& potential, const Array<int32_t>& types,
+inline py::tuple evaluate(Potential& potential, const Array<int64_t>& types,
                           const Array<double>& positions,
                           const std::optional<Array<double>>& weights, bool virial) {
   require(types.ndim() == 2, "types must have the shape [nframes, natoms]");
@@ -122,12 +149,13 @@ inline py::tuple evaluate(Potential& potential, const Array<int32_t>& types,
     of_frame = Array<double>({nmodels, nframes, int64_t{9}});
     of_atom = Array<double>({nmodels, nframes, natoms, int64_t{9}});
   }
-  const Frames frames = {nframes, natoms, types.data(), positions.data(),
+  const std::vector<int32_t> kernels_types = in_range(types);
+  const Frames frames = {nframes, natoms, kernels_types.data(), positions.data(),
                          weights ? weights->data() : nullptr};
   const Results results = {energy.mutable_data(), energies.mutable_data(), forces.mutable_data(),
                            of_frame ? of_frame->mutable_data() : nullptr,
                            of_atom ? of_atom->mutable_data() : nullptr};
-  without_lock([&] { potential.evaluate(frames, results); });
+  evaluate_frames(potential, frames, results, types.data());
   return py::make_tuple(energy, energies, forces, of_frame, of_atom);
 }
 
@@ -146,6 +174,28 @@ void bind_potential(py::module_& m, Open&& open, const Options&... options) {
            "[nmodels, nframes, natoms], forces [nmodels, nframes, natoms, 3] and, if asked for, "
            "virial [nmodels, nframes, 9] and atom_virial [nmodels, nframes, natoms, 9], or None.\n"
            "Raises AtomError, which has frame, atom and value, where an atom is bad.");
+}
+
+inline void bind_sel_bound(py::module_& m) {
+  py::class_<SelBound>(m, "SelBound", py::module_local(),
+                       "The most real atoms of each type that models were trained for.")
+      .def(py::init<std::vector<int64_t>, std::vector<std::string>>(), py::arg("sel"),
+           py::arg("type_map"))
+      .def(
+          "warning",
+          [](SelBound& bound, const Array<int64_t>& types,
+             const std::optional<Array<double>>& weights) {
+            if (bound.has_warned()) return std::string();
+            require(types.ndim() == 2, "types must have the shape [nframes, natoms]");
+            require(!weights || shape_of(*weights) == shape_of(types),
+                    "weights must have the shape of types");
+            const std::vector<int32_t> kernels_types = in_range(types);
+            return bound.warning({types.shape(0), types.shape(1), kernels_types.data(), nullptr,
+                                  weights ? weights->data() : nullptr});
+          },
+          py::arg("types"), py::arg("weights") = py::none(),
+          "What to warn of, after an evaluation of these arrays; empty mostly, and always once "
+          "there was something.");
 }
 
 inline std::vector<AnyModel> models_of(const std::vector<const ModelOfArrays*>& given) {

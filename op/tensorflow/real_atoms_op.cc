@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
-#include <atomic>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "op/kernels/atoms.h"
+#include "op/potential/sel_bound.h"
 #include "op/shared/boxes.h"
 #include "op/shared/ops_version.h"
 #include "op/tensorflow/operator.h"
@@ -48,7 +50,10 @@ class RealAtomsOp : public tf::OpKernel {
     int version;
     OP_REQUIRES_OK(ctx, ctx->GetAttr("ops_version", &version));
     knows_mesh_ = version >= 2;
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("sel", &sel_));
+    std::vector<int32_t> sel;
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("sel", &sel));
+    ntypes_ = static_cast<int64_t>(sel.size());
+    sel_.emplace(std::vector<int64_t>(sel.begin(), sel.end()), std::vector<std::string>());
   }
 
   void Compute(tf::OpKernelContext* ctx) override {
@@ -83,18 +88,19 @@ class RealAtomsOp : public tf::OpKernel {
     OP_REQUIRES(ctx, mask.shape() == type.shape(),
                 invalid("aparam must have one mask value for each of ", nframes, " x ", nslots,
                         " slots, but its shape is ", mask.shape().DebugString()));
+    const Frames frames = {nframes, nslots, data<int32_t>(type), data<double>(coord),
+                           data<double>(mask)};
     Arena arena;
     RealAtoms atoms{};
     guarded(ctx, [&] {
-      const int64_t ntypes = static_cast<int64_t>(sel_.size());
-      product(ntypes, nframes);  // must be a number
-      atoms = find_real_atoms({nframes, nslots, ntypes, data<double>(coord), data<int32_t>(type),
-                               data<double>(mask)},
-                              arena)
+      product(ntypes_, nframes);  // must be a number
+      atoms = find_real_atoms(
+                  {nframes, nslots, ntypes_, frames.positions, frames.types, frames.weights}, arena)
                   .atoms;
+      const std::string warning = sel_->warning(frames);
+      if (!warning.empty()) LOG(WARNING) << warning;
     });
     if (!ctx->status().ok()) return;
-    warn_of_sel(atoms);
     copy_out(ctx, 0, atoms.slot, atoms.size);
     copy_out(ctx, 1, atoms.weight, atoms.size);
     copy_out(ctx, 2, atoms.first, atoms.ntypes * nframes + 1);
@@ -108,24 +114,9 @@ class RealAtomsOp : public tf::OpKernel {
     std::copy_n(values, size, data<T>(out));
   }
 
-  // sel bounds what the model has been trained for; beyond it the model is still defined.
-  void warn_of_sel(const RealAtoms& atoms) {
-    for (size_t t = 0; t < sel_.size(); ++t) {
-      for (int64_t frame = 0; frame < atoms.nframes; ++frame) {
-        const int64_t* group = atoms.first + static_cast<int64_t>(t) * atoms.nframes + frame;
-        const int64_t count = group[1] - group[0];
-        if (count <= sel_[t] || warned_.exchange(true)) continue;
-        LOG(WARNING) << "deepmd-mask: frame " << frame << " has " << count << " real atoms of type "
-                     << t << ", more than the " << sel_[t]
-                     << " that sel bounds; the model may not have seen the like. "
-                     << "This is said once.";
-      }
-    }
-  }
-
-  std::vector<int32_t> sel_;
+  int64_t ntypes_ = 0;
   bool knows_mesh_;
-  std::atomic<bool> warned_{false};
+  std::optional<SelBound> sel_;  // without names of types
 };
 
 // For the host alone, on which deepmd_mask/graph/real_atoms.py keeps what belongs to it by this.
