@@ -2,6 +2,7 @@
 """Random frames and nets, for the kernels and for the reference."""
 
 from functools import cache, cached_property
+from itertools import pairwise
 
 import implementations
 import numpy as np
@@ -219,6 +220,12 @@ SERIES = {  # whose nets have so many panels, at least and at most
         f"gentle {a}": ({**MANY_PAIRS, "steepness": 0.3, "activation": a}, (1, 1))
         for a in ("gelu", "silu", "sigmoid", "softplus", "linear")
     },
+    # Parts of all sizes of packets, in all instruction sets.
+    "wide nets": ({**MANY_PAIRS, "steepness": 0.3, "neuron": (5, 107)}, (1, 2)),
+    "wide nets, float32": (
+        {**MANY_PAIRS, "steepness": 0.3, "neuron": (5, 107), "dtype": np.float32},
+        (1, 2),
+    ),
     "few pairs": ({"nreal": (4,)}, (0, 0)),
     "frames of one atom": ({"nreal": (1,) * 40}, (0, 0)),
 }
@@ -239,6 +246,21 @@ CASES = {
     "300 slots": {"nreal": (40, 3, 25), "nslots": 300},
     **{f"activation {a}": {"activation": a} for a in reference.ACTIVATIONS},
 }
+
+
+def split(first, panels, parts, nets):
+    """Cut each panel into equal parts, and interpolate the nets there."""
+    middle, half_width = np.repeat(panels, parts, axis=0).T
+    offset = np.tile((2 * np.arange(parts) + 1) / parts - 1, len(panels))
+    panels = np.column_stack([middle + offset * half_width, half_width / parts])
+    first = first * parts
+    count = len(nets["parameters"]) // (len(first) - 1)
+    shape = [nets[name] for name in ("neuron", "resnet_dt", "activation")]
+    C = [
+        reference.series(panels[low:high], nets["parameters"][k * count : (k + 1) * count], *shape)
+        for k, (low, high) in enumerate(pairwise(first))
+    ]
+    return first, panels, np.concatenate(C)
 
 
 @cache

@@ -2,13 +2,12 @@
 """What the CUDA kernels promise beyond the results that tests/test_kernels.py checks."""
 
 from functools import partial
-from itertools import pairwise
 
 import implementations
 import numpy as np
 import pytest
 import reference
-from embedding_case import NTYPES, Case, N
+from embedding_case import NTYPES, Case, N, split
 from fitting_case import FittingCase
 
 from deepmd_mask import _kernels as cpu
@@ -243,21 +242,6 @@ def spread(case, parts):
     s = LOWER + (np.arange(parts) + 0.5) * (UPPER - LOWER) / parts
     case.coord[...] = directions / s[None, :, None]
     case.coord[0, 0] = 0
-
-
-def split(first, panels, parts, nets):
-    """Cut each panel into equal parts, and interpolate the nets there."""
-    middle, half_width = np.repeat(panels, parts, axis=0).T
-    offset = np.tile((2 * np.arange(parts) + 1) / parts - 1, len(panels))
-    panels = np.column_stack([middle + offset * half_width, half_width / parts])
-    first = first * parts
-    count = len(nets["parameters"]) // (len(first) - 1)
-    shape = [nets[name] for name in ("neuron", "resnet_dt", "activation")]
-    C = [
-        reference.series(panels[low:high], nets["parameters"][k * count : (k + 1) * count], *shape)
-        for k, (low, high) in enumerate(pairwise(first))
-    ]
-    return first, panels, np.concatenate(C)
 
 
 def test_a_table_that_does_not_fit_is_refused(kernels):

@@ -9,9 +9,9 @@ from deepmd.tf.env import tf
 
 from ..frozen.model_file import FrozenModel
 from ..potential import Potential
+from ..potential.reading import RefusedModel
 from ..shared.reason import reason_of
 
-CANNOT = "cannot be evaluated: "  # before the reason why Potential refuses a model
 ATOMS = 4  # of each type, in the frame
 
 
@@ -83,11 +83,8 @@ def compare_by_potential(first: FrozenModel, second: FrozenModel, sel: list[int]
     frame = _frame(sel)
     try:
         potential = Potential(second.path, device="cpu")
-    except ValueError as error:
-        _, refuses, reason = str(error).partition(CANNOT)
-        if not refuses:
-            raise
-        return Difference(0.0, 0.0, reason)
+    except RefusedModel as error:
+        return Difference(0.0, 0.0, error.reason)
     positions = frame["t_coord"].reshape(-1, 3)
     found = potential.evaluate(frame["t_type"], positions, frame["t_aparam"])
     return _difference([found.forces, found.energies], _evaluate(first, frame), frame)

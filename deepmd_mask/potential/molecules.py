@@ -75,7 +75,7 @@ def _array(values: Any, kind: type, name: str) -> np.ndarray:
     if array.size and array.dtype.kind not in {int: "iu", float: "iufb"}[kind]:
         wanted = {int: "integers", float: "numbers"}[kind]
         raise ValueError(f"{name} are of the type {array.dtype}, not {wanted}")
-    if array.size and array.dtype.kind == "u" and array.max() > INT64.max:
+    if kind is int and array.size and array.dtype.kind == "u" and array.max() > INT64.max:
         raise ValueError(f"{name} are as large as {array.max()}; number them from 0")
     return array.astype({int: np.int64, float: np.float64}[kind], copy=False)
 

@@ -24,6 +24,20 @@ NODES = (
 )
 
 
+class RefusedModel(ValueError):
+    """A whole model of se_a_mask that cannot be evaluated here.
+
+    Attributes
+    ----------
+    reason
+        Why, without the file.
+    """
+
+    def __init__(self, path: AnyPath, reason: str) -> None:
+        super().__init__(f"model {path} cannot be evaluated: {reason}")
+        self.reason = reason
+
+
 class ReadModel(NamedTuple):
     """A frozen model as it has been read.
 
@@ -91,17 +105,18 @@ def _require_readable(model: FrozenModel, found: Description) -> None:
         raise ValueError(f"it is not a whole one, it lacks {', '.join(lacking)}")
     options = found.fitting_options
     if (options["numb_aparam"], options["numb_fparam"]) != (1, 0):
-        raise ValueError(
+        raise RefusedModel(
+            model.path,
             f"it has {options['numb_aparam']} atomic and {options['numb_fparam']} frame "
             "parameters; a model with se_a_mask has the mask as its only one, numb_aparam 1. Use "
-            "dp test, or DeepPot of DeePMD-kit, for other models"
+            "dp test, or DeepPot of DeePMD-kit, for other models",
         )
     reasons = reasons_against(model, found)
     reasons["the mean of its atomic energies is zero (tot_ener_zero)"] = options["tot_ener_zero"]
     reasons["it does not tell its sel"] = found.sel is None
     for reason, holds in reasons.items():
         if holds:
-            raise ValueError(reason)
+            raise RefusedModel(model.path, reason)
 
 
 def _arguments(model: FrozenModel, found: Description, parts: Parts) -> dict[str, Any]:

@@ -27,13 +27,12 @@ struct EmbeddingWork {
     cpu.parallel(pairs.nunits, body);
   }
 
-  // Of a unit, those of an atom with itself included.
-  int64_t npairs(int64_t unit) const {
-    int64_t count = 0;
-    for (int64_t i = pairs.unit_first[unit]; i < pairs.unit_first[unit + 1]; ++i) {
-      count += pairs.frame_size[pairs.frame[i]];
-    }
-    return count;
+  // A bound for the rows of a unit.
+  int64_t most_rows_of(int64_t unit, int64_t rows_of_pair) const {
+    const int64_t* first = pairs.unit_first + unit;
+    int64_t npairs = 0;  // and those of an atom with itself
+    for (int64_t i = first[0]; i < first[1]; ++i) npairs += pairs.frame_size[pairs.frame[i]];
+    return most_rows(rows_of_pair * npairs, first[1] - first[0], embedding.series.npanels());
   }
 
   // Zeroes an array shaped like X.
@@ -62,7 +61,7 @@ class RowsOfUnit {
  public:
   RowsOfUnit(const EmbeddingWork<T>& work, int64_t unit)
       : scope_(arena_), rows_(allocate_rows<T>(arena_, 1, work.embedding.series.npanels(),
-                                               most_rows(kRowsOfPair * work.npairs(unit)))) {}
+                                               work.most_rows_of(unit, kRowsOfPair))) {}
   const UnitRows<T>& operator*() const { return rows_; }
 
  private:
@@ -80,7 +79,7 @@ class AllRows {
         before_(work.cpu.template allocate<int64_t>(work.pairs.nunits + 1)) {
     before_[0] = 0;
     for (int64_t unit = 0; unit < work.pairs.nunits; ++unit) {
-      before_[unit + 1] = before_[unit] + most_rows(rows_of_pair * work.npairs(unit));
+      before_[unit + 1] = before_[unit] + work.most_rows_of(unit, rows_of_pair);
     }
     // Not set to zero: most of it is never used.
     all_ =

@@ -4,19 +4,22 @@
 // can run side by side, since each writes only what is its own.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "op/kernels/embedding.h"
 #include "op/kernels/pairs.h"
+#include "op/shared/series.h"
 
 namespace dpmask {
 
-// What C is multiplied with, panel by panel; see are_fewer. X is linear in C:
-//   X_i = sum over panels and their rows k of centre i of w_k^T (P_k C)
-// Rows of pairs have P = T(x_ij) and w = R_ij / n; four rows in succession, the moments of a
-// centre,
-//   M_i = (1/n) sum_j R_ij^T T(x_ij)   [4, kTerms]
-// over its pairs in that panel, have unit vectors w, which are not stored.
+// What C is multiplied with, panel by panel. X is linear in C:
+//   n X_i = sum over panels and their rows k of centre i of w_k^T (P_k C)
+// Either each pair has rows of its own, P = T(x_ij) with w = R_ij; or each centre has four in
+// succession, its moments
+//   M_i = sum_j T(x_ij)^T R_ij   [kTerms, 4]
+// over its pairs in that panel, with unit vectors w, which are not stored. What is stored is
+// divided by n: w of pairs, and moments.
 template <typename T>
 struct UnitRows {
   int64_t* first;      // [npanels + 1]; panel k has the rows first[k] to first[k + 1]
@@ -25,6 +28,18 @@ struct UnitRows {
   T* w;                // [rows, 4]; of pairs
   int64_t* centre;     // [rows]; row of RealAtoms
 };
+
+// Whether rows of pairs are less work than moments: they have to go to the four rows of their
+// centre afterwards, so that one costs kTerms + 4 where a row of moments costs kTerms.
+inline bool is_less_work(int64_t rows_of_pairs, int64_t ncentres) {
+  return rows_of_pairs * (kTerms + 4) < 4 * ncentres * kTerms;
+}
+
+// A bound for the rows of a unit, given how many rows its pairs would have, and its centres: in
+// each panel the rows are those of less work, and at most four for a centre.
+inline int64_t most_rows(int64_t rows_of_pairs, int64_t ncentres, int64_t npanels) {
+  return std::min(rows_of_pairs * (kTerms + 4) / kTerms, 4 * ncentres * npanels);
+}
 
 // How many rows of pairs a pair has, for each of the functions below.
 constexpr int64_t kRowsOfPair = 1;

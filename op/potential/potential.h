@@ -31,8 +31,8 @@ struct Results {
   double* atom_virial;  // [nmodels, nframes, natoms, 9]
 };
 
-// One model, or a committee of several that have the same types: real atoms and pairs are found
-// once. What an evaluation gives depends on its frames alone.
+// One model, or a committee of several that have the same types: real atoms are found once. What an
+// evaluation gives depends on its frames alone.
 class Potential {
  public:
   virtual ~Potential() = default;

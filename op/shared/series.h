@@ -75,17 +75,4 @@ DPMASK_DEVICE static inline int64_t panel_of(const Series<T>& series, int64_t ne
   return low;
 }
 
-// X is linear in C, and what C is multiplied with in a panel are either rows of its pairs, T(x_ij),
-// or the moments of its centres, four for each: whichever is less work. A row of a pair has to go
-// to the four of its centre afterwards, so that it costs kTerms + 4 where one of the moments costs
-// kTerms.
-DPMASK_DEVICE static inline bool are_fewer(int64_t rows_of_pairs, int64_t ncentres) {
-  return rows_of_pairs * (kTerms + 4) < 4 * ncentres * kTerms;
-}
-
-// So there are never more rows than this, if rows of pairs would be so many.
-DPMASK_DEVICE static inline int64_t most_rows(int64_t rows_of_pairs) {
-  return rows_of_pairs * (kTerms + 4) / kTerms;
-}
-
 }  // namespace dpmask

@@ -180,15 +180,16 @@ void set_four_dots(const T* x, const T* g, int64_t size, T* y) {
   }
 }
 
-// y = x W^T; x is [nrows, columns of W], y [nrows, rows of W], of which there are whole packets.
-template <typename T>
+// y = x W^T; x is [nrows, columns of W], y [nrows, rows of W], which are kRowsOfW.
+template <int64_t kRowsOfW, typename T>
 void set_row_product_transposed(int64_t nrows, const T* x, Submatrix<const T> W, T* y) {
   using namespace row_products;
   constexpr int lanes = kLanes<T>, nx = lanes < kRegisters / 2 ? kRegisters / 2 / lanes : 1;
+  static_assert(kRowsOfW % lanes == 0);
   for_each_group<nx>(nrows, [&](auto count, int64_t row) {
-    for (int64_t k = 0; k < W.rows; k += lanes) {
+    for (int64_t k = 0; k < kRowsOfW; k += lanes) {
       set_dots<count>(x + row * W.columns, W.columns, W.data + k * W.stride, W.stride,
-                      y + row * W.rows + k, W.rows);
+                      y + row * kRowsOfW + k, kRowsOfW);
     }
   });
 }

@@ -137,7 +137,7 @@ void lay_out(const PairsInPanels<T>& all, int64_t rows_of_pair, const UnitRows<T
   for (int64_t panel = 0; panel < all.npanels(); ++panel) {
     const int64_t of_pairs = rows_of_pair * all.npairs(panel);
     const int64_t ncentres = all.ncentres(panel);
-    rows.are_of_pairs[panel] = are_fewer(of_pairs, ncentres);
+    rows.are_of_pairs[panel] = is_less_work(of_pairs, ncentres);
     rows.first[panel + 1] =
         rows.first[panel] + (rows.are_of_pairs[panel] ? of_pairs : 4 * ncentres);
   }

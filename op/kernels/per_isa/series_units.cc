@@ -13,8 +13,7 @@ namespace dpmask {
 namespace DPMASK_ISA {
 namespace {
 
-// ---- The rows
-// ------------------------------------------------------------------------------------
+// ---- The rows -----------------------------------------------------------------------------------
 
 template <typename T>
 void rows(const Embedding<T>& embedding, const Pairs& pairs, int64_t unit, const UnitRows<T>& out) {
@@ -140,7 +139,8 @@ void find_force_rows(const Embedding<T>& embedding, const UnitRows<T>& rows, int
   const Arena::Scope scope(arena);
   T* gathered = arena.allocate<T>(nrows * M1);
   gather(rows, panel, A, M1, gathered);
-  set_row_product_transposed<T>(nrows, gathered, C_of(embedding, panel), out.g + first * kTerms);
+  set_row_product_transposed<kTerms>(nrows, gathered, C_of(embedding, panel),
+                                     out.g + first * kTerms);
   if (!rows.are_of_pairs[panel]) return;
   T* G = gathered;
   set_row_product<T>(nrows, rows.P + first * kTerms, kTerms, C_of(embedding, panel), G);
