@@ -224,7 +224,7 @@ SERIES = {  # whose nets have so many panels, at least and at most
     "wide nets": ({**MANY_PAIRS, "steepness": 0.3, "neuron": (5, 107)}, (1, 2)),
     "wide nets, float32": (
         {**MANY_PAIRS, "steepness": 0.3, "neuron": (5, 107), "dtype": np.float32},
-        (1, 2),
+        (1, 1),
     ),
     "few pairs": ({"nreal": (4,)}, (0, 0)),
     "frames of one atom": ({"nreal": (1,) * 40}, (0, 0)),

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Series of many panels and of few: rows of pairs and moments, which give the same."""
 
-import implementations
 import numpy as np
 import pytest
 from embedding_case import Case, split
@@ -10,9 +9,10 @@ from implementations import INSTRUCTION_SETS, implementation, on  # noqa: F401
 from deepmd_mask import _kernels as cpu
 
 pytestmark = on(*INSTRUCTION_SETS, "emulated")
+kernels = None  # those that a test runs on
 TERMS = 16
-# One panel, so many that hardly two pairs are in one, and so many that there are both.
-PARTS = {"moments": 1, "pairs": 4000, "both": 40}
+# One panel; so many that few pairs are in one, but beyond the ends; and so many that there are both.
+PARTS = {"moments": 1, "pairs": 150, "both": 12}
 # Of two tables of the same nets, whose slopes differ by rounding errors times panels' numbers.
 TOLERANCE = {np.float64: 1e-9, np.float32: 1e-3}
 
@@ -56,11 +56,11 @@ def results(case, table):
 
 
 def small_case(dtype, neuron=(5, 10)):
-    return Case(nreal=(24,), nslots=30, neuron=neuron, steepness=0.2, dtype=dtype)
+    return Case(nreal=(24,), nslots=30, neuron=neuron, steepness=0.1, dtype=dtype)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("ends", [(0.01, 20.0), (0.25, 0.6)], ids=["within", "beyond"])
+@pytest.mark.parametrize("ends", [(0.1, 1.5), (0.25, 0.6)], ids=["within", "beyond"])
 def test_rows_of_pairs_and_moments_give_the_same(dtype, ends):
     """Within a table and beyond both of its ends."""
     case = small_case(dtype)
@@ -69,7 +69,7 @@ def test_rows_of_pairs_and_moments_give_the_same(dtype, ends):
         found = {name: kinds(case, table, rows_of_pair) for name, table in tables.items()}
         assert found["moments"] == {False}
         assert found["both"] == {False, True}
-    assert kinds(case, tables["pairs"]) == {True}
+        assert True in found["pairs"]
     if ends[1] > 1:
         case.assert_close(results(case, tables["pairs"])[0], case.X_by_reference)
     wanted = results(case, tables["moments"])

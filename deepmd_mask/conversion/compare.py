@@ -9,7 +9,7 @@ from deepmd.tf.env import tf
 
 from ..frozen.model_file import FrozenModel
 from ..potential import Potential
-from ..potential.reading import RefusedModel
+from ..potential.reading import RefusedModelError
 from ..shared.reason import reason_of
 
 ATOMS = 4  # of each type, in the frame
@@ -83,7 +83,7 @@ def compare_by_potential(first: FrozenModel, second: FrozenModel, sel: list[int]
     frame = _frame(sel)
     try:
         potential = Potential(second.path, device="cpu")
-    except RefusedModel as error:
+    except RefusedModelError as error:
         return Difference(0.0, 0.0, error.reason)
     positions = frame["t_coord"].reshape(-1, 3)
     found = potential.evaluate(frame["t_type"], positions, frame["t_aparam"])

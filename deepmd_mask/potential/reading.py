@@ -24,7 +24,7 @@ NODES = (
 )
 
 
-class RefusedModel(ValueError):
+class RefusedModelError(ValueError):
     """A whole model of se_a_mask that cannot be evaluated here.
 
     Attributes
@@ -105,7 +105,7 @@ def _require_readable(model: FrozenModel, found: Description) -> None:
         raise ValueError(f"it is not a whole one, it lacks {', '.join(lacking)}")
     options = found.fitting_options
     if (options["numb_aparam"], options["numb_fparam"]) != (1, 0):
-        raise RefusedModel(
+        raise RefusedModelError(
             model.path,
             f"it has {options['numb_aparam']} atomic and {options['numb_fparam']} frame "
             "parameters; a model with se_a_mask has the mask as its only one, numb_aparam 1. Use "
@@ -116,7 +116,7 @@ def _require_readable(model: FrozenModel, found: Description) -> None:
     reasons["it does not tell its sel"] = found.sel is None
     for reason, holds in reasons.items():
         if holds:
-            raise RefusedModel(model.path, reason)
+            raise RefusedModelError(model.path, reason)
 
 
 def _arguments(model: FrozenModel, found: Description, parts: Parts) -> dict[str, Any]:
