@@ -11,7 +11,7 @@ from deepmd_mask import _kernels as cpu
 pytestmark = on(*INSTRUCTION_SETS, "emulated")
 kernels = None  # those that a test runs on
 TERMS = 16
-# One panel; so many that few pairs are in one, but beyond the ends; and so many that there are both.
+# One panel; so many that few pairs are in one, but beyond the ends; and between.
 PARTS = {"moments": 1, "pairs": 150, "both": 12}
 # Of two tables of the same nets, whose slopes differ by rounding errors times panels' numbers.
 TOLERANCE = {np.float64: 1e-9, np.float32: 1e-3}
