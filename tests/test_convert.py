@@ -28,6 +28,7 @@ from deepmd_mask.frozen import info
 from deepmd_mask.frozen.description import describe
 from deepmd_mask.frozen.model_file import FrozenModel
 from deepmd_mask.frozen.report import info_text
+from deepmd_mask.potential.reading import RefusedModelError
 
 SEL = (4, 3)
 OPTIONS = {
@@ -239,16 +240,22 @@ def test_result_that_potential_reads_otherwise_is_not_written(trained, tmp_path,
 def test_result_that_potential_refuses(trained, tmp_path, monkeypatch):
     """It is written, and the command says so; one that is damaged is not."""
 
-    def refuses(reason):
+    def refuses(error):
         def potential(path, **_):
-            raise ValueError(f"model {path} {reason}")
+            raise error(path)
 
         return potential
 
+    def damaged(path):
+        return ValueError(f"model {path} is damaged: it lacks a net")
+
+    def with_frame_parameters(path):
+        return RefusedModelError(path, "it has fparam")
+
     output = tmp_path / "plain.pb"
-    monkeypatch.setattr(compare, "Potential", refuses("is damaged: it lacks a net"))
+    monkeypatch.setattr(compare, "Potential", refuses(damaged))
     assert_refused("is damaged: it lacks", trained.model, tmp_path, operators="built-in")
-    monkeypatch.setattr(compare, "Potential", refuses("cannot be evaluated: it has fparam"))
+    monkeypatch.setattr(compare, "Potential", refuses(with_frame_parameters))
     arguments = ["convert", str(trained.model), "-o", str(output), "--builtin"]
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 0, done.output
