@@ -4,6 +4,7 @@
 import frozen_models
 import helpers
 import numpy as np
+import pytest
 
 NREAL = [[3, 2, 1], [3, 2, 1], [4, 2, 1], [0, 0, 0], [5, 1, 2], [0, 1, 0], [1, 1, 1]]
 
@@ -26,7 +27,8 @@ def widened(frames, slots):
     )  # fmt: skip
 
 
-def make_frames():
+@pytest.fixture(scope="module")
+def frames():
     """Return frames whose preferences differ; two with the same atoms follow each other."""
     frames = helpers.random_frames(seed=5, nreal=NREAL)
     rng = np.random.default_rng(6)
@@ -39,14 +41,17 @@ def make_frames():
     return frames
 
 
-def write_systems(home, frames):
+@pytest.fixture(scope="module")
+def home(frames, tmp_path_factory):
     """Write the frames to a system of few slots and one of more; return their folder."""
+    home = tmp_path_factory.mktemp("devi ü")
     helpers.write_system(home / "narrow", frames, nsets=2)
     helpers.write_system(home / "wide", widened(frames, (20, 16, 8)))
     return home
 
 
-def make_models(trained, directory):
+@pytest.fixture(scope="module")
+def models(trained, home):
     """Return paths of three models that differ in their last layers."""
     rng = np.random.default_rng(1)
     first = {k: v for k, v in helpers.parameters(trained.model).items() if "final_layer" in k}
@@ -54,11 +59,12 @@ def make_models(trained, directory):
     found = [trained.model]
     for k in range(2):
         other = {name: x * (1 + 0.1 * rng.normal(size=x.shape)) for name, x in first.items()}
-        found.append(frozen_models.edited(trained.model, directory / f"{k}.pb", **other))
+        found.append(frozen_models.edited(trained.model, home / f"{k}.pb", **other))
     return found
 
 
-def deviations(models, frames):
+@pytest.fixture(scope="module")
+def wanted(models, frames):
     """Return the deviations straight from their definition, frame by frame, as dictionaries."""
     found = [frozen_models.evaluate(model, frames) for model in models]
     rows = []

@@ -113,3 +113,11 @@ def zinc_model(tmp_path_factory):
     helpers.write_input(directory, jdata)
     run([[directory, "train", "input.json"], [directory, "freeze", "-o", "model.pb"]])
     return directory / "model.pb"
+
+
+@pytest.fixture(scope="module")
+def solvated():
+    """Fill a box, 1.02 nm wide, with 26 molecules."""
+    from md import solvate
+
+    return solvate(26)

@@ -13,25 +13,8 @@ from helpers import TYPE_MAP
 
 from deepmd_mask.evaluation import model_deviation
 
-
-@pytest.fixture(scope="module")
-def frames():
-    return committee.make_frames()
-
-
-@pytest.fixture(scope="module")
-def home(frames, tmp_path_factory):
-    return committee.write_systems(tmp_path_factory.mktemp("devi ü"), frames)
-
-
-@pytest.fixture(scope="module")
-def models(trained, home):
-    return committee.make_models(trained, home)
-
-
-@pytest.fixture(scope="module")
-def wanted(models, frames):
-    return committee.deviations(models, frames)
+frames, home = committee.frames, committee.home
+models, wanted = committee.models, committee.wanted
 
 
 def test_systems_without_labels(home, models, wanted, tmp_path):

@@ -26,12 +26,6 @@ from regions import (
 from deepmd_mask.openmm import DPRegion, dp_force
 
 
-@pytest.fixture(scope="module")
-def solvated():
-    """Fill a box, 1.02 nm wide, with 26 molecules."""
-    return solvate(26)
-
-
 @pytest.mark.parametrize("periodic", [True, False])
 @pytest.mark.parametrize("fixed", [True, False])
 def test_equals_deeppot_on_the_members(trained, periodic, fixed):

@@ -20,12 +20,6 @@ from regions import (
 from deepmd_mask.openmm import DPRegion, RegionReporter, dp_force
 
 
-@pytest.fixture(scope="module")
-def solvated():
-    """Fill a box, 1.02 nm wide, with 26 molecules."""
-    return solvate(26)
-
-
 def test_more_atoms_than_sel_is_one_warning(trained, solvated, tmp_path):
     (tmp_path / "run.py").write_text(
         "import sys\n"

@@ -6,16 +6,11 @@ from dataclasses import replace
 import numpy as np
 import openmm as mm
 import pytest
-from md import add_residue, solvate
+from md import add_residue
 from openmm import app, unit
 from regions import SITE, assert_same, evaluate, members_of, of_deeppot
 
 from deepmd_mask.openmm import DPRegion, dp_force
-
-
-@pytest.fixture(scope="module")
-def solvated():
-    return solvate(26)
 
 
 def renamed(solvated, elements=None, **names):

@@ -25,12 +25,6 @@ from deepmd_mask.openmm import DPRegion, RegionReporter, dp_force
 from deepmd_mask.openmm.force import DPTerm
 
 
-@pytest.fixture(scope="module")
-def solvated():
-    """Fill a box, 1.02 nm wide, with 26 molecules."""
-    return solvate(26)
-
-
 def test_energy_is_conserved_in_a_fixed_region(trained):
     """3 ps in steps of 0.5 fs; the drift is the slope of a line through the total energy."""
     solvated = solvate(5, periodic=False)
