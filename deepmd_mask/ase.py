@@ -60,6 +60,8 @@ class MaskedDP(Calculator):
         wrapped. Without it they are refused.
     device
         Where the model is evaluated: "cpu"; "cuda", a GPU; or "auto", a GPU where there is one.
+    precision
+        Of the `Potential`: "mixed", or None for the model's own.
     kwargs
         Of ASE's calculators.
 
@@ -86,6 +88,7 @@ class MaskedDP(Calculator):
         length_unit: float = 1.0,
         ignore_pbc: bool = False,
         device: str = "auto",
+        precision: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -101,7 +104,7 @@ class MaskedDP(Calculator):
             raise ValueError(f"ignore_pbc is {ignore_pbc!r}; give True or False")
         if not isinstance(model, str | PathLike):
             raise ValueError(f"the model is {model!r}; give the path of a frozen model")
-        self.potential = Potential(model, device)
+        self.potential = Potential(model, device, precision=precision)
         self.types = types
         self.energy_unit = energy_unit
         self.length_unit = length_unit

@@ -125,6 +125,11 @@ def test_a_forked_process_is_told_what_to_do(kernels):
     assert_same(molecules.evaluate(potential)[:3], wanted)
 
 
+def test_mixed_precision_is_refused(kernels):
+    with pytest.raises(ValueError, match="mixed precision is for evaluations on the CPU alone"):
+        opened(kernels, random_model(precision="float64") | {"precision": "mixed"})
+
+
 # ---- From a file ---------------------------------------------------------------------------------
 
 

@@ -19,6 +19,8 @@ namespace dpmask {
 // The GPU of the thread that makes it. Several threads may evaluate, each with a Run of its own.
 class GpuDevice {
  public:
+  static constexpr bool kHasMixed = false;
+
   // With this many threads of the host for what is made when models are opened. Throws
   // std::runtime_error where there is no GPU.
   explicit GpuDevice(int64_t threads);

@@ -88,7 +88,7 @@ class DPTerm:
         Name of the global parameter that multiplies energy and forces.
     length, energy
         The model's units in nm and kJ/mol.
-    device
+    device, precision
         Of the `Potential`.
     _loaded
         What comes from the model; `load` sets it.
@@ -103,6 +103,7 @@ class DPTerm:
     length: float
     energy: float
     device: str = "auto"
+    precision: str | None = None
     _loaded: "Loaded | None" = None
     layout: ClassVar[int] = LAYOUT
 
@@ -117,7 +118,8 @@ class DPTerm:
             If two of its types differ in case only, and an atom may be either.
         """
         if self._loaded is None:
-            potential = _potential(self.model, Path(self.model).stat().st_mtime_ns, self.device)
+            changed = Path(self.model).stat().st_mtime_ns
+            potential = _potential(self.model, changed, self.device, self.precision)
             link_type = -1
             if any(region.link_lengths is not None for region in self.regions):
                 (link_type,) = types_of_names(["H"], potential.type_map)
@@ -239,9 +241,9 @@ class DPTerm:
 
 
 @lru_cache(maxsize=16)
-def _potential(model: str, changed: int, device: str) -> Potential:
+def _potential(model: str, changed: int, device: str, precision: str | None) -> Potential:
     """Return a model; a file that has changed is another."""
-    return Potential(model, device)
+    return Potential(model, device, precision=precision)
 
 
 def dp_force(
@@ -257,6 +259,7 @@ def dp_force(
     length_unit: Any = unit.angstrom,
     energy_unit: Any = unit.ev,
     device: str = "auto",
+    precision: str | None = None,
 ) -> openmm.PythonForce:
     """Make a force for ``System.addForce`` that adds a model's energy for each region.
 
@@ -290,6 +293,8 @@ def dp_force(
     device
         Where the model is evaluated: "cpu"; "cuda", a GPU; or "auto", a GPU where there is one,
         whatever OpenMM itself computes on.
+    precision
+        Of the `Potential`: "mixed", or None for the model's own.
 
     Raises
     ------
@@ -328,6 +333,7 @@ def dp_force(
         unit_in(length_unit, unit.nanometer, "length_unit"),
         unit_in(energy_unit, unit.kilojoule_per_mole, "energy_unit"),
         device,
+        precision,
     )
     term.load()
     for region in laid_out:

@@ -22,7 +22,7 @@ class MaskPotential(MLPotentialImpl):
     model
         The frozen model.
     options
-        Of `dp_force`: units, types, the name of the scale, and the device.
+        Of `dp_force`: units, types, the name of the scale, the device and the precision.
     """
 
     def __init__(self, model: str | PathLike, **options: Any) -> None:
@@ -98,7 +98,7 @@ class MaskPotentialFactory(MLPotentialImplFactory):
         modelPath
             The frozen model.
         args
-            Of `dp_force`: units, types, the name of the scale, and the device.
+            Of `dp_force`: units, types, the name of the scale, the device and the precision.
 
         Raises
         ------

@@ -14,7 +14,9 @@ from ..shared.paths import Paths, listed
 from ..shared.reason import reason_of
 from .device import kernels_on
 from .molecules import molecules_of
-from .reading import ReadModel, read_model
+from .reading import ReadModel, RefusedModelError, read_model
+
+MIXED = "mixed"
 
 
 class Prediction(NamedTuple):
@@ -61,6 +63,10 @@ class Potential:
     threads
         Of an evaluation on the CPU; by default as many as this process may use. Results do not
         depend on it.
+    precision
+        "mixed" holds the matrices of the fitting nets in float32, and computes in the model's
+        float64 as before: faster where the nets exceed the cache, see docs/python.md. None is the
+        model's own.
 
     Attributes
     ----------
@@ -93,18 +99,31 @@ class Potential:
     >>> potential.evaluate(types, [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]]).forces
     """
 
-    def __init__(self, model: Paths, device: str = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        model: Paths,
+        device: str = "auto",
+        threads: int | None = None,
+        precision: str | None = None,
+    ) -> None:
         if threads is not None and not (isinstance(threads, int | np.integer) and threads >= 1):
             raise ValueError(f"threads is {threads!r}; give a number from 1 on, or None for all")
+        if precision not in (None, MIXED):
+            raise ValueError(f"precision is {precision!r}; give {MIXED!r}, or None for the model's")
         kernels = kernels_on(device)
+        if precision == MIXED and kernels is not _kernels:
+            msg = f"precision={MIXED!r} is for the CPU; add device='cpu', or leave it out on a GPU"
+            raise ValueError(msg)
         models = [read_model(path) for path in listed(model)]
+        if precision == MIXED:
+            models = [_mixed(one) for one in models]
         _require_one_type_map(models)
         self.paths = [os.path.realpath(one.path) for one in models]
         self.type_map = models[0].type_map
         self.sel = np.min([one.sel for one in models], axis=0).tolist()
         self._is_committee = not isinstance(model, str | os.PathLike)
         self.device = "cpu" if kernels is _kernels else "cuda"
-        self._device, self._threads = device, threads
+        self._device, self._threads, self._precision = device, threads, precision
         loaded = []
         while models:  # one after the other, so that no array is there longer than needed
             one = models.pop(0)
@@ -120,7 +139,7 @@ class Potential:
     def __reduce__(self) -> tuple:
         """Return how a copy is made."""
         model = self.paths if self._is_committee else self.paths[0]
-        return Potential, (model, self._device, self._threads)
+        return Potential, (model, self._device, self._threads, self._precision)
 
     def evaluate(
         self,
@@ -176,6 +195,13 @@ class Potential:
             energies[index],
             *(None if one is None else one[index] for one in virials),
         )
+
+
+def _mixed(model: ReadModel) -> ReadModel:
+    if model.arguments["precision"] != "float64":
+        reason = f"it is in float32 as a whole, and precision={MIXED!r} is for float64"
+        raise RefusedModelError(model.path, reason)
+    return model._replace(arguments={**model.arguments, "precision": MIXED})
 
 
 def _require_one_type_map(models: list[ReadModel]) -> None:

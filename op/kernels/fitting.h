@@ -18,10 +18,12 @@ struct FittingNets {
   std::vector<int64_t> neuron;  // width of each hidden layer
   bool resnet_dt;               // layers with a skip connection have a timestep
   Activation activation;
-  double threshold;                  // of silut
-  std::vector<const T*> parameters;  // type after type, layer after layer: matrix [in, out],
-                                     // bias [out] and, where has_timestep, timestep [out]; the
-                                     // last layer is not hidden and has one output
+  double threshold;                      // of silut
+  std::vector<const T*> parameters;      // type after type, layer after layer: matrix [in, out],
+                                         // bias [out] and, where has_timestep, timestep [out]; the
+                                         // last layer is not hidden and has one output
+  std::vector<const float*> in_float32;  // as parameters: the matrices of hidden layers that are
+                                         // read instead, or nullptr; empty where there are none
 
   int64_t nhidden() const { return static_cast<int64_t>(neuron.size()); }
   int64_t inputs(int64_t layer) const { return layer == 0 ? ninputs : neuron[layer - 1]; }
@@ -30,6 +32,17 @@ struct FittingNets {
     return 0 < layer && layer < nhidden() && outputs(layer) == inputs(layer);
   }
   bool has_timestep(int64_t layer) const { return resnet_dt && has_skip(layer); }
+  // Calls body(place among the parameters) for each matrix but those of last layers.
+  template <typename Body>
+  void for_each_hidden_matrix(const Body& body) const {
+    size_t place = 0;
+    for (int64_t t = 0; t < ntypes; ++t) {
+      for (int64_t layer = 0; layer <= nhidden(); ++layer) {
+        if (layer < nhidden()) body(place);
+        place += has_timestep(layer) ? 3 : 2;
+      }
+    }
+  }
   // Sizes of the parameters of one net, in their order.
   std::vector<int64_t> sizes() const {
     std::vector<int64_t> all;

@@ -131,6 +131,7 @@ class FittingParts {
     return {nets_.inputs(l),
             nets_.outputs(l),
             p[0],
+            nets_.in_float32.empty() ? nullptr : nets_.in_float32[place(t, l)],
             p[1],
             nets_.has_timestep(l) ? p[2] : nullptr,
             nets_.has_skip(l),

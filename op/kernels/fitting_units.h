@@ -15,9 +15,10 @@ namespace dpmask {
 template <typename T>
 struct FittingLayer {
   int64_t in, out;
-  const T* W;         // [in, out]
-  const T* b;         // [out]
-  const T* timestep;  // [out] or nullptr
+  const T* W;               // [in, out]
+  const float* in_float32;  // W, where it is read so; or nullptr
+  const T* b;               // [out]
+  const T* timestep;        // [out] or nullptr
   bool has_skip;
   Activation activation;
   double threshold;

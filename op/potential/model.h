@@ -35,7 +35,8 @@ struct Model {
   std::optional<double> min_distance;      // the shortest of the training data, if known
   NetShape fitting;
   std::vector<std::vector<T>> fitting_parameters;  // as FittingNets::parameters
-  std::vector<double> bias;                        // [ntypes]; of the energy
+  bool is_mixed = false;     // the fitting nets' matrices are held in float32, T being float64
+  std::vector<double> bias;  // [ntypes]; of the energy
 
   int64_t ntypes() const { return static_cast<int64_t>(bias.size()); }
   // Both point into this model.

@@ -12,6 +12,8 @@ namespace {
 // The CPU as the device of potential_on.h: all arrays are the host's.
 class CpuDevice {
  public:
+  static constexpr bool kHasMixed = true;
+
   explicit CpuDevice(int64_t threads) : workers_(threads), host_(workers_) {}
 
   int64_t threads() const { return workers_.threads(); }

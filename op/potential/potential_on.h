@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
 // The potential on a device, which is a class that has
+//   kHasMixed           whether its kernels take FittingNets::in_float32
 //   threads()
 //   host()              a Cpu for what is made when models are opened
 //   keep(host, size)    an array of the host, for as long as the device lives; the host's own lives
@@ -71,6 +72,7 @@ class OpenedModelOf : public OpenedModel<Device> {
     series_.C = device.keep(series_.C, npanels * kTerms * nets_.neuron.back());
     keep_parameters(&nets_, device);
     keep_parameters(&fitting_, device);
+    if (model_->is_mixed) hold_in_float32();
   }
 
   void evaluate(const FramesOnDevice& frames, const Energies& energies, const Forces& forces,
@@ -96,9 +98,24 @@ class OpenedModelOf : public OpenedModel<Device> {
     }
   }
 
+  // Halves what is read of the fitting nets where they exceed the cache.
+  void hold_in_float32() {
+    if (!Device::kHasMixed) {
+      throw std::invalid_argument("mixed precision is for evaluations on the CPU alone");
+    }
+    const std::vector<int64_t> sizes = fitting_.sizes();
+    fitting_.in_float32.assign(fitting_.parameters.size(), nullptr);
+    fitting_.for_each_hidden_matrix([&](size_t p) {
+      const T* W = fitting_.parameters[p];
+      in_float32_.emplace_back(W, W + sizes[p % sizes.size()]);
+      fitting_.in_float32[p] = in_float32_.back().data();
+    });
+  }
+
   std::shared_ptr<const Model<T>> model_;
   EmbeddingNets<T> nets_;  // the device's, as all that follows
   FittingNets<T> fitting_;
+  std::vector<std::vector<float>> in_float32_;  // what fitting_ points to
   const double* bias_;
   SeriesArrays<T> made_;  // the host's
   Series<T> series_;

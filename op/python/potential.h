@@ -37,7 +37,7 @@ std::vector<Number> vector_of(const Array<Number>& array) {
 
 using TableArrays = std::tuple<Array<int64_t>, Array<double>, py::array>;
 
-// The arguments of _kernels.Model, but for the precision.
+// The arguments of _kernels.Model, but for the precision in which numbers are given.
 struct ModelArguments {
   double n;
   int64_t M2;
@@ -49,6 +49,7 @@ struct ModelArguments {
   NetShape fitting;
   py::list fitting_parameters;
   Array<double> bias;
+  bool is_mixed;
 
   template <typename T>
   AnyModel model() const {
@@ -66,6 +67,7 @@ struct ModelArguments {
     made->fitting = fitting;
     made->fitting_parameters = vectors<T>(fitting_parameters);
     made->bias = vector_of(bias);
+    made->is_mixed = is_mixed;
     made->check();
     return made;
   }
@@ -86,8 +88,9 @@ inline void bind_model(py::module_& m) {
                        std::optional<double> min_distance, std::vector<int64_t> fitting_neuron,
                        bool fitting_resnet_dt, const std::string& fitting_activation,
                        const py::list& fitting_parameters, const Array<double>& bias) {
-             require(precision == "float64" || precision == "float32",
-                     "precision must be \"float64\" or \"float32\", not \"" + precision + "\"");
+             require(precision == "float64" || precision == "float32" || precision == "mixed",
+                     "precision must be \"float64\", \"float32\" or \"mixed\", not \"" + precision +
+                         "\"");
              const ModelArguments given = {
                  n,
                  M2,
@@ -98,9 +101,10 @@ inline void bind_model(py::module_& m) {
                  min_distance,
                  {std::move(fitting_neuron), fitting_resnet_dt, fitting_activation},
                  fitting_parameters,
-                 bias};
-             return ModelOfArrays{precision == "float64" ? given.model<double>()
-                                                         : given.model<float>()};
+                 bias,
+                 precision == "mixed"};
+             return ModelOfArrays{precision == "float32" ? given.model<float>()
+                                                         : given.model<double>()};
            }),
            py::kw_only(), py::arg("precision"), py::arg("n"), py::arg("M2"), py::arg("net"),
            py::arg("neuron"), py::arg("resnet_dt"), py::arg("activation"), py::arg("parameters"),

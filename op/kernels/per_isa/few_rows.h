@@ -8,6 +8,7 @@
 
 #include <Eigen/Core>
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 
 #include "op/kernels/per_isa/submatrix.h"
@@ -68,11 +69,29 @@ void for_each_columns(int64_t first, int64_t ncolumns, Body&& body) {
   if constexpr (lanes > 1) for_each_columns<T, Half<P, T>, most>(first, ncolumns, body);
 }
 
+// A packet of numbers that may be stored in another precision.
+template <typename P, typename Stored>
+P load_as(const Stored* from) {
+  using T = typename packets::unpacket_traits<P>::type;
+  constexpr int lanes = packets::unpacket_traits<P>::size;
+  if constexpr (std::is_same_v<Stored, T>) {
+    return packets::ploadu<P>(from);
+  } else if constexpr (lanes == 1) {
+    return *from;
+  } else {
+    typedef Stored Narrow __attribute__((vector_size(lanes * sizeof(Stored))));
+    typedef T Wide __attribute__((vector_size(lanes * sizeof(T))));
+    Narrow stored;
+    std::memcpy(&stored, from, sizeof(stored));
+    return (P) __builtin_convertvector(stored, Wide);
+  }
+}
+
 // y += x W for `depth` rows of W and some columns, which stay in registers while all rows of x
 // pass. All loops over registers are unrolled, or the compiler keeps in memory what should be
 // there.
-template <int depth, typename P, int count, typename T>
-void add_rows_of_W(Columns<P, count>, int64_t nrows, const T* x, int64_t x_stride, const T* W,
+template <int depth, typename P, int count, typename T, typename Stored>
+void add_rows_of_W(Columns<P, count>, int64_t nrows, const T* x, int64_t x_stride, const Stored* W,
                    int64_t W_stride, T* y, int64_t y_stride) {
   constexpr int lanes = packets::unpacket_traits<P>::size;
   P of_W[depth][count];
@@ -80,7 +99,7 @@ void add_rows_of_W(Columns<P, count>, int64_t nrows, const T* x, int64_t x_strid
   for (int l = 0; l < depth; ++l) {
 #pragma GCC unroll 2
     for (int v = 0; v < count; ++v) {
-      of_W[l][v] = packets::ploadu<P>(W + l * W_stride + v * lanes);
+      of_W[l][v] = load_as<P>(W + l * W_stride + v * lanes);
       fetch_ahead<depth>(W + l * W_stride + v * lanes, W_stride);
     }
   }
@@ -97,6 +116,15 @@ void add_rows_of_W(Columns<P, count>, int64_t nrows, const T* x, int64_t x_strid
 #pragma GCC unroll 2
     for (int v = 0; v < count; ++v) packets::pstoreu(y + v * lanes, sum[v]);
   }
+}
+
+// Also fetches ahead what is stored.
+template <typename T, typename Stored>
+void convert(const Stored* from, int64_t size, T* to) {
+  for_each_columns<T, Packet<T>, 1>(0, size, [&](auto columns, int64_t k) {
+    using P = typename decltype(columns)::OfPacket;
+    packets::pstoreu(to + k, load_as<P>(from + k));
+  });
 }
 
 // y [nx, nW] += x W^T for so many rows of x and W, whose sums stay in registers.
@@ -170,8 +198,8 @@ void set_rows(Columns<P, count>, int64_t nrows, const T* x, const T* dx, int64_t
 }  // namespace few_rows
 
 // y += x W
-template <typename T>
-void add_product(Submatrix<const T> x, Submatrix<const T> W, Submatrix<T> y) {
+template <typename T, typename Stored>
+void add_product(Submatrix<const T> x, Submatrix<const Stored> W, Submatrix<T> y) {
   using namespace few_rows;
   // Rows of x may lie so that they displace each other from the cache; copies side by side do not.
   static thread_local Eigen::Array<T, Eigen::Dynamic, 1> near;
@@ -188,15 +216,31 @@ void add_product(Submatrix<const T> x, Submatrix<const T> W, Submatrix<T> y) {
 }
 
 // y += x W^T
-template <typename T>
-void add_product_transposed(Submatrix<const T> x, Submatrix<const T> W, Submatrix<T> y) {
+template <typename T, typename Stored>
+void add_product_transposed(Submatrix<const T> x, Submatrix<const Stored> W, Submatrix<T> y) {
   using namespace few_rows;
   constexpr int nx = kRegisters >= 32 ? 5 : 2, nW = 4;
+  // Rows of W as T, where they are stored as something else: so they are converted once.
+  static thread_local Eigen::Array<T, Eigen::Dynamic, 1> converted;
+  if constexpr (!std::is_same_v<T, Stored>) {
+    if (converted.size() < nW * W.columns) converted.resize(nW * W.columns);
+  }
   for_each_group<nW>(W.rows, [&](auto rows_of_W, int64_t k) {
+    const Stored* stored = W.data + k * W.stride;
+    const T* of_W;
+    int64_t stride = W.stride;
+    if constexpr (std::is_same_v<T, Stored>) {
+      of_W = stored;
+    } else {
+      of_W = converted.data();
+      stride = W.columns;
+      for (int r = 0; r < rows_of_W; ++r) {
+        convert(stored + r * W.stride, W.columns, converted.data() + r * stride);
+      }
+    }
     for_each_group<nx>(x.rows, [&](auto rows_of_x, int64_t row) {
-      add_dots<rows_of_x, rows_of_W>(W.columns, x.data + row * x.stride, x.stride,
-                                     W.data + k * W.stride, W.stride, y.data + row * y.stride + k,
-                                     y.stride);
+      add_dots<rows_of_x, rows_of_W>(W.columns, x.data + row * x.stride, x.stride, of_W, stride,
+                                     y.data + row * y.stride + k, y.stride);
     });
   });
 }

@@ -35,6 +35,17 @@ Submatrix<T> submatrix(T* data, int64_t stride, Range rows, Range columns) {
   return {data + rows.first * stride + columns.first, rows.count, columns.count, stride};
 }
 
+// Calls body(W) with some rows of the layer's W, as they are stored.
+template <typename T, typename Body>
+void with_rows_of_W(const FittingLayer<T>& layer, Range rows, Body&& body) {
+  const auto some = [&](const auto* W) { return submatrix(W, layer.out, rows, {0, layer.out}); };
+  if (layer.in_float32 == nullptr) {
+    body(some(layer.W));
+  } else {
+    body(some(layer.in_float32));
+  }
+}
+
 // phi(z) and its first derivatives, for columns of z. Where there is a timestep, multiplied by it.
 template <int kOrder, typename T>
 struct ActivatedColumns {
@@ -80,9 +91,10 @@ void reverse(const FittingLayer<T>& layer, Range rows, Range inputs, const T* gz
   } else {
     gh_part.setZero();
   }
-  add_product_transposed<T>(submatrix(gz, layer.out, rows, {0, layer.out}),
-                            submatrix(layer.W, layer.out, inputs, {0, layer.out}),
-                            submatrix(gh, layer.in, rows, inputs));
+  with_rows_of_W(layer, inputs, [&](auto W) {
+    add_product_transposed<T>(submatrix(gz, layer.out, rows, {0, layer.out}), W,
+                              submatrix(gh, layer.in, rows, inputs));
+  });
 }
 
 // outputs = phi(z) and d1 = phi'(z) of a layer on some rows, both multiplied by the timestep, if
@@ -119,9 +131,10 @@ void energies(const FittingNetOnRows<T>& net, const T* D, const RowsOfZ<T>& all_
     const Range columns = {0, layer.out};
     T* z = z_of_layer + all_z.first * layer.out;
     part(z, layer.out, rows, columns).rowwise() = Eigen::Map<const RowArray<T>>(layer.b, layer.out);
-    add_product<T>(submatrix(h, layer.in, rows, {0, layer.in}),
-                   submatrix(layer.W, layer.out, {0, layer.in}, columns),
-                   submatrix(z, layer.out, rows, columns));
+    with_rows_of_W(layer, {0, layer.in}, [&](auto W) {
+      add_product<T>(submatrix(h, layer.in, rows, {0, layer.in}), W,
+                     submatrix(z, layer.out, rows, columns));
+    });
     activate_rows(layer, nrows, z, outputs + first, gz + first);
     Map<T> output = part(outputs + first, layer.out, rows, columns);
     if (layer.has_skip) output += part(h, layer.in, rows, columns);
