@@ -17,8 +17,8 @@ import pytest
 os.environ.pop("DP_MASK", None)  # this process has the plugin; second processes are told
 
 # The files that take longest, which begin first, so that no process is left with one at the end.
-LONGEST = ("test_dpmm_example", "test_maskless", "test_builtin", "test_training", "test_docs",
-           "test_wheel", "test_lammps", "test_compress", "test_random", "test_kernels")  # fmt: skip
+LONGEST = ("test_builtin", "test_training", "test_maskless", "test_lammps", "test_dpmm_example",
+           "test_docs", "test_wheel", "test_compress", "test_random", "test_kernels")  # fmt: skip
 
 
 def pytest_configure(config):

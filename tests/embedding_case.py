@@ -173,6 +173,7 @@ class Case:
             ((None, [A], L(A, parameters)), 0.0)
             for A in (self.A, self.rng.normal(size=self.A.shape))
         ]
+        size_of_L = max(abs(found[0][0][2]), 1)
         kinks = self.shape["activation"].startswith(("relu", "silut"))
         step, tolerance = (1e-6, 1e-7) if kinks else (1e-4, 1e-9)
         for arrays, directions in self.directions:
@@ -183,7 +184,7 @@ class Case:
                 return L(self.A, self.along(parameters, arrays, units, t * step))
 
             wanted = (8 * (L_at(1) - L_at(-1)) - (L_at(2) - L_at(-2))) / (12 * step)
-            found.append(((arrays, units, wanted), tolerance * max(abs(L_at(0)), 1)))
+            found.append(((arrays, units, wanted), tolerance * size_of_L))
         return found
 
     def energy_at(self, coord):

@@ -142,29 +142,31 @@ def table(parameters, neuron, resnet_dt, activation, lower, upper):
 def embedded_environment(coord, types, mask, ntypes, n, net, parameters, moved=None, **shape):
     """X [real atoms, 4, M1] of frames coord [nframes, nslots, 3]; weights w = mask.
 
-    `moved`, if given, gets the slot of an atom, those of others and the vectors r_ij to them, and
+    `moved`, if given, gets the slots of both atoms of pairs and the vectors r_ij between them, and
     returns the vectors to take in their place.
     """
     nslots = types.shape[1]
     rows = real_atoms(types, mask)
     r, t, w = coord.reshape(-1, 3)[rows], types.ravel()[rows], mask.ravel()[rows]
+    frame = rows // nslots
+    are_pairs = (frame[:, None] == frame) & (rows[:, None] != rows)
     count = len(parameters_per_net(shape["neuron"], shape["resnet_dt"]))
     dtype = complex if moved else np.result_type(coord, *parameters)
     X = np.zeros((len(rows), 4, shape["neuron"][-1]), dtype=dtype)
-    for i, slot in enumerate(rows):
-        for t_j in range(ntypes):
-            which = net[t[i] * ntypes + t_j]
-            j = np.flatnonzero((rows // nslots == slot // nslots) & (t == t_j) & (rows != slot))
-            if which < 0 or len(j) == 0:
-                continue
-            d = r[j] - r[i]
-            if moved:
-                d = moved(slot, rows[j], d)
-            r2 = np.sum(d * d, axis=1)
-            s = 1 / np.sqrt(r2)
-            R = w[j, None] * np.column_stack([s, d / r2[:, None]])
-            G = embedding_net(s, parameters[which * count : (which + 1) * count], **shape)
-            X[i] += R.T @ G / n
+    for t_i, t_j in np.ndindex(ntypes, ntypes):
+        which = net[t_i * ntypes + t_j]
+        i, j = np.nonzero(are_pairs & (t[:, None] == t_i) & (t == t_j))
+        if which < 0 or len(i) == 0:
+            continue
+        d = r[j] - r[i]
+        if moved:
+            d = moved(rows[i], rows[j], d)
+        r2 = np.sum(d * d, axis=1)
+        s = 1 / np.sqrt(r2)
+        R = w[j, None] * np.column_stack([s, d / r2[:, None]])
+        G = embedding_net(s, parameters[which * count : (which + 1) * count], **shape)
+        for atom in np.unique(i):
+            X[atom] += R[i == atom].T @ G[i == atom] / n
     return X
 
 

@@ -220,6 +220,7 @@ def test_input_without_mask(tmp_path, system):
 
 @pytest.mark.parametrize("which", ["training", "validation"])
 def test_dp_train_touches_no_file(tmp_path, system, which):
+    """In this process, and in one of its own, as users have it."""
     bad = shutil.copytree(system, tmp_path / "bad")
     change(bad, "aparam", lambda mask: np.put(mask[1], 4, 0.9))
     systems = ([bad], [system]) if which == "training" else ([system], [bad])
@@ -227,7 +228,12 @@ def test_dp_train_touches_no_file(tmp_path, system, which):
     files = ["out.json", "lcurve.out", "model.ckpt.index", "checkpoint", "input_v2_compat.json"]
     for name in files:
         (directory / name).write_text("precious")
-    output = helpers.run_dp(["train", "input.json"], directory, succeeds=False)
+    if which == "training":
+        with pytest.raises(ValueError) as error:
+            jobs.run([[directory, "train", "input.json"]])
+        output = str(error.value)
+    else:
+        output = helpers.run_dp(["train", "input.json"], directory, succeeds=False)
     assert f"system {bad}, set.000/aparam.npy, frame 1, atom 4: mask value 0.9" in output
     changed = [name for name in files if (directory / name).read_text() != "precious"]
     assert not changed

@@ -113,8 +113,9 @@ def check_product(kernels, bits, sizes, layout, terms):
     if "left2" in terms:
         wanted += exact["left2"] @ exact["right2"]
     tolerance = 4 * np.finfo(dtype).eps * (1 + depth)
-    np.testing.assert_allclose(multiply().reshape(wanted.shape), wanted, rtol=0, atol=tolerance)
-    assert_same_bits(kernels, lambda: [multiply()])
+    found = multiply()
+    np.testing.assert_allclose(found.reshape(wanted.shape), wanted, rtol=0, atol=tolerance)
+    np.testing.assert_array_equal(run_again(kernels, multiply), found)
 
 
 @pytest.mark.parametrize("bits", ["64", "32"])
@@ -127,16 +128,15 @@ def check_product(kernels, bits, sizes, layout, terms):
     "sizes",
     [
         *[(0, 3, 5), (3, 0, 5), (3, 5, 0)],
-        *[(1, 1, 1), (63, 65, 9), (32, 64, 16), (25, 240, 127)],
-        *[(67, 130, 500), (1, 7, 3001)],  # the depth in parts
+        *[(1, 1, 1), (63, 65, 9), (32, 64, 16), (25, 130, 37)],
+        *[(67, 70, 200), (1, 7, 1001)],  # the depth in parts
     ],
 )
 def test_products(kernels, bits, sizes, layout, terms):
     check_product(kernels, bits, sizes, layout, terms)
 
 
-@pytest.mark.parametrize("bits", ["64", "32"])
-@pytest.mark.parametrize("layout", ["CF", "FC"])
+@pytest.mark.parametrize(("bits", "layout"), [("64", "CF"), ("32", "FC")])
 def test_product_of_many_tiles(kernels, bits, layout):
     check_product(kernels, bits, (34000, 66, 11), layout, ("left2", "right2", "bias", "add"))
 

@@ -56,7 +56,7 @@ def labelled(tmp_path_factory):
         [
             sys.executable,
             "-c",
-            f"import pathlib, system; system.build(pathlib.Path({str(box)!r}), 50)",
+            f"import pathlib, system; system.build(pathlib.Path({str(box)!r}), 50, 100)",
         ],
         cwd=EXAMPLE,
         check=True,

@@ -180,19 +180,18 @@ def unsorted_types():
 
 KINDS = {
     "no-or-one-real-atom": ([few_atoms], {}),
-    "two-frames-a-batch": (
+    "two-frames-a-batch-in-float32": (
         [few_atoms, helpers.random_frames],
-        {"training_data": {"batch_size": 2}},
+        {
+            "training_data": {"batch_size": 2},
+            "descriptor": {"precision": "float32"},
+            "fitting_net": {"precision": "float32"},
+        },
     ),
-    "float32": (
-        [helpers.random_frames],
-        {"descriptor": {"precision": "float32"}, "fitting_net": {"precision": "float32"}},
-    ),
-    "loss-of-energy-and-force": (
-        [helpers.random_frames],
+    "loss-of-energy-and-force-of-unsorted-types": (
+        [unsorted_types],
         {"loss": {"start_pref_e": 1.0, "limit_pref_e": 1.0, "start_pref_f": 1.0}},
     ),
-    "unsorted-types": ([unsorted_types], {}),
     "mixed-batches": (
         [helpers.random_frames, few_atoms],
         {"training_data": {"batch_size": "mixed:2"}},

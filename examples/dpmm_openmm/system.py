@@ -68,7 +68,7 @@ def load(path):
     return Box(pdb.topology, nanometers(pdb.positions))
 
 
-def build(path, steps=5000):
+def build(path, steps=5000, iterations=0):
     """Add hydrogens, water and counter-ions to site.pdb, relax all, and write it.
 
     Parameters
@@ -77,6 +77,8 @@ def build(path, steps=5000):
         Of the file to write.
     steps : int
         Of molecular dynamics after minimisation.
+    iterations : int
+        Of minimisation at most; 0 for as many as it takes.
     """
     pdb = app.PDBFile(str(EXAMPLE / "site.pdb"))
     modeller = app.Modeller(pdb.topology, pdb.positions)
@@ -85,7 +87,7 @@ def build(path, steps=5000):
     modeller.addSolvent(FIELD, padding=PADDING, model="tip3p")
     box = Box(modeller.topology, nanometers(modeller.positions))
     relaxing = simulation(box, force_field(box, pulled=True), 300, 0.001, seed=1)
-    relaxing.minimizeEnergy()
+    relaxing.minimizeEnergy(maxIterations=iterations)
     relaxing.context.setVelocitiesToTemperature(300, 1)
     relaxing.step(steps)
     relaxed = relaxing.context.getState(getPositions=True, enforcePeriodicBox=True)
