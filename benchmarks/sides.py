@@ -55,11 +55,12 @@ class Side:
             "OPENBLAS_CORETYPE": CORE_OF_BLAS[setting.isa],
             "DPMASK_BENCHMARK_KERNELS": str(kernels.resolve()) if kernels else "",
         }
+        self.folder = tempfile.TemporaryDirectory()  # where training puts its files
         self.log = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
             [sys.executable, str(HERE / "worker.py")],
             env=environment,
-            cwd=HERE,  # not where there may be a package that is not installed
+            cwd=self.folder.name,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,
@@ -83,6 +84,7 @@ class Side:
         assert self.process.stdin is not None
         self.process.stdin.close()
         self.process.wait()
+        self.folder.cleanup()
 
 
 @dataclass
