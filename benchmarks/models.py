@@ -25,7 +25,7 @@ HERE = Path(__file__).resolve().parent
 BUILD = HERE / "build"
 MASKED = ("one-sided", "two-sided")
 PEER = "se_atten"
-MEASURED_STEPS = 200  # of the peer, to tell how many go into the time
+MEASURED_STEPS = 60  # of the peer, to tell how many go into the time
 LINES_OF_LOG = 30
 
 # Of every embedded pair of the peer: all atoms of a frame are neighbours, as behind a mask. The
@@ -44,7 +44,8 @@ def masked_input(net: str) -> dict:
             "type_one_side": False,
         }
         jdata["model"]["fitting_net"]["neuron"] = [240, 240, 240]
-        jdata["learning_rate"]["start_lr"] = 0.01
+        jdata["learning_rate"]["decay_steps"] = 50
+        jdata["training"]["numb_steps"] = 5000
     return jdata
 
 
@@ -69,6 +70,7 @@ def peer_input(systems: list[Path], steps: int) -> dict:
     training["training_data"]["auto_prob"] = "prob_sys_size"
     rate["decay_steps"] = max(1, rate["decay_steps"] * steps // training["numb_steps"])
     training["numb_steps"] = steps
+    training["disp_freq"] = min(training["disp_freq"], steps // 3)
     return jdata
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What run.py measures: each function here is a scan, and returns the rows of its table."""
 
+import inspect
 import pickle
 import tempfile
 from dataclasses import dataclass, field
@@ -9,11 +10,12 @@ from typing import Any
 
 import limits
 import numpy as np
-from frames import frame_of, frames_of, write_masked
+from frames import TYPE_MAP, frame_of, frames_of, write_masked
 from models import BUILD, MASKED, PEER, make, masked_input, training_of
 from sides import Job, Setting, Side, in_turn
 from worker import Kernels, kernels_in_use, table_of
 
+from deepmd_mask import Potential
 from deepmd_mask.potential.reading import read_model
 
 SIZES = (20, 35, 56, 89, 131)  # real atoms
@@ -76,50 +78,53 @@ def evaluations(options: Options) -> list[dict[str, Any]]:
     """Time evaluations by trained models, and by the peer, of more and more real atoms."""
     make([*options.models, PEER])
     setting = options.setting
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        Side(setting) as potential,
-        Side(setting) as plugin,
-        Side(setting, builtin=True) as builtin,
-    ):
-        sides = {"potential": potential, "plugin": plugin, "builtin": builtin}
-        jobs, of_limit = [], []
+    sides = {
+        "potential": Side(setting),
+        "plugin": Side(setting),
+        "builtin": Side(setting, builtin=True),
+    }
+    jobs, of_limit = [], []
+    with tempfile.TemporaryDirectory() as directory:
         for model in options.models:
-            sizes, sel = _sizes_of(model), masked_input(model)["model"]["descriptor"]["sel"]
-            rates = _rates(potential, sizes)
+            sizes = _sizes_of(model)
+            rates = _rates(sides["potential"], sizes)
             for natoms in (*SIZES, *LARGE):
-                frame = _frame(Path(directory), natoms)
-                with_mask = {"sel": np.maximum(sel, _counts(natoms)).tolist()}
-
-                def by(side: str, who: str, name: str, frame: str = frame, **more: Any) -> tuple:
-                    request = {"do": "evaluate", "who": who, "model": name, "frame": frame}
-                    return side, request | more
-
-                requests = {
-                    "Potential": by("potential", "Potential", _path(model, "frozen.pb")),
-                    "DeepPot": by("plugin", "DeepPot", _path(model, "frozen.pb"), **with_mask),
-                    "compressed": by(
-                        "plugin", "DeepPot", _path(model, "compressed.pb"), **with_mask
-                    ),
-                }
-                if natoms in SIZES:
-                    name = _path(model, "builtin.pb")
-                    requests["built-in"] = by("builtin", "DeepPot", name, **with_mask)
-                if natoms in SIZES and model == "one-sided":
-                    requests[PEER] = by("builtin", "DeepPot", _path(PEER, "compressed.pb"))
+                requests = _evaluations_of(model, natoms, Path(directory))
                 jobs.append(Job({**setting.notes(), "model": model, "real": natoms}, requests))
                 atoms = frame_of(natoms)
                 work = limits.parts_of_evaluation(sizes, atoms.types, atoms.positions)
                 of_limit.append(1e3 * limits.limit(work, rates))
         rows = in_turn(sides, jobs, options.rounds, options.seconds, "evaluations")
+    for side in sides.values():
+        side.close()
     for row, least in zip(rows, of_limit, strict=True):
         row |= {"limit": least, "over limit": row["Potential"] / least}
-    _add_ratios(rows, ["Potential", "DeepPot", "compressed", PEER])
+    _add_ratios(rows, ["Potential", "mixed", "DeepPot", "compressed", PEER])
     return rows
 
 
-def _counts(natoms: int) -> np.ndarray:
-    return np.bincount(frame_of(natoms).types, minlength=6)
+def _evaluations_of(model: str, natoms: int, folder: Path) -> dict[str, tuple[str, dict]]:
+    """Return the columns of a row of evaluations: who is asked, and for what."""
+    frozen, compressed = _path(model, "frozen.pb"), _path(model, "compressed.pb")
+    counts = np.bincount(frame_of(natoms).types, minlength=len(TYPE_MAP))
+    sel = np.maximum(masked_input(model)["model"]["descriptor"]["sel"], counts).tolist()
+
+    def by(who: str, path: str, **options: Any) -> dict[str, Any]:
+        frame = _frame(folder, natoms)
+        return {"do": "evaluate", "who": who, "model": path, "frame": frame, **options}
+
+    requests = {
+        "Potential": ("potential", by("Potential", frozen)),
+        "DeepPot": ("plugin", by("DeepPot", frozen, sel=sel)),
+        "compressed": ("plugin", by("DeepPot", compressed, sel=sel)),
+    }
+    if "precision" in inspect.signature(Potential).parameters:
+        requests["mixed"] = "potential", by("Potential", frozen, precision="mixed")
+    if natoms in SIZES:
+        requests["built-in"] = "builtin", by("DeepPot", _path(model, "builtin.pb"), sel=sel)
+        if model == "one-sided":
+            requests[PEER] = "builtin", by("DeepPot", _path(PEER, "compressed.pb"))
+    return requests
 
 
 def training(options: Options) -> list[dict[str, Any]]:
@@ -157,6 +162,9 @@ def training(options: Options) -> list[dict[str, Any]]:
     for row, least in zip(rows, of_limit, strict=True):
         if least is not None:
             row |= {"limit": least, "over limit": row["plugin"] / least}
+        same = (r for r in rows if r["model"] == row["model"] and r["nets"] == "new")
+        if row["nets"] == "trained":
+            row["to new nets"] = row["plugin"] / next(same)["plugin"]
     _add_ratios(rows, ["plugin"])
     return rows
 
@@ -188,7 +196,7 @@ def parts(options: Options) -> list[dict[str, Any]]:
                 works.append((work, rates))
         measured = in_turn(sides, jobs, options.rounds, options.seconds, "parts")
     for side in sides.values():
-        side.__exit__()
+        side.close()
     rows = []
     for row, (work, rates) in zip(measured, works, strict=True):
         of_side = {name: row.pop(name) for name in sides}
@@ -250,7 +258,7 @@ def errors(options: Options) -> list[dict[str, Any]]:
 def _energy_error(frames: list, energies: np.ndarray) -> float:
     """Return the error of energies per atom, less the mean of each composition."""
     off = (energies - [f.energy for f in frames]) / [len(f) for f in frames]
-    compositions = [tuple(np.bincount(f.types, minlength=6)) for f in frames]
+    compositions = [tuple(np.bincount(f.types, minlength=len(TYPE_MAP))) for f in frames]
     for composition in set(compositions):
         same = [c == composition for c in compositions]
         off[same] -= off[same].mean()

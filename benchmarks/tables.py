@@ -58,10 +58,13 @@ def front(scans: dict[str, Rows]) -> str:
     """Return the table of README.md of the project."""
     evaluations, training = on_all_threads(scans["evaluations"]), on_all_threads(scans["training"])
     lines = []
-    for name in ("Potential", "DeepPot"):
+    labels = {"Potential": "`Potential`", "mixed": '`Potential`, `precision="mixed"`'}
+    labels |= {"DeepPot": "`DeepPot.eval`"}
+    for name, label in labels.items():
         for real in SIZES_OF_FRONT:
             of_size = {row["model"]: row for row in evaluations if row["real"] == real}
-            label = f"`{name}`" if name == "Potential" else f"`{name}.eval`"
+            if name not in of_size[MASKED[0]]:
+                continue
             lines.append([label, real, *(change(of_size[model], name) for model in MASKED)])
     for nets, precision in (("trained", "float64"), ("new", "float64"), ("new", "float32")):
         of_nets = {
@@ -70,7 +73,9 @@ def front(scans: dict[str, Rows]) -> str:
             if (row["nets"], row["precision"]) == (nets, precision)
         }
         label = "training step" if nets == "trained" else f"training step, new nets, {precision}"
-        lines.append([label, "4 × 66", *(change(of_nets[model], "plugin") for model in MASKED)])
+        lines.append(
+            [label, "4 frames of 66", *(change(of_nets[model], "plugin") for model in MASKED)]
+        )
     return table(["", "real atoms", *(SHAPES[model] for model in MASKED)], lines)
 
 
@@ -88,9 +93,12 @@ def errors(scans: dict[str, Rows]) -> str:
 
 def evaluations(scans: dict[str, Rows]) -> str:
     """Return times of evaluations, and how many times as fast as the built-in they are."""
-    sides = ("Potential", "DeepPot", "compressed", PEER)
-    head = ("model", "threads", "real atoms", "built-in", "`Potential`", "`DeepPot`")
-    head += ("`DeepPot`, compressed", f"`{PEER}`, compressed", "limit", "`Potential` to it")
+    sides = {"Potential": "`Potential`", "mixed": "`Potential`, mixed", "DeepPot": "`DeepPot`"}
+    sides |= {"compressed": "`DeepPot`, compressed", PEER: f"`{PEER}`, compressed"}
+    rows = widest(scans["evaluations"])
+    sides = {side: name for side, name in sides.items() if any(side in row for row in rows)}
+    head = ("model", "threads", "real atoms", "built-in", *sides.values())
+    head += ("limit", "`Potential` to it")
 
     def cell(row: dict[str, Any], side: str) -> str:
         times = f" ({row[f'to {side}']:.1f})" if f"to {side}" in row else ""
@@ -103,7 +111,7 @@ def evaluations(scans: dict[str, Rows]) -> str:
             row["limit"],
             row["over limit"],
         ]
-        for row in widest(scans["evaluations"])
+        for row in rows
     ]
     return table(head, lines)
 
@@ -111,9 +119,9 @@ def evaluations(scans: dict[str, Rows]) -> str:
 def training(scans: dict[str, Rows]) -> str:
     """Return times of training steps."""
     names = ("model", "nets", "precision", "threads", "built-in", "plugin", "to plugin")
-    names += ("limit", "over limit")
+    names += ("to new nets", "limit", "over limit")
     head = ("model", "nets", "precision", "threads", "built-in", "plugin", "ratio")
-    head += ("limit", "plugin to it")
+    head += ("plugin to new nets", "limit", "plugin to it")
     rows = widest(scans["training"])
     return table(head, ([row.get(name) for name in names] for row in rows))
 
