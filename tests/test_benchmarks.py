@@ -91,7 +91,7 @@ def test_the_limit_takes_the_cheaper_rows_and_the_longer_time(benchmarks):
 
 
 def test_the_work_of_fitting_nets(benchmarks):
-    """Two FLOP for each entry of a matrix and direction; parameters of the one type that is there."""
+    """Two FLOP for each entry of a matrix and direction; parameters of one type alone."""
     import limits
 
     rng = np.random.default_rng(0)
