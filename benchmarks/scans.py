@@ -129,6 +129,21 @@ def _evaluations_of(model: str, natoms: int, folder: Path) -> dict[str, tuple[st
 
 def training(options: Options) -> list[dict[str, Any]]:
     """Time training steps on one batch, from trained models and from new nets."""
+    rows = _training(options, ["trained", "new"], "float64")
+    for row in rows:
+        new = next(r for r in rows if r["model"] == row["model"] and r["nets"] == "new")
+        if row["nets"] == "trained":
+            row["to new nets"] = row["plugin"] / new["plugin"]
+    return rows
+
+
+def float32(options: Options) -> list[dict[str, Any]]:
+    """Time training steps on the same batch in float32, from new nets."""
+    return _training(options, ["new"], "float32")
+
+
+def _training(options: Options, kinds: list[str], precision: str) -> list[dict[str, Any]]:
+    """Time training steps from trained or new nets; limits are those of trained ones."""
     make(options.models)
     setting = options.setting
     frames = [frame_of(natoms) for natoms in BATCH]
@@ -143,28 +158,22 @@ def training(options: Options) -> list[dict[str, Any]]:
             sel = masked_input(model)["model"]["descriptor"]["sel"]
             system = str(write_masked(Path(directory) / model, frames, sel))
             work = limits.parts_of_training(sizes, [(f.types, f.positions) for f in frames])
-            of_limit += [1e3 * limits.limit(work, _rates(plugin, sizes)), None, None]
-            start = _path(model, "model.ckpt")
-            for nets, precision, checkpoint in (
-                ("trained", "float64", start),
-                ("new", "float64", None),
-                ("new", "float32", None),
-            ):
+            least = 1e3 * limits.limit(work, _rates(plugin, sizes))
+            for nets in kinds:
                 jdata = masked_input(model)
                 for part in ("descriptor", "fitting_net"):
                     jdata["model"][part]["precision"] = precision
-                request = {"do": "train", "input": jdata, "system": system, "start": checkpoint}
+                start = _path(model, "model.ckpt") if nets == "trained" else None
+                request = {"do": "train", "input": jdata, "system": system, "start": start}
                 notes = {"model": model, "nets": nets, "precision": precision}
                 requests = {"plugin": ("plugin", request), "built-in": ("builtin", request)}
                 jobs.append(Job({**setting.notes(), **notes}, requests))
+                of_limit.append(least if nets == "trained" else None)
         sides = {"plugin": plugin, "builtin": builtin}
         rows = in_turn(sides, jobs, options.rounds, options.seconds, "training")
     for row, least in zip(rows, of_limit, strict=True):
         if least is not None:
             row |= {"limit": least, "over limit": row["plugin"] / least}
-        same = (r for r in rows if r["model"] == row["model"] and r["nets"] == "new")
-        if row["nets"] == "trained":
-            row["to new nets"] = row["plugin"] / next(same)["plugin"]
     _add_ratios(rows, ["plugin"])
     return rows
 
@@ -336,4 +345,7 @@ def processes(options: Options) -> list[dict[str, Any]]:
     return rows
 
 
-SCANS = {scan.__name__: scan for scan in (errors, evaluations, training, parts, slots, processes)}
+SCANS = {
+    scan.__name__: scan
+    for scan in (errors, evaluations, training, float32, parts, slots, processes)
+}

@@ -58,7 +58,8 @@ def change(row: dict[str, Any] | None, column: str) -> str:
 
 def front(scans: dict[str, Rows]) -> str:
     """Return the table of README.md of the project."""
-    evaluations, training = on_all_threads(scans["evaluations"]), on_all_threads(scans["training"])
+    evaluations = on_all_threads(scans["evaluations"])
+    training = on_all_threads([*scans["training"], *scans.get("float32", [])])
     lines = []
     labels = {"Potential": "`Potential`", "mixed": '`Potential`, `precision="mixed"`'}
     labels |= {"DeepPot": "`DeepPot.eval`"}
@@ -124,7 +125,7 @@ def training(scans: dict[str, Rows]) -> str:
     names += ("to new nets", "limit", "over limit")
     head = ("model", "nets", "precision", "threads", "built-in", "plugin", "ratio")
     head += ("plugin to new nets", "limit", "plugin to it")
-    rows = widest(scans["training"])
+    rows = widest([*scans["training"], *scans.get("float32", [])])
     return table(head, ([row.get(name) for name in names] for row in rows))
 
 
