@@ -166,6 +166,7 @@ def make(names: list[str]) -> None:
         else:
             found = make_masked(folder, name, threads)
         (folder / "training.json").write_text(json.dumps(found))
+        shutil.rmtree(BUILD / name, ignore_errors=True)
         folder.rename(BUILD / name)
         print(f"{name}: {found['steps']} steps in {found['seconds']:.0f} s")
 

@@ -87,10 +87,10 @@ def errors(scans: dict[str, Rows]) -> str:
     head = ("model", "steps", "minutes", "force error, preferred atoms, eV/Å")
     head += ("all real atoms", "energy per atom, eV", "panels of each net")
     names = ("force, preferred", "force, all", "energy per atom", "panels")
-    lines = [
-        [row["model"], row["steps"], row["seconds"] / 60, *(row.get(name) for name in names)]
-        for row in scans["errors"]
-    ]
+    lines = []
+    for row in scans["errors"]:
+        minutes = row["seconds"] and row["seconds"] / 60
+        lines.append([row["model"], row["steps"], minutes, *(row.get(name) for name in names)])
     return table(head, lines)
 
 
