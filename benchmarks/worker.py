@@ -1,134 +1,258 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""One side of a comparison: times training steps and evaluations in a process of its own.
+"""One side of a comparison, in a process of its own, which answers requests one by one.
 
-run.py starts it twice, once with DP_MASK=builtin, and sends one JSON request per line:
-{"do": "train", "eval" or "compressed", "input": ..., "system": ..., "frame": ..., "repeat": ...};
-the answer is a list of seconds. The built-in, which has no compressed models, evaluates the
-original. {"do": "memory"} is answered with the megabytes that the process had at its peak,
-{"do": "shapes"} with those of the parameters of the latest training, and {"do": "fit", "shapes":
-...}, which trains parameters of these shapes on nothing but their squares, with nothing.
+A request is a line of JSON, {"do": one of DO, ...}, and so is its answer. DP_MASK, DP_MASK_ISA and
+the numbers of threads are those of its environment; DPMASK_BENCHMARK_KERNELS there names another
+build of the kernels, a compiled _kernels or a package with one, to be asked for parts instead.
 """
 
+import importlib
+import importlib.util
 import json
 import os
+import pickle
 import resource
 import sys
-import tempfile
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-REPLY = os.fdopen(os.dup(1), "w")
-os.dup2(2, 1)  # what DeePMD-kit prints is not an answer
+from types import ModuleType
+from typing import Any
 
 import numpy as np
-from deepmd.infer import DeepPot
-from deepmd.tf.entrypoints.freeze import freeze
-from deepmd.tf.entrypoints.train import get_data
-from deepmd.tf.env import get_tf_session_config, tf
-from deepmd.tf.train.run_options import RunOptions
-from deepmd.tf.train.trainer import DPTrainer
-from deepmd.utils.argcheck import normalize
-from deepmd.utils.compat import update_deepmd_input
 
-from deepmd_mask.conversion import convert
-
-SHORTEST = 0.9  # Å, of the bonds in a protein
+THREADS = int(os.environ.get("OMP_NUM_THREADS", "1"))
+LEAST_CALLS = 3
 
 
-class Training:
-    """A training session that is run step by step."""
+def timed(action: Callable[[], Any], seconds: float, measures: bool = False) -> list:
+    """Return the seconds of each of the calls that go into a time, after two that warm up.
 
-    def __init__(self, jdata: dict) -> None:
-        tf.reset_default_graph()
-        self.trainer = DPTrainer(jdata, run_opt=RunOptions(log_level=30))
-        type_map = jdata["model"]["type_map"]
-        data = get_data(jdata["training"]["training_data"], 0, type_map, None)
-        data.add_data_requirements(self.trainer.data_requirements)
-        self.trainer.build(data, stop_batch=1_000_000)
-        self.trainer._init_session()
-        self.feed = self.trainer.get_feed_dict(data.get_batch(), is_training=True)
-
-    def step(self) -> None:
-        """Run one training step."""
-        self.trainer.sess.run(self.trainer.train_op, feed_dict=self.feed)
-
-    def freeze(self, folder: str, compressed: bool) -> str:
-        """Write a frozen model, or a compressed one if there is such."""
-        self.trainer.saver.save(self.trainer.sess, f"{folder}/model.ckpt")
-        frozen, output = Path(folder, "frozen.pb"), Path(folder, "compressed.pb")
-        with tf.Graph().as_default():  # the default graph is that of the latest training
-            freeze(checkpoint_folder=f"{folder}/model.ckpt", output=str(frozen))
-        if not compressed or os.environ.get("DP_MASK") == "builtin":
-            return str(frozen)
-        convert(frozen, output, compress=True, min_distance=SHORTEST, overwrite=True)
-        return str(output)
-
-
-def evaluation(model: DeepPot, system: Path, frame: int):
-    """Return a function that evaluates one frame."""
-    types = np.loadtxt(system / "type.raw", dtype=int)
-    coord, mask = (np.load(system / f"set.000/{key}.npy")[frame] for key in ("coord", "aparam"))
-    return lambda: model.eval(coord[None], None, types, aparam=mask[None])
-
-
-def fit_nothing(shapes: list[list[int]]) -> None:
-    """Train as DeePMD-kit does, but only parameters of these shapes, to be small."""
-    normal = tf.random_normal_initializer(stddev=0.1)
-    parameters = [
-        tf.get_variable(f"parameter_{k}", shape, tf.float64, normal)
-        for k, shape in enumerate(shapes)
-    ]
-    loss = tf.add_n([tf.reduce_sum(parameter**2) for parameter in parameters])
-    step = tf.train.AdamOptimizer(1e-3).minimize(loss)
-    tf.train.Saver()
-    session = tf.Session(config=get_tf_session_config())
-    session.run(tf.global_variables_initializer())
-    timed(lambda: session.run(step), 3)
-
-
-def timed(action, repeat: int) -> list[float]:
-    """Return the seconds of each of several calls, after two that warm up."""
-    seconds = []
-    for _ in range(repeat + 2):
+    An action that measures returns what it has found itself, which is taken instead.
+    """
+    found: list = []
+    end = float("inf")
+    for call in range(1_000_000):
+        if call == 2:
+            end = time.perf_counter() + seconds
         start = time.perf_counter()
-        action()
-        seconds.append(time.perf_counter() - start)
-    return seconds[2:]
+        answer = action()
+        took = time.perf_counter() - start
+        if call >= 2:
+            found.append(answer if measures else took)
+        if len(found) >= LEAST_CALLS and time.perf_counter() > end:
+            break
+    return found
 
 
-def of_memory(do: str, shapes: list[list[int]] | None = None) -> list:
-    """Answer a request that has to do with memory."""
-    if do == "memory":
-        return [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]
-    if do == "shapes":
-        return [variable.shape.as_list() for variable in tf.trainable_variables()]
-    fit_nothing(shapes)
-    return []
+def kernels_in_use() -> ModuleType:
+    """Return `_kernels` of the installed package, or of another build."""
+    other = os.environ.get("DPMASK_BENCHMARK_KERNELS")
+    if not other:
+        return importlib.import_module("deepmd_mask._kernels")
+    path = Path(other)
+    [file] = path.glob("_kernels*.so") if path.is_dir() else [path]
+    spec = importlib.util.spec_from_file_location("deepmd_mask._kernels", file)
+    assert spec is not None and spec.loader is not None, f"{file} is no module"
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# ---- Rates of the machine -----------------------------------------------------------------------
+
+
+def rates(seconds: float, nbytes: int) -> dict[str, float]:
+    """Measure the rates of limits.Rates; that of a copy is of arrays of so many bytes in all."""
+    size = 1500
+    a, b = np.ones((2, size, size))
+    out = np.empty_like(a)
+    product = min(timed(lambda: np.matmul(a, b, out=out), seconds))
+    with ThreadPoolExecutor(THREADS) as pool:
+
+        def on_threads(function: Callable, arrays: list[tuple[np.ndarray, ...]]) -> float:
+            return min(timed(lambda: list(pool.map(lambda x: function(*x), arrays)), seconds))
+
+        size_of_copy = max(nbytes // 8 // THREADS, 1024)
+        repeat = max(1, 2**21 // size_of_copy)  # in each call, so that starting it is nothing
+        copied = [tuple(np.ones((2, size_of_copy))) for _ in range(THREADS)]
+
+        def copy(source: np.ndarray, target: np.ndarray) -> None:
+            for _ in range(repeat):
+                np.copyto(target, source)
+
+        copying = on_threads(copy, copied) / repeat
+        x = np.linspace(-3, 3, 20_000)
+        given = [(x, np.empty_like(x)) for _ in range(THREADS)]
+        functions = min(on_threads(function, given) for function in (np.tanh, np.exp))
+    return {
+        "flop": 2 * size**3 / product,
+        "values": x.size * THREADS / functions,
+        "nbytes": 2 * 8 * size_of_copy * THREADS / copying,
+    }
+
+
+# ---- The potential and its kernels --------------------------------------------------------------
+
+
+def table_of(arguments: dict[str, Any], kernels: ModuleType) -> tuple[np.ndarray, ...]:
+    """Return the series of the nets as the potential has them: the model's own, or made for it."""
+    if arguments["table"] is not None:
+        return arguments["table"]
+    shortest = arguments["min_distance"]
+    end = min(5 / shortest, 100.0) if shortest else 25.0
+    names = ("neuron", "resnet_dt", "activation", "parameters")
+    given = {name: arguments[name] for name in names}
+    fit = kernels.fit_table64 if arguments["precision"] == "float64" else kernels.fit_table32
+    return fit(**given, lower=0.0, upper=end, narrowest=1e-9, threads=THREADS)
+
+
+class Kernels:
+    """The kernels of an evaluation, called one by one, in the order of op/potential/evaluation.h.
+
+    Parameters
+    ----------
+    arguments
+        Of `_kernels.Model`.
+    types, positions
+        The atoms, real ones.
+    """
+
+    PARTS = ("embed", "read_out", "force")
+
+    def __init__(self, arguments: dict[str, Any], types: np.ndarray, positions: np.ndarray) -> None:
+        kernels = kernels_in_use()
+
+        def nets(prefix: str) -> dict[str, Any]:
+            names = ("neuron", "resnet_dt", "activation", "parameters")
+            return {name: arguments[prefix + name] for name in names} | {"threads": THREADS}
+
+        single = arguments["precision"] == "float32"
+        Embedding = kernels.Embedding32 if single else kernels.Embedding64
+        Fitting = kernels.Fitting32 if single else kernels.Fitting64
+        self.bias, self.M2 = arguments["bias"], arguments["M2"]
+        mask = np.ones((1, len(types)))
+        ntypes = len(self.bias)
+        self.atoms = kernels.RealAtoms(positions[None], types[None].astype("i4"), mask, ntypes)
+        self.embedding = Embedding(self.atoms, **nets(""), net=arguments["net"], n=arguments["n"])
+        self.embedding.use_table(*table_of(arguments, kernels))
+        D = np.zeros((len(types), self.M2 * arguments["neuron"][-1]), "f4" if single else "f8")
+        self.fitting = Fitting(self.atoms.first, D, **nets("fitting_"))
+
+    def times(self) -> list[float]:
+        """Return the seconds of each part."""
+        marks = [time.perf_counter()]
+        X = self.embedding.embed()
+        marks.append(time.perf_counter())
+        _, _, A = self.fitting.read_out(self.atoms, X, self.M2, self.bias)
+        marks.append(time.perf_counter())
+        self.embedding.force(A)
+        marks.append(time.perf_counter())
+        return np.diff(marks).tolist()
+
+
+def kernels_on(model: str, frame: str) -> Kernels:
+    """Return the kernels with a model and a frame, given as files."""
+    of_frame = np.load(frame)
+    arguments = pickle.loads(Path(model).read_bytes())
+    return Kernels(arguments, of_frame["types"], of_frame["positions"])
+
+
+class Worker:
+    """Answers requests; what has been opened or built stays."""
+
+    def __init__(self) -> None:
+        self.opened: dict[str, Any] = {}
+
+    def once(self, make: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """Return what a function gave for these arguments, calling it the first time."""
+        key = repr([make.__name__, arguments, options])
+        if key not in self.opened:
+            self.opened[key] = make(*arguments, **options)
+        return self.opened[key]
+
+    def rates(self, seconds: float, nbytes: int) -> dict[str, float]:
+        """Measure what the machine does."""
+        return rates(seconds, nbytes)
+
+    def evaluate(
+        self, who: str, model: str, frame: str, seconds: float, **options: Any
+    ) -> list[float]:
+        """Time evaluations of a frame, an .npz file with types and positions."""
+        of_frame = np.load(frame)
+        types, positions = of_frame["types"], of_frame["positions"]
+        if who == "Potential":
+            from deepmd_mask import Potential
+
+            potential = self.once(Potential, model, device="cpu", **options)
+            return timed(lambda: potential.evaluate(types, positions), seconds)
+        import deepmd_side
+
+        potential = self.once(deepmd_side.opened, model)
+        return timed(deepmd_side.evaluation(potential, types, positions, **options), seconds)
+
+    def parts(self, model: str, frame: str, seconds: float) -> list[list[float]]:
+        """Time the kernels of evaluations; the model is a pickle of arguments of `_kernels.Model`.
+
+        The package is not imported, so that a build without it serves, too.
+        """
+        kernels = self.once(kernels_on, model, frame)
+        return timed(kernels.times, seconds, measures=True)
+
+    def train(self, seconds: float, **options: Any) -> list[float]:
+        """Time training steps; deepmd_side.Training has the options."""
+        import deepmd_side
+
+        return timed(self.once(deepmd_side.Training, **options).step, seconds)
+
+    def predict(self, who: str, model: str, frames: list[str]) -> list[list]:
+        """Return energy and forces of each frame."""
+        loaded = [np.load(frame) for frame in frames]
+        atoms = [(frame["types"], frame["positions"]) for frame in loaded]
+        if who == "Potential":
+            from deepmd_mask import Potential
+
+            found = [Potential(model, device="cpu").evaluate(*frame)[:2] for frame in atoms]
+        else:
+            import deepmd_side
+
+            potential = self.once(deepmd_side.opened, model)
+            found = [deepmd_side.evaluation(potential, *frame, sel=None)() for frame in atoms]
+            found = [(energy.ravel()[0], forces[0]) for energy, forces, *_ in found]
+        return [[float(energy), forces.tolist()] for energy, forces in found]
+
+    def usage(self) -> list[float]:
+        """Return CPU seconds and megabytes at the peak."""
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        return [used.ru_utime + used.ru_stime, used.ru_maxrss / 1024]
+
+    def train_nothing(self, shapes: list[list[int]]) -> None:
+        """Train parameters of these shapes, without a model."""
+        import deepmd_side
+
+        deepmd_side.train_nothing(shapes)
+
+    def shapes(self) -> list[list[int]]:
+        """Return those of the parameters of the training."""
+        import deepmd_side
+
+        return deepmd_side.shapes()
+
+
+DO = ("rates", "evaluate", "parts", "train", "predict", "usage", "train_nothing", "shapes")
 
 
 def main() -> None:
     """Answer requests until standard input ends."""
-    trainings, models = {}, {}
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        for line in sys.stdin:
-            request = json.loads(line)
-            if request["do"] in ("memory", "shapes", "fit"):
-                print(json.dumps(of_memory(**request)), file=REPLY, flush=True)
-                continue
-            key = json.dumps([request["input"], request["system"]])
-            if key not in trainings:
-                jdata = normalize(update_deepmd_input(request["input"], warning=False))
-                jdata["training"]["training_data"]["systems"] = [request["system"]]
-                trainings[key] = Training(jdata)
-            action = trainings[key].step
-            if request["do"] != "train":
-                kind = key, request["do"]
-                if kind not in models:
-                    compressed = request["do"] == "compressed"
-                    models[kind] = DeepPot(trainings[key].freeze(folder, compressed))
-                action = evaluation(models[kind], Path(request["system"]), request["frame"])
-            print(json.dumps(timed(action, request["repeat"])), file=REPLY, flush=True)
+    reply = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what DeePMD-kit prints is not an answer
+    worker = Worker()
+    for line in sys.stdin:
+        request = json.loads(line)
+        do = request.pop("do")
+        assert do in DO
+        print(json.dumps(getattr(worker, do)(**request)), file=reply, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,351 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What run.py measures: each function here is a scan, and returns the rows of its table."""
+
+import inspect
+import pickle
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import limits
+import numpy as np
+from frames import TYPE_MAP, frame_of, frames_of, write_masked
+from models import BUILD, MASKED, PEER, make, masked_input, training_of
+from sides import Job, Setting, Side, in_turn
+from worker import Kernels, kernels_in_use, table_of
+
+from deepmd_mask import Potential
+from deepmd_mask.potential.reading import read_model
+
+SIZES = (20, 35, 56, 89, 131)  # real atoms
+LARGE = (250, 500)  # several frames side by side, more than the built-in has slots for
+SIZES_OF_PARTS = (35, 89)
+BATCH = (35, 56, 76, 97)  # four frames of 66 atoms on average, as the example's batches
+SLOTS = (145, 300, 588, 2000)
+PARTS = Kernels.PARTS
+
+
+@dataclass
+class Options:
+    """What a scan is given."""
+
+    setting: Setting
+    rounds: int
+    seconds: float  # of each repetition of a job
+    models: list[str] = field(default_factory=lambda: list(MASKED))
+    kernels: dict[str, Path] = field(default_factory=dict)  # other builds, with their names
+
+
+# ---- Files --------------------------------------------------------------------------------------
+
+
+def _path(model: str, form: str) -> str:
+    return str(BUILD / model / form)
+
+
+def _frame(folder: Path, natoms: int) -> str:
+    """Write a frame for the workers."""
+    path = folder / f"{natoms}.npz"
+    if not path.exists():
+        frame = frame_of(natoms)
+        np.savez(path, types=frame.types, positions=frame.positions)
+    return str(path)
+
+
+def _sizes_of(model: str) -> limits.Model:
+    arguments = read_model(_path(model, "frozen.pb")).arguments
+    return limits.Model(arguments, table_of(arguments, kernels_in_use()))
+
+
+def _rates(side: Side, model: limits.Model) -> limits.Rates:
+    """Return the rates of the machine, a copy being as large as a model's parameters."""
+    return limits.Rates(**side.ask("rates", seconds=1.0, nbytes=limits.nbytes_of_fitting(model)))
+
+
+def _add_ratios(rows: list[dict[str, Any]], columns: list[str]) -> None:
+    """Add how many times as fast as the built-in each column is."""
+    for row in rows:
+        for column in columns:
+            if "built-in" in row and column in row:
+                row[f"to {column}"] = row["built-in"] / row[column]
+
+
+# ---- Scans --------------------------------------------------------------------------------------
+
+
+def evaluations(options: Options) -> list[dict[str, Any]]:
+    """Time evaluations by trained models, and by the peer, of more and more real atoms."""
+    make([*options.models, PEER])
+    setting = options.setting
+    sides = {
+        "potential": Side(setting),
+        "plugin": Side(setting),
+        "builtin": Side(setting, builtin=True),
+    }
+    jobs, of_limit = [], []
+    with tempfile.TemporaryDirectory() as directory:
+        for model in options.models:
+            sizes = _sizes_of(model)
+            rates = _rates(sides["potential"], sizes)
+            for natoms in (*SIZES, *LARGE):
+                requests = _evaluations_of(model, natoms, Path(directory))
+                jobs.append(Job({**setting.notes(), "model": model, "real": natoms}, requests))
+                atoms = frame_of(natoms)
+                work = limits.parts_of_evaluation(sizes, atoms.types, atoms.positions)
+                of_limit.append(1e3 * limits.limit(work, rates))
+        rows = in_turn(sides, jobs, options.rounds, options.seconds, "evaluations")
+    for side in sides.values():
+        side.close()
+    for row, least in zip(rows, of_limit, strict=True):
+        row |= {"limit": least, "over limit": row["Potential"] / least}
+    _add_ratios(rows, ["Potential", "mixed", "DeepPot", "compressed", PEER])
+    return rows
+
+
+def _evaluations_of(model: str, natoms: int, folder: Path) -> dict[str, tuple[str, dict]]:
+    """Return the columns of a row of evaluations: who is asked, and for what."""
+    frozen, compressed = _path(model, "frozen.pb"), _path(model, "compressed.pb")
+    counts = np.bincount(frame_of(natoms).types, minlength=len(TYPE_MAP))
+    sel = np.maximum(masked_input(model)["model"]["descriptor"]["sel"], counts).tolist()
+
+    def by(who: str, path: str, **options: Any) -> dict[str, Any]:
+        frame = _frame(folder, natoms)
+        return {"do": "evaluate", "who": who, "model": path, "frame": frame, **options}
+
+    requests = {
+        "Potential": ("potential", by("Potential", frozen)),
+        "DeepPot": ("plugin", by("DeepPot", frozen, sel=sel)),
+        "compressed": ("plugin", by("DeepPot", compressed, sel=sel)),
+    }
+    if "precision" in inspect.signature(Potential).parameters:
+        requests["mixed"] = "potential", by("Potential", frozen, precision="mixed")
+    if natoms in SIZES:
+        requests["built-in"] = "builtin", by("DeepPot", _path(model, "builtin.pb"), sel=sel)
+        if model == "one-sided":
+            requests[PEER] = "builtin", by("DeepPot", _path(PEER, "compressed.pb"))
+    return requests
+
+
+def training(options: Options) -> list[dict[str, Any]]:
+    """Time training steps on one batch, from trained models and from new nets."""
+    rows = _training(options, ["trained", "new"], "float64")
+    for row in rows:
+        new = next(r for r in rows if r["model"] == row["model"] and r["nets"] == "new")
+        if row["nets"] == "trained":
+            row["to new nets"] = row["plugin"] / new["plugin"]
+    return rows
+
+
+def float32(options: Options) -> list[dict[str, Any]]:
+    """Time training steps on the same batch in float32, from new nets."""
+    return _training(options, ["new"], "float32")
+
+
+def _training(options: Options, kinds: list[str], precision: str) -> list[dict[str, Any]]:
+    """Time training steps from trained or new nets; limits are those of trained ones."""
+    make(options.models)
+    setting = options.setting
+    frames = [frame_of(natoms) for natoms in BATCH]
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        Side(setting) as plugin,
+        Side(setting, builtin=True) as builtin,
+    ):
+        jobs, of_limit = [], []
+        for model in options.models:
+            sizes = _sizes_of(model)
+            sel = masked_input(model)["model"]["descriptor"]["sel"]
+            system = str(write_masked(Path(directory) / model, frames, sel))
+            work = limits.parts_of_training(sizes, [(f.types, f.positions) for f in frames])
+            least = 1e3 * limits.limit(work, _rates(plugin, sizes))
+            for nets in kinds:
+                jdata = masked_input(model)
+                for part in ("descriptor", "fitting_net"):
+                    jdata["model"][part]["precision"] = precision
+                start = _path(model, "model.ckpt") if nets == "trained" else None
+                request = {"do": "train", "input": jdata, "system": system, "start": start}
+                notes = {"model": model, "nets": nets, "precision": precision}
+                requests = {"plugin": ("plugin", request), "built-in": ("builtin", request)}
+                jobs.append(Job({**setting.notes(), **notes}, requests))
+                of_limit.append(least if nets == "trained" else None)
+        sides = {"plugin": plugin, "builtin": builtin}
+        rows = in_turn(sides, jobs, options.rounds, options.seconds, "training")
+    for row, least in zip(rows, of_limit, strict=True):
+        if least is not None:
+            row |= {"limit": least, "over limit": row["plugin"] / least}
+    _add_ratios(rows, ["plugin"])
+    return rows
+
+
+def parts(options: Options) -> list[dict[str, Any]]:
+    """Time the kernels of an evaluation one by one, beside the whole, and beside other builds."""
+    make(options.models)
+    setting = options.setting
+    sides = {"here": Side(setting)}
+    sides |= {name: Side(setting, kernels=path) for name, path in options.kernels.items()}
+    jobs, works = [], []
+    with tempfile.TemporaryDirectory() as directory:
+        for model in options.models:
+            sizes = _sizes_of(model)
+            rates = _rates(sides["here"], sizes)
+            name = _path(model, "frozen.pb")
+            pickled = Path(directory) / f"{model}.pickle"
+            pickled.write_bytes(pickle.dumps(read_model(name).arguments))
+            for natoms in SIZES_OF_PARTS:
+                frame = {"frame": _frame(Path(directory), natoms)}
+                in_parts = {"do": "parts", "model": str(pickled), **frame}
+                whole = {"do": "evaluate", "who": "Potential", "model": name, **frame}
+                requests = {side: (side, in_parts) for side in sides}
+                requests["Potential"] = "here", whole
+                notes = {**setting.notes(), "model": model, "real": natoms}
+                jobs.append(Job(notes, requests))
+                atoms = frame_of(natoms)
+                work = limits.parts_of_evaluation(sizes, atoms.types, atoms.positions)
+                works.append((work, rates))
+        measured = in_turn(sides, jobs, options.rounds, options.seconds, "parts")
+    for side in sides.values():
+        side.close()
+    rows = []
+    for row, (work, rates) in zip(measured, works, strict=True):
+        of_side = {name: row.pop(name) for name in sides}
+        whole = row.pop("Potential")
+        for k, part in enumerate(PARTS):
+            least = 1e3 * work[part].seconds(rates)
+            rate = work[part].flop / of_side["here"][k] / 1e6
+            found = {"part": part, "ms": of_side["here"][k], "limit": least}
+            found |= {"over limit": found["ms"] / least, "GFLOP/s": rate}
+            found["to a product"] = rate / rates.flop * 1e9
+            found |= {name: of_side[name][k] / found["ms"] for name in options.kernels}
+            rows.append({**row, **found})
+        total = sum(of_side["here"])
+        least = 1e3 * limits.limit(work, rates)
+        found = {"part": "sum", "ms": total, "limit": least, "over limit": total / least}
+        found["Potential to sum"] = whole / total
+        found |= {name: sum(of_side[name]) / total for name in options.kernels}
+        rows.append({**row, **found})
+    return rows
+
+
+def errors(options: Options) -> list[dict[str, Any]]:
+    """Compare models with the labels of the test set, and say what their training took.
+
+    Energies were not trained on, and have another constant for each composition, which is taken
+    away: what is left are differences between frames of one composition.
+    """
+    names = [*options.models, PEER]
+    make(names)
+    frames = frames_of("test")
+    rows = []
+    with tempfile.TemporaryDirectory() as directory, Side(options.setting) as side:
+        paths = []
+        for k, frame in enumerate(frames):
+            paths.append(str(Path(directory) / f"{k}.npz"))
+            np.savez(paths[-1], types=frame.types, positions=frame.positions)
+        for name in names:
+            who = "DeepPot" if name == PEER else "Potential"
+            model = _path(name, "frozen.pb")
+            found = side.ask("predict", who=who, model=model, frames=paths)
+            energies, forces = zip(*found, strict=True)
+            weight = np.concatenate([np.repeat(f.preferred, 3) for f in frames])
+            off = np.concatenate(
+                [
+                    np.subtract(f, frame.forces).ravel()
+                    for f, frame in zip(forces, frames, strict=True)
+                ]
+            )
+            row = {"model": name, **training_of(name)}
+            row["force, preferred"] = float(np.sqrt((weight * off**2).sum() / weight.sum()))
+            row["force, all"] = float(np.sqrt(np.mean(off**2)))
+            row["energy per atom"] = _energy_error(frames, np.array(energies))
+            if name != PEER:
+                row["panels"] = _sizes_of(name).npanels()
+            rows.append(row)
+    return rows
+
+
+def _energy_error(frames: list, energies: np.ndarray) -> float:
+    """Return the error of energies per atom, less the mean of each composition."""
+    off = (energies - [f.energy for f in frames]) / [len(f) for f in frames]
+    compositions = [tuple(np.bincount(f.types, minlength=len(TYPE_MAP))) for f in frames]
+    for composition in set(compositions):
+        same = [c == composition for c in compositions]
+        off[same] -= off[same].mean()
+    return float(np.sqrt(np.mean(off**2)))
+
+
+def slots(options: Options) -> list[dict[str, Any]]:
+    """Time trained models in more and more slots, the same atoms in all."""
+    make(options.models)
+    setting = options.setting
+    frames = [frame_of(natoms) for natoms in BATCH]
+    jobs = []
+    with tempfile.TemporaryDirectory() as directory, Side(setting) as plugin:
+        for model in options.models:
+            jdata = masked_input(model)
+            for count in SLOTS:
+                sel = np.asarray(jdata["model"]["descriptor"]["sel"])
+                sel = sel + np.diff(np.linspace(0, count - sel.sum(), len(sel) + 1).astype(int))
+                folder = Path(directory) / f"{model}{count}"
+                system = str(write_masked(folder, frames, sel.tolist()))
+                evaluate = {"do": "evaluate", "who": "DeepPot", "model": _path(model, "frozen.pb")}
+                evaluate |= {"frame": _frame(Path(directory), 56), "sel": sel.tolist()}
+                train = {"do": "train", "input": jdata, "system": system}
+                train["start"] = _path(model, "model.ckpt")
+                requests = {"DeepPot, 56": ("plugin", evaluate), "training": ("plugin", train)}
+                jobs.append(Job({**setting.notes(), "model": model, "slots": count}, requests))
+        rows = in_turn({"plugin": plugin}, jobs, options.rounds, options.seconds, "slots")
+    for row in rows:
+        base = next(r for r in rows if r["model"] == row["model"])
+        for column in ("DeepPot, 56", "training"):
+            row[f"{column}, to {SLOTS[0]}"] = row[column] / base[column]
+    return rows
+
+
+def processes(options: Options) -> list[dict[str, Any]]:
+    """Measure CPU seconds and megabytes of processes: those that evaluate once, or train a little.
+
+    Beside them: NumPy alone, and a training of parameters of the same shapes without a model,
+    which is what TensorFlow takes for any.
+    """
+    make(options.models)
+    rows = []
+    with tempfile.TemporaryDirectory() as directory:
+        folder = Path(directory)
+        frame = _frame(folder, SIZES_OF_PARTS[0])
+        for model in options.models:
+            jdata = masked_input(model)
+            sel = jdata["model"]["descriptor"]["sel"]
+            system = write_masked(folder / model, [frame_of(natoms) for natoms in BATCH], sel)
+            evaluate = {"do": "evaluate", "frame": frame, "seconds": 0}
+            evaluate["model"] = _path(model, "frozen.pb")
+            train = {"do": "train", "input": jdata, "system": str(system), "seconds": 0}
+            work: dict[str, tuple[bool, list[dict[str, Any]]]] = {
+                "NumPy alone": (False, []),
+                "Potential": (False, [{**evaluate, "who": "Potential"}]),
+                "DeepPot": (False, [{**evaluate, "who": "DeepPot", "sel": sel}]),
+                "training": (False, [train]),
+                "training, built-in": (True, [train]),
+            }
+            shapes = None
+            for who, (builtin, requests) in work.items():
+                with Side(options.setting, builtin=builtin) as side:
+                    for request in requests:
+                        side.ask(**request)
+                    row = {"model": model, "who": who}
+                    row["CPU s"], row["MB at peak"] = side.ask("usage")
+                    rows.append(row)
+                    if who == "training":
+                        shapes = side.ask("shapes")
+            with Side(options.setting) as side:
+                side.ask("train_nothing", shapes=shapes)
+                row = {"model": model, "who": "training without a model"}
+                row["CPU s"], row["MB at peak"] = side.ask("usage")
+                rows.append(row)
+    return rows
+
+
+SCANS = {
+    scan.__name__: scan
+    for scan in (errors, evaluations, training, float32, parts, slots, processes)
+}

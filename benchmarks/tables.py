@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Put results/trained.json into the tables of README.md, there and in the folder above.
+
+A table begins after a line <!-- table NAME --> and ends before <!-- end -->. Tables for several
+settings have those of the widest instruction set, and of all threads where one number is shown.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from models import HERE, MASKED, PEER
+
+Rows = list[dict[str, Any]]
+SHAPES = {"one-sided": "one-sided 16-32-64", "two-sided": "two-sided 25-50-100"}
+SIZES_OF_FRONT = (35, 56, 89)
+
+
+def number(value: Any) -> str:
+    """Return a cell."""
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        return ", ".join(map(number, value))
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def table(head: Iterable[str], lines: Iterable[Iterable[Any]]) -> str:
+    """Return a table in Markdown."""
+    names = list(head)
+    rows = [[number(cell) for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [names, ["---"] * len(names), *rows])
+
+
+def widest(rows: Rows) -> Rows:
+    """Return the rows of the widest instruction set that there are any of."""
+    last = max(row["isa"] for row in rows)
+    return [row for row in rows if row["isa"] == last]
+
+
+def on_all_threads(rows: Rows) -> Rows:
+    """Return those of them that are of the most threads."""
+    most = max(row["threads"] for row in rows)
+    return [row for row in widest(rows) if row["threads"] == most]
+
+
+def change(row: dict[str, Any] | None, column: str) -> str:
+    """Return how a time falls from the built-in's; nothing where it was not measured."""
+    if row is None:
+        return ""
+    before, after, times = (number(row[k]) for k in ("built-in", column, f"to {column}"))
+    return f"{before} → {after} ms, **{times} times**"
+
+
+def front(scans: dict[str, Rows]) -> str:
+    """Return the table of README.md of the project."""
+    evaluations = on_all_threads(scans["evaluations"])
+    training = on_all_threads([*scans["training"], *scans.get("float32", [])])
+    lines = []
+    labels = {"Potential": "`Potential`", "mixed": '`Potential`, `precision="mixed"`'}
+    labels |= {"DeepPot": "`DeepPot.eval`"}
+    for name, label in labels.items():
+        for real in SIZES_OF_FRONT:
+            of_size = {row["model"]: row for row in evaluations if row["real"] == real}
+            if not any(name in row for row in of_size.values()):
+                continue
+            lines.append([label, real, *(change(of_size.get(model), name) for model in MASKED)])
+    for nets, precision in (("trained", "float64"), ("new", "float64"), ("new", "float32")):
+        of_nets = {
+            row["model"]: row
+            for row in training
+            if (row["nets"], row["precision"]) == (nets, precision)
+        }
+        label = "training step" if nets == "trained" else f"training step, new nets, {precision}"
+        lines.append(
+            [label, "4 frames of 66", *(change(of_nets.get(model), "plugin") for model in MASKED)]
+        )
+    return table(["", "real atoms", *(SHAPES[model] for model in MASKED)], lines)
+
+
+def errors(scans: dict[str, Rows]) -> str:
+    """Return what models are, how long they were trained, and how well they do."""
+    head = ("model", "steps", "minutes", "force error, preferred atoms, eV/Å")
+    head += ("all real atoms", "energy per atom, eV", "panels of each net")
+    names = ("force, preferred", "force, all", "energy per atom", "panels")
+    lines = []
+    for row in scans["errors"]:
+        minutes = row["seconds"] and row["seconds"] / 60
+        lines.append([row["model"], row["steps"], minutes, *(row.get(name) for name in names)])
+    return table(head, lines)
+
+
+def evaluations(scans: dict[str, Rows]) -> str:
+    """Return times of evaluations, and how many times as fast as the built-in they are."""
+    sides = {"Potential": "`Potential`", "mixed": "`Potential`, mixed", "DeepPot": "`DeepPot`"}
+    sides |= {"compressed": "`DeepPot`, compressed", PEER: f"`{PEER}`, compressed"}
+    rows = widest(scans["evaluations"])
+    sides = {side: name for side, name in sides.items() if any(side in row for row in rows)}
+    head = ("model", "threads", "real atoms", "built-in", *sides.values())
+    head += ("limit", "`Potential` to it")
+
+    def cell(row: dict[str, Any], side: str) -> str:
+        times = f" ({row[f'to {side}']:.1f})" if f"to {side}" in row else ""
+        return number(row.get(side)) + times
+
+    lines = [
+        [
+            *(row.get(name) for name in ("model", "threads", "real", "built-in")),
+            *(cell(row, side) for side in sides),
+            row["limit"],
+            row["over limit"],
+        ]
+        for row in rows
+    ]
+    return table(head, lines)
+
+
+def training(scans: dict[str, Rows]) -> str:
+    """Return times of training steps."""
+    names = ("model", "nets", "precision", "threads", "built-in", "plugin", "to plugin")
+    names += ("to new nets", "limit", "over limit")
+    head = ("model", "nets", "precision", "threads", "built-in", "plugin", "ratio")
+    head += ("plugin to new nets", "limit", "plugin to it")
+    rows = widest([*scans["training"], *scans.get("float32", [])])
+    return table(head, ([row.get(name) for name in names] for row in rows))
+
+
+def parts(scans: dict[str, Rows]) -> str:
+    """Return times of the kernels of an evaluation."""
+    names = ["model", "threads", "real", "part", "ms", "limit", "over limit", "GFLOP/s"]
+    names += ["to a product", "Potential to sum"]
+    rows = widest(scans["parts"])
+    # Other builds' times, if there are such.
+    fixed = {*names, "isa"}
+    names += list(dict.fromkeys(name for row in rows for name in row if name not in fixed))
+    return table(names, ([row.get(name) for name in names] for row in rows))
+
+
+def of_all(name: str):
+    """Return a function that gives a scan's rows as they are."""
+
+    def as_it_is(scans: dict[str, Rows]) -> str:
+        rows = scans[name]
+        head = [key for key in dict.fromkeys(k for row in rows for k in row) if key != "isa"]
+        return table(head, ([row.get(key) for key in head] for row in rows))
+
+    return as_it_is
+
+
+TABLES = {
+    "front": front,
+    "errors": errors,
+    "evaluations": evaluations,
+    "training": training,
+    "parts": parts,
+    "slots": of_all("slots"),
+    "processes": of_all("processes"),
+}
+
+
+def fill(page: Path, scans: dict[str, Rows]) -> None:
+    """Put tables into a page; those of scans that have not been made stay."""
+
+    def filled(found: re.Match[str]) -> str:
+        begin, indent, name, _, end = found.groups()
+        try:
+            text = TABLES[name](scans)
+        except KeyError as missing:
+            print(f"{page.name}: the table {name} stays as it is, there is no {missing}")
+            return found.group()
+        lines = (f"{indent}{line}" for line in text.splitlines())
+        return begin + "\n" + "\n".join(lines) + "\n" + end
+
+    pattern = r"(( *)<!-- table (\w+) -->)\n(.*?)( *<!-- end -->)"
+    page.write_text(re.sub(pattern, filled, page.read_text(), flags=re.DOTALL))
+
+
+if __name__ == "__main__":
+    scans = json.loads((HERE / "results" / "trained.json").read_text())["scans"]
+    for page in (HERE / "README.md", HERE.parent / "README.md"):
+        fill(page, scans)
