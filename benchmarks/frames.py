@@ -2,6 +2,7 @@
 """The frames that are measured: of the data of examples/zinc_protein, or cut out of them."""
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,7 @@ def frames_of(subset: str) -> list[Frame]:
     return frames
 
 
+@cache
 def frame_of(natoms: int) -> Frame:
     """Return so many atoms, whole molecules of one frame: zinc and those nearest to it.
 

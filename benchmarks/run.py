@@ -17,6 +17,7 @@ from matplotlib import pyplot as plt
 from models import HERE, MASKED, PEER
 from scans import SCANS, Options
 from sides import Setting, instruction_sets, machine
+from tables import as_they_are
 
 COLOURS = {
     "built-in": "tab:red",
@@ -25,24 +26,6 @@ COLOURS = {
     "Potential": "tab:blue",
     "limit": "black",
 }
-
-
-def print_table(name: str, rows: list[dict[str, Any]]) -> None:
-    """Print a table for Markdown."""
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    print(f"\n{name}\n\n| {' | '.join(columns)} |\n|{' --- |' * len(columns)}")
-    for row in rows:
-        print(f"| {' | '.join(_cell(row.get(column)) for column in columns)} |")
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, list):
-        return " ".join(map(str, value))
-    if isinstance(value, float):
-        return f"{value:.3g}" if value < 100 else f"{value:.0f}"
-    return str(value)
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
@@ -106,7 +89,7 @@ def main(
                 options = Options(setting, rounds, seconds, list(models), dict(kernels))
                 rows = SCANS[name](options)
                 keep(path, name, rows)
-                print_table(f"{name}, {count} threads, {one_isa}", rows)
+                print(f"\n{name}, {count} threads, {one_isa}\n\n{as_they_are(rows)}")
     found = json.loads(path.read_text())["scans"]
     if "evaluations" in found:
         plot(found["evaluations"], output / "trained.png")

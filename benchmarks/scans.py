@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What run.py measures: each function here is a scan, and returns the rows of its table."""
 
-import inspect
 import pickle
 import tempfile
 from dataclasses import dataclass, field
@@ -15,7 +14,6 @@ from models import BUILD, MASKED, PEER, make, masked_input, training_of
 from sides import Job, Setting, Side, in_turn
 from worker import Kernels, kernels_in_use, table_of
 
-from deepmd_mask import Potential
 from deepmd_mask.potential.reading import read_model
 
 SIZES = (20, 35, 56, 89, 131)  # real atoms
@@ -117,9 +115,8 @@ def _evaluations_of(model: str, natoms: int, folder: Path) -> dict[str, tuple[st
         "Potential": ("potential", by("Potential", frozen)),
         "DeepPot": ("plugin", by("DeepPot", frozen, sel=sel)),
         "compressed": ("plugin", by("DeepPot", compressed, sel=sel)),
+        "mixed": ("potential", by("Potential", frozen, precision="mixed")),
     }
-    if "precision" in inspect.signature(Potential).parameters:
-        requests["mixed"] = "potential", by("Potential", frozen, precision="mixed")
     if natoms in SIZES:
         requests["built-in"] = "builtin", by("DeepPot", _path(model, "builtin.pb"), sel=sel)
         if model == "one-sided":

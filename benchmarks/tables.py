@@ -36,6 +36,12 @@ def table(head: Iterable[str], lines: Iterable[Iterable[Any]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in [names, ["---"] * len(names), *rows])
 
 
+def as_they_are(rows: Rows, without: tuple[str, ...] = ()) -> str:
+    """Return a table of all columns of rows, but for some."""
+    head = [key for key in dict.fromkeys(k for row in rows for k in row) if key not in without]
+    return table(head, ([row.get(key) for key in head] for row in rows))
+
+
 def widest(rows: Rows) -> Rows:
     """Return the rows of the widest instruction set that there are any of."""
     last = max(row["isa"] for row in rows)
@@ -140,25 +146,14 @@ def parts(scans: dict[str, Rows]) -> str:
     return table(names, ([row.get(name) for name in names] for row in rows))
 
 
-def of_all(name: str):
-    """Return a function that gives a scan's rows as they are."""
-
-    def as_it_is(scans: dict[str, Rows]) -> str:
-        rows = scans[name]
-        head = [key for key in dict.fromkeys(k for row in rows for k in row) if key != "isa"]
-        return table(head, ([row.get(key) for key in head] for row in rows))
-
-    return as_it_is
-
-
 TABLES = {
     "front": front,
     "errors": errors,
     "evaluations": evaluations,
     "training": training,
     "parts": parts,
-    "slots": of_all("slots"),
-    "processes": of_all("processes"),
+    "slots": lambda scans: as_they_are(scans["slots"], without=("isa",)),
+    "processes": lambda scans: as_they_are(scans["processes"], without=("isa",)),
 }
 
 

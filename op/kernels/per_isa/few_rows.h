@@ -118,7 +118,7 @@ void add_rows_of_W(Columns<P, count>, int64_t nrows, const T* x, int64_t x_strid
   }
 }
 
-// Also fetches ahead what is stored.
+// Writes what is stored as T.
 template <typename T, typename Stored>
 void convert(const Stored* from, int64_t size, T* to) {
   for_each_columns<T, Packet<T>, 1>(0, size, [&](auto columns, int64_t k) {
