@@ -41,6 +41,9 @@ class Cpu {
     run(n, LoopBody(body));
   }
 
+  // How many bodies may run side by side.
+  virtual int64_t threads() const = 0;
+
   // As Arena does.
   template <typename T>
   T* allocate(int64_t size) {

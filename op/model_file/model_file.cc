@@ -118,6 +118,10 @@ void require_plausible(const Operators& operators, const std::vector<std::string
 
 // The calling thread.
 class OneThread : public Cpu {
+ public:
+  int64_t threads() const override { return 1; }
+
+ private:
   void run(int64_t n, const LoopBody& body) override {
     for (int64_t k = 0; k < n; ++k) body(k);
   }

@@ -54,6 +54,7 @@ class TensorFlowCpu : public Cpu {
  public:
   static const char* type() { return tf::DEVICE_CPU; }
   static TensorFlowCpu of(tf::OpKernelContext* ctx) { return TensorFlowCpu(ctx); }
+  int64_t threads() const override { return workers_->NumThreads(); }
 
  private:
   explicit TensorFlowCpu(tf::OpKernelContext* ctx)
@@ -65,8 +66,7 @@ class TensorFlowCpu : public Cpu {
     const auto work = [&](int64_t, int64_t) {
       for (int64_t k = next++; k < n; k = next++) first.guard([&] { body(k); });
     };
-    const int64_t threads = std::min<int64_t>(n, workers_->NumThreads());
-    workers_->ParallelFor(threads, tsl::thread::ThreadPool::SchedulingParams::Fixed(1), work);
+    workers_->ParallelFor(std::min(n, threads()), tsl::thread::ThreadPool::SchedulingParams::Fixed(1), work);
     first.rethrow();
   }
 

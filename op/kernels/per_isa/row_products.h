@@ -30,9 +30,11 @@ void clear(P (&sum)[nrows][count]) {
   }
 }
 
-// sum += x W for some rows of x and some columns of W.
+// sum += x W for some rows of x and some columns of W. In memory the numbers of x are so far apart:
+// those of one column, and those of one row.
 template <int nrows, int count, typename P, typename T>
-void multiply(const T* x, int64_t depth, const T* W, int64_t W_stride, P (&sum)[nrows][count]) {
+void multiply(const T* x, int64_t in_column, int64_t in_row, int64_t depth, const T* W,
+              int64_t W_stride, P (&sum)[nrows][count]) {
   constexpr int lanes = packets::unpacket_traits<P>::size;
   for (int64_t k = 0; k < depth; ++k, W += W_stride) {
     P of_W[count];
@@ -40,7 +42,7 @@ void multiply(const T* x, int64_t depth, const T* W, int64_t W_stride, P (&sum)[
     for (int v = 0; v < count; ++v) of_W[v] = packets::ploadu<P>(W + v * lanes);
 #pragma GCC unroll 8
     for (int r = 0; r < nrows; ++r) {
-      const P of_x = packets::pset1<P>(x[r * depth + k]);
+      const P of_x = packets::pset1<P>(x[r * in_column + k * in_row]);
 #pragma GCC unroll 8
       for (int v = 0; v < count; ++v) sum[r][v] = packets::pmadd(of_x, of_W[v], sum[r][v]);
     }
@@ -65,22 +67,6 @@ void add(Part, const typename Part::OfPacket* sum, T factor, T* y) {
     packets::pstoreu(place,
                      packets::pmadd(packets::pset1<P>(factor), sum[v], packets::ploadu<P>(place)));
   }
-}
-
-// Calls body(number of rows, a constant; first row; Columns; first column; sum) for all parts of
-// x W; x is [nrows, depth], and sum an array of packets, [rows][columns].
-template <typename T, typename Body>
-void for_each_part_of_product(int64_t nrows, const T* x, int64_t depth, Submatrix<const T> W,
-                              const Body& body) {
-  for_each_columns<T, Packet<T>, kPackets>(0, W.columns, [&](auto columns, int64_t column) {
-    using Part = decltype(columns);
-    for_each_group<kRows>(nrows, [&](auto rows, int64_t row) {
-      typename Part::OfPacket sum[rows][Part::kCount];
-      clear(sum);
-      multiply(x + row * depth, depth, W.data + column, W.stride, sum);
-      body(rows, row, columns, column, sum);
-    });
-  });
 }
 
 // y [nx, lanes] = x W^T for so many rows of x, and as many of W as a packet has lanes: the packets
@@ -124,21 +110,26 @@ void set_dots(const T* x, int64_t depth, const T* W, int64_t W_stride, T* y, int
 
 }  // namespace row_products
 
-// y = x W; x is [nrows, depth], y [nrows, columns of W].
+// y [rows of x, columns of W] = x W
 template <typename T>
-void set_row_product(int64_t nrows, const T* x, int64_t depth, Submatrix<const T> W, T* y) {
+void set_row_product(Submatrix<const T> x, Submatrix<const T> W, T* y) {
   using namespace row_products;
-  for_each_part_of_product(
-      nrows, x, depth, W,
-      [&](auto rows, int64_t row, auto columns, int64_t column, const auto& sum) {
-        T* out = y + row * W.columns + column;
-        for (int r = 0; r < rows; ++r, out += W.columns) store(columns, sum[r], out);
-      });
+  for_each_columns<T, Packet<T>, kPackets>(0, W.columns, [&](auto columns, int64_t column) {
+    using Part = decltype(columns);
+    for_each_group<kRows>(x.rows, [&](auto rows, int64_t row) {
+      typename Part::OfPacket sum[decltype(rows)::value][Part::kCount];
+      clear(sum);
+      multiply(x.data + row * x.stride, x.stride, 1, x.columns, W.data + column, W.stride, sum);
+      for (int r = 0; r < rows; ++r) store(columns, sum[r], y + (row + r) * W.columns + column);
+    });
+  });
 }
 
-// y [nrows, columns of W] += x W for at most kRows rows x.
+// y [nrows, columns of W] += x W for at most kRows rows x, of which in_column and in_row are as in
+// multiply.
 template <int nrows, typename T>
-void add_row_product(const T* x, int64_t depth, Submatrix<const T> W, T* y) {
+void add_row_product(const T* x, int64_t in_column, int64_t in_row, int64_t depth,
+                     Submatrix<const T> W, T* y) {
   using namespace row_products;
   static_assert(nrows <= kRows);
   for_each_columns<T, Packet<T>, kPackets>(0, W.columns, [&](auto columns, int64_t column) {
@@ -153,10 +144,26 @@ void add_row_product(const T* x, int64_t depth, Submatrix<const T> W, T* y) {
       for (int v = 0; v < Part::kCount; ++v)
         sum[r][v] = packets::ploadu<P>(out + r * W.columns + v * lanes);
     }
-    multiply(x, depth, W.data + column, W.stride, sum);
+    multiply(x, in_column, in_row, depth, W.data + column, W.stride, sum);
 #pragma GCC unroll 8
     for (int r = 0; r < nrows; ++r) store(columns, sum[r], out + r * W.columns);
   });
+}
+
+// y [nrows, columns of W] += x W for at most kRows rows x.
+template <int nrows, typename T>
+void add_row_product(const T* x, int64_t depth, Submatrix<const T> W, T* y) {
+  add_row_product<nrows>(x, depth, 1, depth, W, y);
+}
+
+// y [kColumns, columns of W] += x^T W; x is [rows of W, kColumns].
+template <int64_t kColumns, typename T>
+void add_transposed_row_product(const T* x, Submatrix<const T> W, T* y) {
+  using row_products::kRows;
+  static_assert(kColumns % kRows == 0);
+  for (int64_t k = 0; k < kColumns; k += kRows) {
+    add_row_product<kRows>(x + k, 1, kColumns, W.rows, W, y + k * W.columns);
+  }
 }
 
 // y [4] = x g, where x is [4, size].

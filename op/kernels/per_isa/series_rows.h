@@ -1,209 +1,256 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
-// From the pairs of a unit to the rows that C is multiplied with, in the letters of series_units.h.
-// In a namespace of its instruction set, for the reason given in direct_units.cc.
+// From the pairs of a panel to the rows that C is multiplied with, in the letters of
+// series_units.h. In a namespace of its instruction set, for the reason given in direct_units.cc.
 #pragma once
 
 #include <Eigen/Core>
 #include <algorithm>
+#include <cstdlib>
 
+#include "op/kernels/per_isa/row_products.h"
 #include "op/kernels/per_isa/tiles.h"
 #include "op/kernels/series_units.h"
 #include "op/shared/series.h"
 
+// As in few_rows.h.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wignored-attributes"
+
 namespace dpmask::DPMASK_ISA {
+
+namespace packets = few_rows::packets;
+
+constexpr int64_t kBlock = 32;  // rows that stay in the nearest cache between two products
 
 template <typename T>
 using Terms = Eigen::Matrix<T, 1, kTerms>;
 template <typename T>
 using TermsAt = Eigen::Map<Terms<T>>;
+template <typename T>
+using TermsOf = Eigen::Map<const Terms<T>>;
 
-// ---- The pairs of a unit ------------------------------------------------------------------------
+// ---- Polynomials --------------------------------------------------------------------------------
 
-// The Chebyshev polynomials of one pair, and their derivatives by s, for each panel gone on beyond
-// it as straight lines. With the polynomials of the second kind, T_k' = k U_{k - 1}. For both kinds
-//   T_{k + 4} = 2 T_4 T_k - T_{k - 4}
-// gives four at a time, so that they come as they lie in memory.
+// The Chebyshev polynomials of a few pairs of a panel, and their derivatives by s, each gone on
+// beyond the panel as a straight line. With those of the second kind, T_k' = k U_{k - 1}; for both
+//   T_{k + 4} = 2 T_4 T_k - T_{k - 4},
+// of which four in succession need not wait for each other. Pairs are side by side in a vector, so
+// that one has the same bits whatever others are beside it.
 template <typename T>
 class Polynomials {
  public:
-  Polynomials(const Series<T>& series, int64_t panel, double s) {
-    const double half_width = series.half_width(panel);
-    x_ = static_cast<T>((s - series.middle(panel)) / half_width);
-    within_ = std::clamp<T>(x_, -1, 1);
-    by_s_ = static_cast<T>(1 / half_width);
+  using P = few_rows::Packet<T>;
+  static constexpr int64_t kPairs = few_rows::kLanes<T>;
+
+  // For at most kPairs pairs.
+  Polynomials(const Series<T>& series, int64_t panel, const SortedPair* first,
+              const SortedPair* last)
+      : by_s_(packets::pset1<P>(static_cast<T>(1 / series.half_width(panel)))) {
+    const int64_t count = last - first;
+    T x[kPairs], within[kPairs];  // within: x moved into [-1, 1]
+    for (int64_t p = 0; p < kPairs; ++p) {
+      const double s = p < count ? first[p].s : series.middle(panel);
+      x[p] = static_cast<T>((s - series.middle(panel)) / series.half_width(panel));
+      within[p] = std::clamp<T>(x[p], -1, 1);
+      are_within_ = are_within_ && x[p] == within[p];
+    }
+    x_ = packets::ploadu<P>(within);
+    beyond_ = packets::psub(packets::ploadu<P>(x), x_);
+    T_2_ = packets::psub(packets::pmul(packets::padd(x_, x_), x_), one());
+    T_4_ = packets::psub(packets::pmul(packets::padd(T_2_, T_2_), T_2_), one());
   }
 
-  Terms<T> value() const {
-    T t[kBefore + kTerms] = {T_4(), T_3(), T_2(), within_, 1, within_, T_2(), T_3()};
-    go_on(t);
-    Terms<T> T_k;
-    for (int64_t k = 0; k < kTerms; ++k) T_k[k] = t[kBefore + k];
-    if (x_ != within_) {
-      for (int64_t k = 0; k < kTerms; ++k) {  // T_k'(1) = k^2, T_k'(-1) = -(-1)^k k^2
-        T_k[k] += (x_ - within_) * static_cast<T>(within_ < 0 && k % 2 == 0 ? -k * k : k * k);
+  // T_k for all k, [kTerms].
+  void set_values(P* T_k) const {
+    if (are_within_) return set_first_kind(T_k);
+    P unused[kTerms];
+    set_values(T_k, unused);
+  }
+
+  // And dT_k/ds.
+  void set_values(P* T_k, P* dT_k) const {
+    set_first_kind(T_k);
+    set_second_kind(dT_k);
+    for (int64_t k = 0; k < kTerms; ++k) {
+      const P slope = packets::pmul(packets::pset1<P>(static_cast<T>(k)), dT_k[k]);
+      if (!are_within_) T_k[k] = packets::pmadd(slope, beyond_, T_k[k]);
+      dT_k[k] = packets::pmul(slope, by_s_);
+    }
+  }
+
+ private:
+  static P one() { return packets::pset1<P>(T(1)); }
+  P twice_T_4() const { return packets::padd(T_4_, T_4_); }
+
+  void set_first_kind(P* T_k) const {  // T_{-k} = T_k
+    const P first[] = {one(), x_, T_2_,
+                       packets::pmul(x_, packets::psub(packets::padd(T_2_, T_2_), one())), T_4_};
+    std::copy_n(first, 5, T_k);
+    for (int64_t k = 5; k < kTerms; ++k) {
+      T_k[k] = packets::pmsub(twice_T_4(), T_k[k - 4], T_k[std::abs(k - 8)]);
+    }
+  }
+
+  // U_{k - 1}; U_{-k - 1} = -U_{k - 1}
+  void set_second_kind(P* U) const {
+    const P U_1 = packets::padd(x_, x_), U_2 = packets::pmsub(U_1, U_1, one());
+    const P first[] = {packets::pset1<P>(T(0)), one(), U_1, U_2,
+                       packets::pmul(U_1, packets::psub(U_2, one()))};
+    std::copy_n(first, 5, U);
+    for (int64_t k = 5; k < kTerms; ++k) {
+      U[k] = k < 8 ? packets::pmadd(twice_T_4(), U[k - 4], U[8 - k])
+                   : packets::pmsub(twice_T_4(), U[k - 4], U[k - 8]);
+    }
+  }
+
+  P by_s_, x_, beyond_, T_2_, T_4_;
+  bool are_within_ = true;
+};
+
+// Sets rows of terms of the pairs [first, last) of a panel, as many for each pair as kRows says:
+// the polynomials, and their derivatives. Whole vectors of pairs are written.
+template <int kRows, typename T>
+void set_terms(const Series<T>& series, int64_t panel, const SortedPair* first,
+               const SortedPair* last, T* rows) {
+  constexpr int64_t kPairs = Polynomials<T>::kPairs;
+  using P = typename Polynomials<T>::P;
+  static_assert(kTerms % kPairs == 0 && kRows <= 2);
+  for (; first < last; first += kPairs, rows += kPairs * kRows * kTerms) {
+    P terms[kRows][kTerms];
+    const Polynomials<T> polynomials(series, panel, first, std::min(first + kPairs, last));
+    if constexpr (kRows == 1) {
+      polynomials.set_values(terms[0]);
+    } else {
+      polynomials.set_values(terms[0], terms[1]);
+    }
+    for (int64_t row = 0; row < kRows; ++row) {
+      for (int64_t k = 0; k < kTerms; k += kPairs) {
+        packets::PacketBlock<P, kPairs> block;
+        std::copy_n(terms[row] + k, kPairs, block.packet);
+        packets::ptranspose(block);
+        for (int64_t p = 0; p < kPairs; ++p) {
+          packets::pstoreu(rows + (p * kRows + row) * kTerms + k, block.packet[p]);
+        }
       }
     }
-    return T_k;
-  }
-
-  Terms<T> derivative() const {  // t[kBefore + k] is U_{k - 1}
-    const T U_1 = 2 * within_, U_2 = U_1 * U_1 - 1, U_3 = U_1 * (U_2 - 1);
-    T t[kBefore + kTerms] = {-U_3, -U_2, -U_1, -1, 0, 1, U_1, U_2};
-    go_on(t);
-    Terms<T> dT_k;
-    for (int64_t k = 0; k < kTerms; ++k) dT_k[k] = static_cast<T>(k) * by_s_ * t[kBefore + k];
-    return dT_k;
-  }
-
- private:
-  static constexpr int64_t kBefore = 4;  // those of negative degree that the sums begin with
-  static_assert(kTerms % kBefore == 0);
-
-  T T_2() const { return 2 * within_ * within_ - 1; }
-  T T_3() const { return within_ * (2 * T_2() - 1); }
-  T T_4() const { return 2 * T_2() * T_2() - 1; }
-
-  void go_on(T* t) const {
-    const T twice = 2 * T_4();
-    for (int64_t k = 2 * kBefore; k < kBefore + kTerms; k += kBefore) {
-      for (int64_t l = k; l < k + kBefore; ++l) t[l] = twice * t[l - kBefore] - t[l - 2 * kBefore];
-    }
-  }
-
-  T x_, within_, by_s_;  // within: x moved into [-1, 1]
-};
-
-struct PairInPanel {
-  int64_t i, j;  // rows of RealAtoms
-  int64_t panel;
-  EnvironmentRow row;
-};
-
-// All pairs of a unit that are of nets with a series. In each panel pairs come centre after centre.
-template <typename T>
-class PairsInPanels {
- public:
-  PairsInPanels(const Embedding<T>& embedding, const Pairs& pairs, int64_t unit)
-      : scope_(arena_), npanels_(embedding.series.npanels()), npairs_(zeros(npanels_)),
-        ncentres_(zeros(npanels_)) {
-    const Series<T>& series = embedding.series;
-    int64_t most = 0;
-    for (int64_t i = pairs.unit_first[unit]; i < pairs.unit_first[unit + 1]; ++i) {
-      most += pairs.frame_size[pairs.frame[i]];
-    }
-    first_ = last_ = arena_.allocate<PairInPanel>(most);
-    const Arena::Scope scope(arena_);
-    int64_t* last_centre = arena_.allocate<int64_t>(npanels_);
-    std::fill_n(last_centre, npanels_, -1);
-    for (int64_t net = 0; net < series.nnets; ++net) {
-      if (!series.has(net)) continue;
-      for_each_pair(embedding, pairs, unit, net, [&](int64_t i, int64_t j) {
-        PairInPanel* pair = last_++;
-        *pair = {i, j, 0, row_of_pair(embedding.atoms, embedding.coord, i, j)};
-        pair->panel = panel_of(series, net, pair->row.s);
-        ++npairs_[pair->panel];
-        if (last_centre[pair->panel] != i) ++ncentres_[pair->panel];
-        last_centre[pair->panel] = i;
-      });
-    }
-  }
-
-  const PairInPanel* begin() const { return first_; }
-  const PairInPanel* end() const { return last_; }
-  int64_t npanels() const { return npanels_; }
-  int64_t npairs(int64_t panel) const { return npairs_[panel]; }
-  int64_t ncentres(int64_t panel) const { return ncentres_[panel]; }
-
- private:
-  int64_t* zeros(int64_t size) {
-    int64_t* array = arena_.allocate<int64_t>(size);
-    std::fill_n(array, size, 0);
-    return array;
-  }
-
-  Arena& arena_ = Arena::of_thread();
-  Arena::Scope scope_;
-  int64_t npanels_;
-  int64_t *npairs_, *ncentres_;  // [npanels]
-  PairInPanel *first_, *last_;
-};
-
-// ---- The rows of a unit -------------------------------------------------------------------------
-
-// Sets rows.first and rows.are_of_pairs.
-template <typename T>
-void lay_out(const PairsInPanels<T>& all, int64_t rows_of_pair, const UnitRows<T>& rows) {
-  rows.first[0] = 0;
-  for (int64_t panel = 0; panel < all.npanels(); ++panel) {
-    const int64_t of_pairs = rows_of_pair * all.npairs(panel);
-    const int64_t ncentres = all.ncentres(panel);
-    rows.are_of_pairs[panel] = is_less_work(of_pairs, ncentres);
-    rows.first[panel + 1] =
-        rows.first[panel] + (rows.are_of_pairs[panel] ? of_pairs : 4 * ncentres);
   }
 }
 
-// Where the rows of pairs are, which are asked for pair after pair; sets the rows' centres.
-template <typename T>
-class Places {
- public:
-  Places(const UnitRows<T>& rows, int64_t npanels)
-      : scope_(arena_), rows_(rows), next_(arena_.allocate<int64_t>(npanels)),
-        last_(arena_.allocate<int64_t>(npanels)) {
-    std::copy_n(rows.first, npanels, next_);
-    std::fill_n(last_, npanels, -1);
-  }
+// ---- The rows of a panel ------------------------------------------------------------------------
 
-  // The next row of a panel, if it has rows of pairs; or else the first row of centre i.
-  int64_t of(int64_t panel, int64_t i) {
-    if (rows_.are_of_pairs[panel]) {
-      rows_.centre[next_[panel]] = i;
-      return next_[panel]++;
+// Cuts the pairs of a panel, [begin, end), at their centres: calls on_pairs(first, last) for
+// stretches of pairs that have rows of their own, and on_centre(first, last) for all the pairs of a
+// centre that has moments.
+template <typename OnPairs, typename OnCentre>
+void for_each_stretch(const SortedPair* begin, const SortedPair* end, int64_t rows_of_pair,
+                      const OnPairs& on_pairs, const OnCentre& on_centre) {
+  const SortedPair* first = begin;  // of a stretch that has not come to its end
+  for (const SortedPair* pair = begin; pair < end;) {
+    const SortedPair* next = pair + 1;
+    while (next < end && next->i == pair->i) ++next;
+    if (!is_less_work(rows_of_pair * (next - pair))) {
+      if (first < pair) on_pairs(first, pair);
+      on_centre(pair, next);
+      first = next;
     }
-    if (last_[panel] != i) {
-      last_[panel] = i;
-      std::fill_n(rows_.centre + next_[panel], 4, i);
-      next_[panel] += 4;
-    }
-    return next_[panel] - 4;
+    pair = next;
   }
-
- private:
-  Arena& arena_ = Arena::of_thread();
-  Arena::Scope scope_;
-  const UnitRows<T>& rows_;
-  int64_t* next_;  // [npanels]; the row after those given so far
-  int64_t* last_;  // [npanels]; the centre that was given last
-};
-
-template <typename T>
-void set_row(const UnitRows<T>& rows, int64_t row, const double* w, double factor,
-             const Terms<T>& P) {
-  for (int c = 0; c < 4; ++c) rows.w[4 * row + c] = static_cast<T>(w[c] * factor);
-  TermsAt<T>(rows.P + row * kTerms) = P;
+  if (first < end) on_pairs(first, end);
 }
 
-// Fills rows with P and the weights factor w.
+// Calls body(first, last) for parts of [begin, end) of at most `most` pairs.
+template <typename Body>
+void for_each_part(const SortedPair* begin, const SortedPair* end, int64_t most, const Body& body) {
+  for (; begin < end; begin += std::min<int64_t>(most, end - begin)) {
+    body(begin, begin + std::min<int64_t>(most, end - begin));
+  }
+}
+
 template <typename T>
-class RowWriter {
- public:
-  RowWriter(const UnitRows<T>& rows, int64_t npanels) : rows_(rows), places_(rows, npanels) {
-    for (int64_t panel = 0; panel < npanels; ++panel) {
-      if (rows.are_of_pairs[panel]) continue;
-      std::fill(rows.P + rows.first[panel] * kTerms, rows.P + rows.first[panel + 1] * kTerms, T(0));
+EnvironmentRow row_of(const Embedding<T>& embedding, const SortedPair& pair) {
+  const RealAtoms& atoms = embedding.atoms;
+  return environment_row(embedding.coord + 3 * atoms.slot[pair.i],
+                         embedding.coord + 3 * atoms.slot[pair.j], atoms.weight[pair.j], pair.s);
+}
+
+// Some rows.
+template <typename T>
+struct Block {
+  int64_t size;
+  int64_t centre[kBlock];
+  T w[kBlock * 4];
+  T P[kBlock * kTerms];
+
+  void set(int64_t row, int64_t i, const double* w_of_row, double factor) {
+    centre[row] = i;
+    for (int c = 0; c < 4; ++c) w[4 * row + c] = static_cast<T>(w_of_row[c] * factor);
+  }
+};
+
+// The rows of pairs for X.
+template <typename T>
+struct RowsOfX {
+  static constexpr int64_t kOfPair = 1;
+
+  const Embedding<T>& embedding;
+
+  // Sets the block to the rows of the pairs [first, last) of a panel, which has room for them.
+  void operator()(int64_t panel, const SortedPair* first, const SortedPair* last,
+                  Block<T>* out) const {
+    set_terms<kOfPair>(embedding.series, panel, first, last, out->P);
+    out->size = last - first;
+    for (int64_t k = 0; k < out->size; ++k) {
+      out->set(k, first[k].i, row_of(embedding, first[k]).R, 1 / embedding.n);
     }
   }
-
-  void add(int64_t panel, int64_t i, const double* w, double factor, const Terms<T>& P) {
-    const int64_t row = places_.of(panel, i);
-    if (rows_.are_of_pairs[panel]) return set_row(rows_, row, w, factor, P);
-    for (int c = 0; c < 4; ++c)
-      TermsAt<T>(rows_.P + (row + c) * kTerms) += static_cast<T>(w[c] * factor) * P;
-  }
-
- private:
-  const UnitRows<T>& rows_;
-  Places<T> places_;
 };
+
+// The rows of pairs for the derivative of X along the cotangents u, dr/dt = u: T(x_ij) with dR/dt,
+// and dT/ds with R ds/dt.
+template <typename T>
+struct RowsOfTangent {
+  static constexpr int64_t kOfPair = 2;
+
+  const Embedding<T>& embedding;
+  const Pairs& pairs;
+  const ForceCotangents& cotangents;
+
+  void operator()(int64_t panel, const SortedPair* first, const SortedPair* last,
+                  Block<T>* out) const {
+    set_terms<kOfPair>(embedding.series, panel, first, last, out->P);
+    out->size = kOfPair * (last - first);
+    for (int64_t k = 0; first < last; ++first, k += kOfPair) {
+      const EnvironmentRow row = row_of(embedding, *first);
+      double u[3], tR[4];
+      pair_cotangent(embedding.atoms, pairs, cotangents, first->i, first->j, row.r, u);
+      const double ts = environment_tangent(row, u, tR);
+      out->set(k, first->i, tR, 1 / embedding.n);
+      out->set(k + 1, first->i, row.R, ts / embedding.n);
+    }
+  }
+};
+
+// Calls body(block) for the rows of [first, last), in blocks.
+template <typename T, typename Rows, typename Body>
+void for_each_block(const Rows& rows, int64_t panel, const SortedPair* first,
+                    const SortedPair* last, const Body& body) {
+  Block<T> block;
+  for_each_part(first, last, kBlock / Rows::kOfPair, [&](const auto* begin, const auto* end) {
+    rows(panel, begin, end, &block);
+    body(block);
+  });
+}
+
+// M [4, kTerms]: the moments of a centre with these pairs.
+template <typename T, typename Rows>
+void set_moments(const Rows& rows, int64_t panel, const SortedPair* first, const SortedPair* last,
+                 T* M) {
+  std::fill_n(M, 4 * kTerms, T(0));
+  for_each_block<T>(rows, panel, first, last, [&](const Block<T>& block) {
+    add_transposed_row_product<4, T>(block.w, {block.P, block.size, kTerms, kTerms}, M);
+  });
+}
 
 }  // namespace dpmask::DPMASK_ISA
+
+#pragma GCC diagnostic pop

@@ -3,8 +3,9 @@
 // each instruction set, as direct_units.cc says.
 #include "op/kernels/series_units.h"
 
+#include <cmath>
+
 #include "op/kernels/instruction_set.h"
-#include "op/kernels/per_isa/products.h"
 #include "op/kernels/per_isa/row_products.h"
 #include "op/kernels/per_isa/series_rows.h"
 #include "op/shared/series.h"
@@ -13,36 +14,54 @@ namespace dpmask {
 namespace DPMASK_ISA {
 namespace {
 
-// ---- The rows -----------------------------------------------------------------------------------
+// ---- Panels -------------------------------------------------------------------------------------
 
-template <typename T>
-void rows(const Embedding<T>& embedding, const Pairs& pairs, int64_t unit, const UnitRows<T>& out) {
-  const PairsInPanels<T> all(embedding, pairs, unit);
-  lay_out(all, kRowsOfPair, out);
-  RowWriter<T> writer(out, all.npanels());
-  for (const PairInPanel& pair : all) {
-    const Polynomials<T> polynomials(embedding.series, pair.panel, pair.row.s);
-    writer.add(pair.panel, pair.i, pair.row.R, 1 / embedding.n, polynomials.value());
+// 1/r of a centre atom and `count` successive rows.
+void inverse_distances(const double* position, int64_t size, int64_t i, int64_t first,
+                       int64_t count, double* s) {
+  const double *x = position, *y = x + size, *z = y + size;
+  for (int64_t k = 0; k < count; ++k) {
+    const double dx = x[first + k] - x[i], dy = y[first + k] - y[i], dz = z[first + k] - z[i];
+    s[k] = inverse_distance(dx * dx + dy * dy + dz * dz);
+  }
+}
+
+// The panels of a net in which s is.
+void look_up(const PanelGrid& grid, const double* end, int64_t count, const double* s,
+             int32_t* panel) {
+  for (int64_t k = 0; k < count; ++k) {
+    const double cell = std::clamp((s[k] - grid.begin) * grid.by_width, 0.0, grid.last);
+    int32_t low = grid.lowest[static_cast<int64_t>(cell)];
+    int32_t high = grid.highest[static_cast<int64_t>(cell)];
+    while (low < high) halve_panels(s[k], [=](int32_t p) { return end[p]; }, &low, &high);
+    panel[k] = low;
   }
 }
 
 template <typename T>
-void tangent_rows(const Embedding<T>& embedding, const Pairs& pairs,
-                  const ForceCotangents& cotangents, int64_t unit, const UnitRows<T>& out) {
-  const PairsInPanels<T> all(embedding, pairs, unit);
-  lay_out(all, kTangentRowsOfPair, out);
-  RowWriter<T> writer(out, all.npanels());
-  for (const PairInPanel& pair : all) {
-    const Polynomials<T> polynomials(embedding.series, pair.panel, pair.row.s);
-    double u[3], tR[4];
-    pair_cotangent(embedding.atoms, pairs, cotangents, pair.i, pair.j, pair.row.r, u);
-    const double ts = environment_tangent(pair.row, u, tR);
-    writer.add(pair.panel, pair.i, tR, 1 / embedding.n, polynomials.value());
-    writer.add(pair.panel, pair.i, pair.row.R, ts / embedding.n, polynomials.derivative());
+void locate(const Embedding<T>& embedding, const Pairs& pairs, int64_t unit,
+            const LocatedPairs& out) {
+  const RealAtoms& atoms = embedding.atoms;
+  const Series<T>& series = embedding.series;
+  for (int64_t i = pairs.unit_first[unit]; i < pairs.unit_first[unit + 1]; ++i) {
+    int64_t pair = pairs.pair_first[i];
+    for (int64_t t = 0; t < atoms.ntypes; ++t) {
+      const int64_t group = t * atoms.nframes + pairs.frame[i];
+      const int64_t first = atoms.first[group], count = atoms.first[group + 1] - first;
+      const int32_t net = embedding.nets.net[pairs.type[i] * atoms.ntypes + t];
+      if (net >= 0 && series.has(net)) {
+        inverse_distances(out.position, atoms.size, i, first, count, out.s + pair);
+        look_up(out.grid[net], out.end, count, out.s + pair, out.panel + pair);
+      } else {
+        std::fill_n(out.panel + pair, count, LocatedPairs::kNone);
+      }
+      pair += count;
+    }
+    out.panel[pairs.number(i, i)] = LocatedPairs::kNone;
   }
 }
 
-// ---- What the rows give -------------------------------------------------------------------------
+// ---- X ------------------------------------------------------------------------------------------
 
 template <typename T>
 Submatrix<const T> C_of(const Embedding<T>& embedding, int64_t panel) {
@@ -51,152 +70,238 @@ Submatrix<const T> C_of(const Embedding<T>& embedding, int64_t panel) {
 }
 
 template <typename T>
-void add_X(const Embedding<T>& embedding, const UnitRows<T>& rows, T* X) {
+void add_block(const Block<T>& block, Submatrix<const T> C, T* X) {
+  using namespace row_products;
+  const int64_t M1 = C.columns;
+  // Rows outside, so that X is read and written as it lies in memory.
+  for_each_group<kRows>(block.size, [&](auto count, int64_t row) {
+    for_each_columns<T, Packet<T>, kPackets>(0, M1, [&](auto columns, int64_t column) {
+      using Part = decltype(columns);
+      typename Part::OfPacket sum[decltype(count)::value][Part::kCount];
+      clear(sum);
+      multiply(block.P + row * kTerms, kTerms, 1, kTerms, C.data + column, C.stride, sum);
+      for (int r = 0; r < count; ++r) {
+        T* X_i = X + 4 * M1 * block.centre[row + r] + column;
+        for (int c = 0; c < 4; ++c) add(columns, sum[r], block.w[4 * (row + r) + c], X_i + c * M1);
+      }
+    });
+  });
+}
+
+template <typename T, typename Rows>
+void add_X(const Embedding<T>& embedding, const SortedPairs& sorted, const Units& units,
+           const Rows& rows, T* X) {
   const int64_t M1 = embedding.nets.neuron.back();
   for (int64_t panel = 0; panel < embedding.series.npanels(); ++panel) {
-    const int64_t first = rows.first[panel], end = rows.first[panel + 1];
     const Submatrix<const T> C = C_of(embedding, panel);
-    if (!rows.are_of_pairs[panel]) {
-      for (int64_t k = first; k < end; k += 4) {
-        add_row_product<4>(rows.P + k * kTerms, kTerms, C, X + 4 * M1 * rows.centre[k]);
-      }
-      continue;
-    }
-    row_products::for_each_part_of_product<T>(
-        end - first, rows.P + first * kTerms, kTerms, C,
-        [&](auto count, int64_t row, auto columns, int64_t column, const auto& sum) {
-          for (int r = 0; r < count; ++r) {
-            const T* w = rows.w + 4 * (first + row + r);
-            T* X_i = X + 4 * M1 * rows.centre[first + row + r] + column;
-            for (int c = 0; c < 4; ++c) row_products::add(columns, sum[r], w[c], X_i + c * M1);
-          }
-        });
+    const auto on_pairs = [&](const SortedPair* first, const SortedPair* last) {
+      for_each_block<T>(rows, panel, first, last,
+                        [&](const Block<T>& block) { add_block(block, C, X); });
+    };
+    const auto on_centre = [&](const SortedPair* first, const SortedPair* last) {
+      T M[4 * kTerms];
+      set_moments(rows, panel, first, last, M);
+      add_row_product<4>(M, kTerms, C, X + 4 * M1 * first->i);
+    };
+    for_each_stretch(sorted.from(panel, units.first), sorted.from(panel, units.end), Rows::kOfPair,
+                     on_pairs, on_centre);
   }
 }
 
-// w_k A_i of the rows of a panel, [rows, M1], where A is shaped like X.
 template <typename T>
-void gather(const UnitRows<T>& rows, int64_t panel, const T* A, int64_t M1, T* out) {
+void embed(const Embedding<T>& embedding, const SortedPairs& sorted, const Units& units, T* X) {
+  add_X(embedding, sorted, units, RowsOfX<T>{embedding}, X);
+}
+
+template <typename T>
+void embed_tangent(const Embedding<T>& embedding, const Pairs& pairs, const SortedPairs& sorted,
+                   const ForceCotangents& cotangents, const Units& units, T* tX) {
+  add_X(embedding, sorted, units, RowsOfTangent<T>{embedding, pairs, cotangents}, tX);
+}
+
+// ---- The gradient -------------------------------------------------------------------------------
+
+// w A_i [M1], given w [4] and A_i [4, M1].
+template <typename T>
+void gather(const T* w, const T* A_i, int64_t M1, T* out) {
   using OfRow = Eigen::Map<const RowVector<T>>;
-  for (int64_t k = rows.first[panel]; k < rows.first[panel + 1]; ++k, out += M1) {
-    const T* A_i = A + 4 * M1 * rows.centre[k];
-    Eigen::Map<RowVector<T>> row(out, M1);
-    if (rows.are_of_pairs[panel]) {
-      const T* w = rows.w + 4 * k;
-      row = w[0] * OfRow(A_i, M1) + w[1] * OfRow(A_i + M1, M1) + w[2] * OfRow(A_i + 2 * M1, M1) +
-            w[3] * OfRow(A_i + 3 * M1, M1);
-    } else {
-      row = OfRow(A_i + (k - rows.first[panel]) % 4 * M1, M1);
+  Eigen::Map<RowVector<T>>(out, M1) = w[0] * OfRow(A_i, M1) + w[1] * OfRow(A_i + M1, M1) +
+                                      w[2] * OfRow(A_i + 2 * M1, M1) +
+                                      w[3] * OfRow(A_i + 3 * M1, M1);
+}
+
+// Adds P^T (w dX) of rows to dC, kBlock rows at a time.
+template <typename T>
+class GradientSum {
+ public:
+  GradientSum(const T* dX, int64_t M1, T* dC)
+      : scope_(arena_), dX_(dX), M1_(M1), dC_(dC), P_(arena_.allocate<T>(kBlock * kTerms)),
+        wdX_(arena_.allocate<T>(kBlock * M1)) {}
+
+  void add_block(const Block<T>& block) {
+    for (int64_t k = 0; k < block.size; ++k) {
+      gather(block.w + 4 * k, dX_ + 4 * M1_ * block.centre[k], M1_, wdX_ + size_ * M1_);
+      std::copy_n(block.P + k * kTerms, kTerms, P_ + size_ * kTerms);
+      if (++size_ == kBlock) finish();
     }
   }
+
+  void add_moments(int64_t i, const T* M) {
+    if (size_ + 4 > kBlock) finish();
+    std::copy_n(dX_ + 4 * M1_ * i, 4 * M1_, wdX_ + size_ * M1_);
+    std::copy_n(M, 4 * kTerms, P_ + size_ * kTerms);
+    size_ += 4;
+  }
+
+  void finish() {
+    add_transposed_row_product<kTerms, T>(P_, {wdX_, size_, M1_, M1_}, dC_);
+    size_ = 0;
+  }
+
+ private:
+  Arena& arena_ = Arena::of_thread();
+  Arena::Scope scope_;
+  const T* dX_;
+  int64_t M1_;
+  T* dC_;
+  int64_t size_ = 0;
+  T *P_, *wdX_;  // [kBlock, kTerms], [kBlock, M1]
+};
+
+template <typename T, typename Rows>
+void add_gradient(const Embedding<T>& embedding, const SortedPairs& sorted, int64_t panel,
+                  const Rows& rows, const T* dX, T* dC) {
+  GradientSum<T> sum(dX, embedding.nets.neuron.back(), dC);
+  const auto on_pairs = [&](const SortedPair* first, const SortedPair* last) {
+    for_each_block<T>(rows, panel, first, last,
+                      [&](const Block<T>& block) { sum.add_block(block); });
+  };
+  const auto on_centre = [&](const SortedPair* first, const SortedPair* last) {
+    T M[4 * kTerms];
+    set_moments(rows, panel, first, last, M);
+    sum.add_moments(first->i, M);
+  };
+  for_each_stretch(sorted.from(panel, 0), sorted.from(panel, sorted.nunits), Rows::kOfPair,
+                   on_pairs, on_centre);
+  sum.finish();
 }
 
 template <typename T>
-void add_gradient(const Embedding<T>& embedding, const UnitRows<T>& rows, int64_t panel,
-                  const T* dX, T* dC) {
-  const int64_t nrows = rows.first[panel + 1] - rows.first[panel];
-  if (nrows == 0) return;
-  const int64_t M1 = embedding.nets.neuron.back();
-  Arena& arena = Arena::of_thread();
-  const Arena::Scope scope(arena);
-  T* gathered = arena.allocate<T>(nrows * M1);
-  gather(rows, panel, dX, M1, gathered);
-  increase_by_product<Transposed::left, T>(
-      {rows.P + rows.first[panel] * kTerms, nrows, kTerms, kTerms}, {gathered, nrows, M1, M1},
-      {dC + panel * kTerms * M1, kTerms, M1, M1});
+void gradient(const Embedding<T>& embedding, const SortedPairs& sorted, int64_t panel, const T* dX,
+              T* dC) {
+  add_gradient(embedding, sorted, panel, RowsOfX<T>{embedding}, dX, dC);
+}
+
+template <typename T>
+void tangent_gradient(const Embedding<T>& embedding, const Pairs& pairs, const SortedPairs& sorted,
+                      const ForceCotangents& cotangents, int64_t panel, const T* A, T* dC) {
+  add_gradient(embedding, sorted, panel, RowsOfTangent<T>{embedding, pairs, cotangents}, A, dC);
 }
 
 // ---- Forces -------------------------------------------------------------------------------------
 
-// What forces need of the rows.
 template <typename T>
-struct ForceRows {
-  T* g;   // [rows, kTerms]; dE/dP: C times w A_i
-  T* dP;  // [rows, kTerms]; of pairs: dT/ds
-  T* dR;  // [rows, 4]; of pairs: A_i G_ij
+class ForceOfPanel {
+ public:
+  ForceOfPanel(const Embedding<T>& embedding, const Pairs& pairs, int64_t panel, const T* A,
+               double* dr)
+      : scope_(arena_), embedding_(embedding), pairs_(pairs), panel_(panel),
+        M1_(embedding.nets.neuron.back()), A_(A), dr_(dr), C_(C_of(embedding, panel)),
+        wA_(arena_.allocate<T>(kBlock * M1_)) {}
+
+  // Pairs with rows of their own: with G = T C and g = C (w A_i),
+  // dE/dR = (1/n) A_i G and dE/ds = g dT/ds.
+  void set_pairs(const SortedPair* first, const SortedPair* last) const {
+    const int64_t count = last - first;
+    EnvironmentRow row[kBlock];
+    T terms[2 * kBlock * kTerms], g[kBlock * kTerms];
+    set_terms<2>(embedding_.series, panel_, first, last, terms);
+    for (int64_t k = 0; k < count; ++k) {
+      row[k] = row_of(embedding_, first[k]);
+      T w[4];
+      for (int c = 0; c < 4; ++c) w[c] = static_cast<T>(row[k].R[c] / embedding_.n);
+      gather(w, A_of(first[k].i), M1_, wA_ + k * M1_);
+    }
+    set_row_product_transposed<kTerms>(count, wA_, C_, g);
+    T* G = wA_;
+    set_row_product<T>({terms, count, kTerms, 2 * kTerms}, C_, G);
+    for (int64_t k = 0; k < count; ++k) {
+      T AG[4];
+      set_four_dots(A_of(first[k].i), G + k * M1_, M1_, AG);
+      double dR[4];
+      for (int c = 0; c < 4; ++c) dR[c] = AG[c] / embedding_.n;
+      const double ds = TermsOf<T>(g + k * kTerms).dot(TermsOf<T>(terms + (2 * k + 1) * kTerms));
+      set(first[k], row[k], dR, ds);
+    }
+  }
+
+  // Pairs in the moments of a centre: with g = A_i C^T, [4, kTerms],
+  // dE/dR = (1/n) g T and dE/ds = (1/n) R g dT/ds.
+  void set_centre(const SortedPair* first, const SortedPair* last) const {
+    T g[4 * kTerms];
+    set_row_product_transposed<kTerms>(4, A_of(first->i), C_, g);
+    constexpr int64_t kPairs = Polynomials<T>::kPairs;
+    for_each_part(first, last, kPairs, [&](const SortedPair* begin, const SortedPair* end) {
+      using P = typename Polynomials<T>::P;
+      EnvironmentRow row[kPairs];
+      T R[4][kPairs] = {};
+      for (int64_t p = 0; p < end - begin; ++p) {
+        row[p] = row_of(embedding_, begin[p]);
+        for (int c = 0; c < 4; ++c) R[c][p] = static_cast<T>(row[p].R[c]);
+      }
+      const P zero = packets::pset1<P>(T(0));
+      P gT[4] = {zero, zero, zero, zero}, RgdT = zero;
+      P terms[kTerms], derivatives[kTerms];
+      Polynomials<T>(embedding_.series, panel_, begin, end).set_values(terms, derivatives);
+      for (int64_t k = 0; k < kTerms; ++k) {
+        P Rg = zero;
+        for (int c = 0; c < 4; ++c) {
+          const P g_c = packets::pset1<P>(g[c * kTerms + k]);
+          gT[c] = packets::pmadd(g_c, terms[k], gT[c]);
+          Rg = packets::pmadd(packets::ploadu<P>(R[c]), g_c, Rg);
+        }
+        RgdT = packets::pmadd(Rg, derivatives[k], RgdT);
+      }
+      T by_R[4][kPairs], by_s[kPairs];
+      for (int c = 0; c < 4; ++c) packets::pstoreu(by_R[c], gT[c]);
+      packets::pstoreu(by_s, RgdT);
+      for (int64_t p = 0; p < end - begin; ++p) {
+        double dR[4];
+        for (int c = 0; c < 4; ++c) dR[c] = by_R[c][p] / embedding_.n;
+        set(begin[p], row[p], dR, by_s[p] / embedding_.n);
+      }
+    });
+  }
+
+ private:
+  const T* A_of(int64_t i) const { return A_ + 4 * M1_ * i; }
+  void set(const SortedPair& pair, const EnvironmentRow& row, const double* dR, double ds) const {
+    environment_reverse(row, dR, ds, dr_ + 3 * pairs_.number(pair.i, pair.j));
+  }
+
+  Arena& arena_ = Arena::of_thread();
+  Arena::Scope scope_;
+  const Embedding<T>& embedding_;
+  const Pairs& pairs_;
+  int64_t panel_, M1_;
+  const T* A_;
+  double* dr_;
+  Submatrix<const T> C_;
+  T* wA_;  // [kBlock, M1]; also G
 };
 
-// Sets the centres of all rows; and of the pairs that have rows of their own P, w and dP.
 template <typename T>
-void set_rows_of_pairs(const Embedding<T>& embedding, const PairsInPanels<T>& all,
-                       const UnitRows<T>& rows, T* dP) {
-  Places<T> places(rows, all.npanels());
-  for (const PairInPanel& pair : all) {
-    const int64_t row = places.of(pair.panel, pair.i);
-    if (!rows.are_of_pairs[pair.panel]) continue;
-    const Polynomials<T> polynomials(embedding.series, pair.panel, pair.row.s);
-    set_row<T>(rows, row, pair.row.R, 1 / embedding.n, polynomials.value());
-    TermsAt<T>(dP + row * kTerms) = polynomials.derivative();
-  }
-}
-
-template <typename T>
-void find_force_rows(const Embedding<T>& embedding, const UnitRows<T>& rows, int64_t panel,
-                     const T* A, const ForceRows<T>& out) {
-  const int64_t first = rows.first[panel], nrows = rows.first[panel + 1] - first;
-  const int64_t M1 = embedding.nets.neuron.back();
-  Arena& arena = Arena::of_thread();
-  const Arena::Scope scope(arena);
-  T* gathered = arena.allocate<T>(nrows * M1);
-  gather(rows, panel, A, M1, gathered);
-  set_row_product_transposed<kTerms>(nrows, gathered, C_of(embedding, panel),
-                                     out.g + first * kTerms);
-  if (!rows.are_of_pairs[panel]) return;
-  T* G = gathered;
-  set_row_product<T>(nrows, rows.P + first * kTerms, kTerms, C_of(embedding, panel), G);
-  for (int64_t k = first; k < first + nrows; ++k, G += M1) {
-    set_four_dots(A + 4 * M1 * rows.centre[k], G, M1, out.dR + 4 * k);
-  }
-}
-
-// Of a pair with a row of its own: dE/dR_ij = (1/n) A_i G_ij; returns dE/ds_ij = g dT/ds.
-template <typename T>
-double derivatives_of_pair(const ForceRows<T>& found, int64_t k, double n, double* dR) {
-  for (int c = 0; c < 4; ++c) dR[c] = found.dR[4 * k + c] / n;
-  return TermsAt<T>(found.g + k * kTerms).dot(TermsAt<T>(found.dP + k * kTerms));
-}
-
-// Of a pair in moments, of which g has four rows: dE/dR_ij = (1/n) g T; returns
-// dE/ds_ij = (1/n) R_ij (g dT/ds).
-template <typename T>
-double derivatives_in_moments(const ForceRows<T>& found, int64_t k, double n,
-                              const EnvironmentRow& row, const Polynomials<T>& polynomials,
-                              double* dR) {
-  const Terms<T> value = polynomials.value();
-  Terms<T> by_s = Terms<T>::Zero();
-  for (int c = 0; c < 4; ++c) {
-    const TermsAt<T> g(found.g + (k + c) * kTerms);
-    dR[c] = g.dot(value) / n;
-    by_s += static_cast<T>(row.R[c]) * g;
-  }
-  return by_s.dot(polynomials.derivative()) / n;
-}
-
-template <typename T>
-void force(const Embedding<T>& embedding, const Pairs& pairs, int64_t unit, const T* A,
-           const UnitRows<T>& rows, double* dr) {
-  const PairsInPanels<T> all(embedding, pairs, unit);
-  lay_out(all, kRowsOfPair, rows);
-  Arena& arena = Arena::of_thread();
-  const Arena::Scope scope(arena);
-  const int64_t nrows = rows.first[all.npanels()];
-  const ForceRows<T> found = {arena.allocate<T>(nrows * kTerms), arena.allocate<T>(nrows * kTerms),
-                              arena.allocate<T>(nrows * 4)};
-  set_rows_of_pairs(embedding, all, rows, found.dP);
-  for (int64_t panel = 0; panel < all.npanels(); ++panel) {
-    find_force_rows(embedding, rows, panel, A, found);
-  }
-  Places<T> places(rows, all.npanels());
-  for (const PairInPanel& pair : all) {
-    const int64_t k = places.of(pair.panel, pair.i);
-    double dR[4], ds;
-    if (rows.are_of_pairs[pair.panel]) {
-      ds = derivatives_of_pair(found, k, embedding.n, dR);
-    } else {
-      const Polynomials<T> polynomials(embedding.series, pair.panel, pair.row.s);
-      ds = derivatives_in_moments(found, k, embedding.n, pair.row, polynomials, dR);
-    }
-    environment_reverse(pair.row, dR, ds, dr + 3 * pairs.number(pair.i, pair.j));
+void force(const Embedding<T>& embedding, const Pairs& pairs, const SortedPairs& sorted,
+           const Units& units, const T* A, double* dr) {
+  for (int64_t panel = 0; panel < embedding.series.npanels(); ++panel) {
+    const ForceOfPanel<T> of_panel(embedding, pairs, panel, A, dr);
+    const auto on_pairs = [&](const SortedPair* begin, const SortedPair* end) {
+      for_each_part(begin, end, kBlock,
+                    [&](const auto* first, const auto* last) { of_panel.set_pairs(first, last); });
+    };
+    for_each_stretch(
+        sorted.from(panel, units.first), sorted.from(panel, units.end), RowsOfX<T>::kOfPair,
+        on_pairs, [&](const auto* first, const auto* last) { of_panel.set_centre(first, last); });
   }
 }
 
@@ -205,8 +310,9 @@ void force(const Embedding<T>& embedding, const Pairs& pairs, int64_t unit, cons
 
 template <typename T>
 SeriesUnits<T> DPMASK_OF_THIS_SET(series_units)() {
-  return {DPMASK_ISA::rows<T>, DPMASK_ISA::tangent_rows<T>, DPMASK_ISA::add_X<T>,
-          DPMASK_ISA::add_gradient<T>, DPMASK_ISA::force<T>};
+  return {DPMASK_ISA::locate<T>,           DPMASK_ISA::embed<T>,
+          DPMASK_ISA::embed_tangent<T>,    DPMASK_ISA::gradient<T>,
+          DPMASK_ISA::tangent_gradient<T>, DPMASK_ISA::force<T>};
 }
 template SeriesUnits<float> DPMASK_OF_THIS_SET(series_units)<float>();
 template SeriesUnits<double> DPMASK_OF_THIS_SET(series_units)<double>();

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: LGPL-3.0-or-later
+#include "op/kernels/sorted_pairs.h"
+
+#include <algorithm>
+
+#include "op/kernels/instruction_set.h"
+#include "op/kernels/series_units.h"
+
+namespace dpmask {
+namespace {
+
+template <typename T>
+double* ends_of_panels(const Series<T>& series, Cpu& cpu) {
+  double* end = cpu.allocate<double>(series.npanels());
+  for (int64_t panel = 0; panel < series.npanels(); ++panel) {
+    end[panel] = end_of_panel(series, panel);
+  }
+  return end;
+}
+
+// For nets of 64 panels and more, it is as good as a search.
+constexpr int64_t kCellsOfPanel = 4, kMostCells = 256;
+
+template <typename T>
+PanelGrid grid_of_net(const Series<T>& series, const double* end, int64_t net, Cpu& cpu) {
+  const int64_t first = series.first[net], last = series.first[net + 1] - 1;
+  const int64_t ncells = std::min(kCellsOfPanel * (last + 1 - first), kMostCells);
+  const double begin = series.middle(first) - series.half_width(first);
+  const double width = (end[last] - begin) / static_cast<double>(ncells);
+  const PanelGrid grid = {begin, 1 / width, static_cast<double>(ncells - 1),
+                          cpu.allocate<int32_t>(ncells), cpu.allocate<int32_t>(ncells)};
+  constexpr double kMargin = 1e-6;  // of a cell's width, more than its number is rounded by
+  const auto go_on = [&](int64_t panel, double cells) {
+    while (panel < last && end[panel] < begin + cells * width) ++panel;
+    return static_cast<int32_t>(panel);
+  };
+  int32_t low = static_cast<int32_t>(first), high = low;
+  for (int64_t cell = 0; cell < ncells; ++cell) {
+    grid.lowest[cell] = low = go_on(low, static_cast<double>(cell) - kMargin);
+    grid.highest[cell] = high = go_on(high, static_cast<double>(cell + 1) + kMargin);
+  }
+  return grid;
+}
+
+template <typename T>
+PanelGrid* grids_of_nets(const Series<T>& series, const double* end, Cpu& cpu) {
+  PanelGrid* grids = cpu.allocate<PanelGrid>(series.nnets);
+  for (int64_t net = 0; net < series.nnets; ++net) {
+    if (series.has(net)) grids[net] = grid_of_net(series, end, net, cpu);
+  }
+  return grids;
+}
+
+double* positions_of_rows(const RealAtoms& atoms, const double* coord, Cpu& cpu) {
+  double* position = cpu.allocate<double>(3 * atoms.size);
+  for (int64_t i = 0; i < atoms.size; ++i) {
+    for (int a = 0; a < 3; ++a) position[a * atoms.size + i] = coord[3 * atoms.slot[i] + a];
+  }
+  return position;
+}
+
+// Calls body(i, j, number of the pair) for the pairs of a unit that have a panel.
+template <typename Body>
+void for_each_located(const RealAtoms& atoms, const Pairs& pairs, const LocatedPairs& located,
+                      int64_t unit, const Body& body) {
+  for (int64_t i = pairs.unit_first[unit]; i < pairs.unit_first[unit + 1]; ++i) {
+    int64_t pair = pairs.pair_first[i];
+    for_each_in_frame(atoms, pairs, i, [&](int64_t j) {
+      if (located.panel[pair] != LocatedPairs::kNone) body(i, j, pair);
+      ++pair;
+    });
+  }
+}
+
+}  // namespace
+
+template <typename T>
+SortedPairs sort_pairs(const Embedding<T>& embedding, const Pairs& pairs, Cpu& cpu) {
+  const Series<T>& series = embedding.series;
+  const RealAtoms& atoms = embedding.atoms;
+  const int64_t npanels = series.npanels(), nunits = pairs.nunits;
+  int64_t* first = cpu.allocate_zeros<int64_t>(npanels * nunits + 1);
+  SortedPair* all = cpu.allocate<SortedPair>(pairs.npairs);
+  if (npanels == 0) return {nunits, first, all};
+
+  const Cpu::Scope scope(cpu);
+  const double* end = ends_of_panels(series, cpu);
+  const LocatedPairs located = {positions_of_rows(atoms, embedding.coord, cpu), end,
+                                grids_of_nets(series, end, cpu), cpu.allocate<double>(pairs.npairs),
+                                cpu.allocate<int32_t>(pairs.npairs)};
+  const auto locate = DPMASK_CHOOSE(series_units, <T>).locate;
+  int64_t* counts = cpu.allocate_zeros<int64_t>(nunits * npanels);
+  for_each_light_unit(pairs, cpu, [&](int64_t unit) {
+    locate(embedding, pairs, unit, located);
+    for_each_located(atoms, pairs, located, unit, [&](int64_t, int64_t, int64_t pair) {
+      ++counts[unit * npanels + located.panel[pair]];
+    });
+  });
+  for (int64_t panel = 0; panel < npanels; ++panel) {
+    for (int64_t unit = 0; unit < nunits; ++unit) {
+      int64_t* at = first + panel * nunits + unit;
+      int64_t& count = counts[unit * npanels + panel];
+      at[1] = at[0] + count;
+      count = at[0];  // from now on, where the next one goes
+    }
+  }
+  for_each_light_unit(pairs, cpu, [&](int64_t unit) {
+    for_each_located(atoms, pairs, located, unit, [&](int64_t i, int64_t j, int64_t pair) {
+      all[counts[unit * npanels + located.panel[pair]]++] = {
+          static_cast<int32_t>(i), static_cast<int32_t>(j), located.s[pair]};
+    });
+  });
+  return {nunits, first, all};
+}
+template SortedPairs sort_pairs<float>(const Embedding<float>&, const Pairs&, Cpu&);
+template SortedPairs sort_pairs<double>(const Embedding<double>&, const Pairs&, Cpu&);
+
+}  // namespace dpmask
