@@ -140,14 +140,15 @@ class GradientSum {
 
   void add_block(const Block<T>& block) {
     for (int64_t k = 0; k < block.size; ++k) {
+      make_room(1);
       gather(block.w + 4 * k, dX_ + 4 * M1_ * block.centre[k], M1_, wdX_ + size_ * M1_);
       std::copy_n(block.P + k * kTerms, kTerms, P_ + size_ * kTerms);
-      if (++size_ == kBlock) finish();
+      ++size_;
     }
   }
 
   void add_moments(int64_t i, const T* M) {
-    if (size_ + 4 > kBlock) finish();
+    make_room(4);
     std::copy_n(dX_ + 4 * M1_ * i, 4 * M1_, wdX_ + size_ * M1_);
     std::copy_n(M, 4 * kTerms, P_ + size_ * kTerms);
     size_ += 4;
@@ -159,6 +160,10 @@ class GradientSum {
   }
 
  private:
+  void make_room(int64_t nrows) {
+    if (size_ + nrows > kBlock) finish();
+  }
+
   Arena& arena_ = Arena::of_thread();
   Arena::Scope scope_;
   const T* dX_;
