@@ -57,10 +57,9 @@ struct SeriesUnits {
   void (*add_X)(const Embedding<T>&, const UnitRows<T>&, T* X);
   // dC += sum_k P_k^T (w_k dX_i) for one panel
   void (*add_gradient)(const Embedding<T>&, const UnitRows<T>&, int64_t panel, const T* dX, T* dC);
-  // dr [npairs, 3] of the unit's pairs: dE/dr of each, set, not added to. Uses rows for what it
-  // likes.
+  // The derivatives of the unit's pairs, set, not added to. Uses rows for what it likes.
   void (*force)(const Embedding<T>&, const Pairs&, int64_t unit, const T* A,
-                const UnitRows<T>& rows, double* dr);
+                const UnitRows<T>& rows, const PairDerivatives& out);
 };
 
 // What is built for each instruction set.

@@ -174,7 +174,7 @@ double derivatives_in_moments(const ForceRows<T>& found, int64_t k, double n,
 
 template <typename T>
 void force(const Embedding<T>& embedding, const Pairs& pairs, int64_t unit, const T* A,
-           const UnitRows<T>& rows, double* dr) {
+           const UnitRows<T>& rows, const PairDerivatives& out) {
   const PairsInPanels<T> all(embedding, pairs, unit);
   lay_out(all, kRowsOfPair, rows);
   Arena& arena = Arena::of_thread();
@@ -196,7 +196,7 @@ void force(const Embedding<T>& embedding, const Pairs& pairs, int64_t unit, cons
       const Polynomials<T> polynomials(embedding.series, pair.panel, pair.row.s);
       ds = derivatives_in_moments(found, k, embedding.n, pair.row, polynomials, dR);
     }
-    environment_reverse(pair.row, dR, ds, dr + 3 * pairs.number(pair.i, pair.j));
+    set_derivatives(pair.row, dR, ds, pairs.number(pair.i, pair.j), out);
   }
 }
 
