@@ -6,7 +6,7 @@ import pytest
 import reference
 from embedding_case import case_of
 from implementations import INSTRUCTION_SETS, implementation, on  # noqa: F401
-from test_potential_kernel import Molecules, assert_same, potential_of, random_model
+from test_potential_kernel import Molecules, assert_same, random_model
 
 from deepmd_mask import _kernels
 
@@ -74,6 +74,10 @@ class Weighted(Molecules):
     def evaluate(self, potential, virial=False, weights=None):
         weights = self.weights if weights is None else weights
         return potential.evaluate(self.types, self.positions, weights, virial, self.groups)
+
+
+def potential_of(*models, threads=2):
+    return kernels.Potential([kernels.Model(**model) for model in models], threads)
 
 
 def assert_close(found, wanted, tolerance):
@@ -186,9 +190,9 @@ def test_masks_of_0_and_1_change_no_bit(precision):
         potential = potential_of(random_model(precision=precision, **options))
         molecules = Weighted((60, 45), 70)
         wanted = potential.evaluate(molecules.types, molecules.positions, molecules.whole, True)
-        assert wanted[5] is None
+        assert len(wanted) == 5
         found = molecules.evaluate(potential, True, weights=molecules.whole)
-        assert_same(found[:5], wanted[:5])
+        assert_same(found[:5], wanted)
 
 
 @on("cpu", "cuda", "emulated")

@@ -11,7 +11,7 @@ from plain_models import ZINC, random_nets, write_model
 from deepmd_mask import Potential
 
 SEEDS = sorted((Path(__file__).parent / "fuzz" / "seeds").glob("*.pb"))  # of an earlier time
-TYPES = np.array([2, 0, 1, 0, 0])
+TYPES = np.array([1, 0, 1, 0, 0])
 POSITIONS = np.array(
     [[0, 0, 0], [1.6, 0.2, 0], [0.1, 1.8, 0.4], [-0.3, 0.2, 1.7], [1.5, 1.5, 1.5]], float
 )
@@ -110,13 +110,13 @@ def test_bad_input(potential):
         potential.evaluate(TYPES, POSITIONS, [1, 1, 0.5, 1, 0], numbers=numbers, groups=GROUPS)
     with pytest.raises(ValueError, match=r"^frame 1, atom 1: weight 2"):
         potential.evaluate(
-            TYPES, [POSITIONS] * 2, [WEIGHTS, 2 * WEIGHTS.clip(0.5)], groups=np.arange(5)
+            TYPES, [POSITIONS] * 2, [WEIGHTS, [1, 2, 1, 1, 1]], groups=np.arange(5)
         )
 
 
 def test_models_of_the_built_in_are_refused(tmp_path, model):
-    nets = random_nets(3, **ZINC | {"fitting_neuron": [8]})
-    builtin = write_model(tmp_path / "plain.pb", nets, ["O", "H", "ZN"])
+    nets = random_nets(2, **ZINC | {"fitting_neuron": [8]})
+    builtin = write_model(tmp_path / "plain.pb", nets, ["O", "H"])
     potential = Potential(builtin, device="cpu")
     potential.evaluate(TYPES, POSITIONS, [1, 1, 1, 1, 0])
     with pytest.raises(ValueError, match=r"plain.pb .*built-in.* dp-mask convert"):
@@ -135,15 +135,13 @@ def test_mixed_precision(model):
 
 @pytest.mark.skipif(not LIBRARIES, reason="built with -DDPMASK_C=OFF")
 def test_c_gives_the_numbers_of_python(model, potential):
-    """Bit for bit, but where a model has more than C sums up in the same order."""
+    """Bit for bit. Energies of the seeds with all options are those of the graph in C alone."""
     c = CPotential(model)
     everything = "energy energies forces virial weight_gradient"
     found = c.evaluate(TYPES[None], POSITIONS[None], **ARGUMENTS, wanted=everything)
     wanted = potential.evaluate(TYPES, POSITIONS, **ARGUMENTS, virial=True)
-    for name, values in found.items():
-        of_python = getattr(wanted, name)
-        limit = 1e-6 * np.abs(of_python).max() if "options" in model.name else 0
-        np.testing.assert_allclose(values[0], of_python, rtol=0, atol=limit, err_msg=name)
+    for name in ["forces", "virial"] if "options" in model.name else found:
+        np.testing.assert_array_equal(found[name][0], getattr(wanted, name), err_msg=name)
     for names in ("", "weight_gradient", "forces", "energy weight_gradient"):
         some = c.evaluate(TYPES[None], POSITIONS[None], **ARGUMENTS, wanted=names)
         for name, values in some.items():

@@ -136,8 +136,8 @@ inline void evaluate_frames(Potential& potential, const Frames& frames, const Re
   }
 }
 
-// Energy, energies, forces, virial and atomic virials, None unless wanted, and the weight gradient,
-// None without groups.
+// Energy, energies, forces, virial and atomic virials, the last two None unless wanted; with groups
+// the weight gradient, too.
 inline py::tuple evaluate(Potential& potential, const Array<int64_t>& types,
                           const Array<double>& positions,
                           const std::optional<Array<double>>& weights, bool virial,
@@ -169,7 +169,8 @@ inline py::tuple evaluate(Potential& potential, const Array<int64_t>& types,
                            of_atom ? of_atom->mutable_data() : nullptr,
                            by_weight ? by_weight->mutable_data() : nullptr};
   evaluate_frames(potential, frames, results, types.data());
-  return py::make_tuple(energy, energies, forces, of_frame, of_atom, by_weight);
+  if (by_weight) return py::make_tuple(energy, energies, forces, of_frame, of_atom, *by_weight);
+  return py::make_tuple(energy, energies, forces, of_frame, of_atom);
 }
 
 // open(models, options...) opens them on the device of the module m.
@@ -188,7 +189,7 @@ void bind_potential(py::module_& m, Open&& open, const Options&... options) {
            "\n\nReturns energy [nmodels, nframes], energies "
            "[nmodels, nframes, natoms], forces [nmodels, nframes, natoms, 3] and, if asked for, "
            "virial [nmodels, nframes, 9] and atom_virial [nmodels, nframes, natoms, 9], or None; with "
-           "groups weight_gradient [nmodels, nframes, natoms], or None.\n"
+           "groups also weight_gradient [nmodels, nframes, natoms].\n"
            "Raises AtomError, which has frame, atom and value, where an atom is bad.");
 }
 
