@@ -33,8 +33,11 @@ SIGNATURES = {
     ),
     "evaluate_weighted": (
         c_int,
-        [c_void_p, c_int64, c_int64, POINTER(c_int32), *[NUMBERS] * 2]
-        + [POINTER(c_int64), *[NUMBERS] * 5],
+        [
+            *(c_void_p, c_int64, c_int64, POINTER(c_int32)),
+            *(NUMBERS, NUMBERS, POINTER(c_int64)),
+            *[NUMBERS] * 5,
+        ],
     ),
 }
 

@@ -259,7 +259,7 @@ def test_fractions_need_groups():
     potential, molecules = potential_of(random_model()), Weighted((9, 9))
     molecules.weights[:] = 1
     molecules.weights[1, 2] = 0.9
-    with pytest.raises(kernels.AtomError, match="frame 1, atom 2: mask value 0.9 is neither"):
+    with pytest.raises(kernels.AtomError, match=r"frame 1, atom 2: mask value 0.9 is neither"):
         potential.evaluate(molecules.types, molecules.positions, molecules.weights)
 
 

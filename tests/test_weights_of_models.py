@@ -46,7 +46,7 @@ def test_weight_gradient_is_that_of_the_energy(potential):
     h = 1e-3
 
     def energy(group, change):
-        weights = WEIGHTS + change * (GROUPS == group) * (WEIGHTS > 0)
+        weights = WEIGHTS + change * (group == GROUPS) * (WEIGHTS > 0)
         return potential.evaluate(TYPES, POSITIONS, weights, groups=GROUPS).energy
 
     found = potential.evaluate(TYPES, POSITIONS, **ARGUMENTS).weight_gradient
@@ -56,7 +56,7 @@ def test_weight_gradient_is_that_of_the_energy(potential):
         scale = max(np.abs(found).max(), 1)
         # A float32 net's differences say no more.
         limit = 2e-3 if "options" in potential.paths[0] else 1e-8
-        assert found[GROUPS == group].sum() == pytest.approx(wanted, abs=limit * scale)
+        assert found[group == GROUPS].sum() == pytest.approx(wanted, abs=limit * scale)
 
 
 def test_forces_are_those_at_fixed_weights(potential):
@@ -109,9 +109,7 @@ def test_bad_input(potential):
     with pytest.raises(ValueError, match=r"^atom 12: weight 1, but atom 13 of the same group"):
         potential.evaluate(TYPES, POSITIONS, [1, 1, 0.5, 1, 0], numbers=numbers, groups=GROUPS)
     with pytest.raises(ValueError, match=r"^frame 1, atom 1: weight 2"):
-        potential.evaluate(
-            TYPES, [POSITIONS] * 2, [WEIGHTS, [1, 2, 1, 1, 1]], groups=np.arange(5)
-        )
+        potential.evaluate(TYPES, [POSITIONS] * 2, [WEIGHTS, [1, 2, 1, 1, 1]], groups=np.arange(5))
 
 
 def test_models_of_the_built_in_are_refused(tmp_path, model):

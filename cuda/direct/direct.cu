@@ -220,7 +220,7 @@ void direct_force_grad(const DeviceEmbedding<T>& e, const EmbeddingNets<T>& nets
   template void direct_embed_grad<T>(const DeviceEmbedding<T>&, const EmbeddingNets<T>&, const T*, \
                                      const std::vector<T*>&, T*, cudaStream_t);                    \
   template void direct_force<T>(const DeviceEmbedding<T>&, const EmbeddingNets<T>&, const T*,      \
-                                const PairDerivatives&, T*, cudaStream_t);                                        \
+                                const PairDerivatives&, T*, cudaStream_t);                         \
   template void direct_force_grad<T>(const DeviceEmbedding<T>&, const EmbeddingNets<T>&, const T*, \
                                      const ForceCotangents&, T*, const std::vector<T*>&, T*,       \
                                      cudaStream_t)

@@ -44,9 +44,7 @@ class Molecules(NamedTuple):
         return fault.message(names_frame=len(self.types) > 1)
 
 
-def molecules_of(
-    types: Any, positions: Any, weights: Any, groups: Any, numbers: Any
-) -> Molecules:
+def molecules_of(types: Any, positions: Any, weights: Any, groups: Any, numbers: Any) -> Molecules:
     """Return what a caller gives as `Molecules`; Potential.evaluate describes it.
 
     Raises

@@ -148,8 +148,8 @@ int dpmask_evaluate_weighted(dpmask_potential* potential, int64_t nframes, int64
             "types and positions must not be NULL");
     const dpmask::Frames frames = {nframes, natoms, types, positions, weights, groups};
     try {
-      potential->potential->evaluate(
-          frames, {energy, energies, forces, virial, nullptr, weight_gradient});
+      potential->potential->evaluate(frames,
+                                     {energy, energies, forces, virial, nullptr, weight_gradient});
     } catch (const dpmask::AtomError& error) {
       throw std::invalid_argument(error.fault.message(nframes > 1));
     }

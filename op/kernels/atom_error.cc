@@ -9,7 +9,7 @@ namespace dpmask {
 namespace {
 
 constexpr std::array<const char*, 6> kNames = {"mask",       "type",   "coordinate",
-                                              "coincident", "weight", "group"};
+                                               "coincident", "weight", "group"};
 
 template <typename... Parts>
 std::string joined(const Parts&... parts) {

@@ -58,9 +58,9 @@ struct FoundAtoms {
 };
 
 // Finds the real atoms of a batch; their arrays are the arena's.
-// Throws AtomError of atom_error.h if a mask is neither 0 nor 1 or, with groups, not from 0 to 1, if
-// real atoms of a group differ in it, a type is not in [0, ntypes), a coordinate of a real atom is
-// not finite, or two real atoms coincide (r < 1e-6). Virtual atoms may also have type -1.
+// Throws AtomError of atom_error.h if a mask is neither 0 nor 1 or, with groups, not from 0 to 1,
+// if real atoms of a group differ in it, a type is not in [0, ntypes), a coordinate of a real atom
+// is not finite, or two real atoms coincide (r < 1e-6). Virtual atoms may also have type -1.
 FoundAtoms find_real_atoms(const PaddedBatch& batch, Arena& arena);
 
 }  // namespace dpmask

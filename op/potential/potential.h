@@ -25,11 +25,11 @@ struct Frames {
 // Where the results go, in the order of the input; 0 for virtual atoms. Each may be nullptr, if it
 // is not wanted.
 struct Results {
-  double* energy;       // [nmodels, nframes]
-  double* energies;     // [nmodels, nframes, natoms]
-  double* forces;       // [nmodels, nframes, natoms, 3]
-  double* virial;       // [nmodels, nframes, 9]; as Forces::virial
-  double* atom_virial;  // [nmodels, nframes, natoms, 9]
+  double* energy;                     // [nmodels, nframes]
+  double* energies;                   // [nmodels, nframes, natoms]
+  double* forces;                     // [nmodels, nframes, natoms, 3]
+  double* virial;                     // [nmodels, nframes, 9]; as Forces::virial
+  double* atom_virial;                // [nmodels, nframes, natoms, 9]
   double* weight_gradient = nullptr;  // [nmodels, nframes, natoms]; dE/dw of each atom, whose sum
                                       // over a group is that of the group; needs groups
 };

@@ -33,10 +33,9 @@ class Atoms {
     require(mask.size() == nframes_ * nslots_, "mask must have the shape [nframes, nslots]");
     require(!group || group->size() == nframes_ * nslots_,
             "group must have the shape [nframes, nslots]");
-    const FoundAtoms found =
-        find_real_atoms({nframes_, nslots_, ntypes, coord_.data(), type.data(), mask.data(),
-                         group ? group->data() : nullptr},
-                        *arena_);
+    const FoundAtoms found = find_real_atoms({nframes_, nslots_, ntypes, coord_.data(), type.data(),
+                                              mask.data(), group ? group->data() : nullptr},
+                                             *arena_);
     atoms_ = found.atoms;
     min_distance_ = found.min_distance;
   }

@@ -164,7 +164,9 @@ inline py::tuple evaluate(Potential& potential, const Array<int64_t>& types,
                          positions.data(),
                          weights ? weights->data() : nullptr,
                          groups ? groups->data() : nullptr};
-  const Results results = {energy.mutable_data(), energies.mutable_data(), forces.mutable_data(),
+  const Results results = {energy.mutable_data(),
+                           energies.mutable_data(),
+                           forces.mutable_data(),
                            of_frame ? of_frame->mutable_data() : nullptr,
                            of_atom ? of_atom->mutable_data() : nullptr,
                            by_weight ? by_weight->mutable_data() : nullptr};
@@ -188,7 +190,8 @@ void bind_potential(py::module_& m, Open&& open, const Options&... options) {
            "[nframes, natoms], in any order; groups [nframes, natoms] let weights be fractions."
            "\n\nReturns energy [nmodels, nframes], energies "
            "[nmodels, nframes, natoms], forces [nmodels, nframes, natoms, 3] and, if asked for, "
-           "virial [nmodels, nframes, 9] and atom_virial [nmodels, nframes, natoms, 9], or None; with "
+           "virial [nmodels, nframes, 9] and atom_virial [nmodels, nframes, natoms, 9], or None; "
+           "with "
            "groups also weight_gradient [nmodels, nframes, natoms].\n"
            "Raises AtomError, which has frame, atom and value, where an atom is bad.");
 }

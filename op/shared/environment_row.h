@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
 // The row of the environment matrix of one ordered pair (i, j), its reverse and its tangent.
-// r = r_j - r_i is the separation, w the weight w_ij of atom j for atom i. The functions are static because this
-// file is compiled for several instruction sets, whose copies the linker must not merge.
+// r = r_j - r_i is the separation, w the weight w_ij of atom j for atom i. The functions are static
+// because this file is compiled for several instruction sets, whose copies the linker must not
+// merge.
 #pragma once
 
 #include <cmath>
