@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Atoms that are there in part, for users: Potential and the library for C, on frozen models."""
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -153,3 +154,72 @@ def test_c_gives_the_numbers_of_python(model, potential):
     empty = c.evaluate(np.zeros((2, 0)), np.zeros((2, 0, 3)), wanted="weight_gradient")
     assert empty["weight_gradient"].shape == (2, 0)
     c.close()
+
+
+# ---- A trained model ----------------------------------------------------------------------------
+
+
+def waters_of(names, positions):
+    """Return the atoms of each water, the oxygen first, from the nearest to the ion on."""
+    distances = np.linalg.norm(positions[:, None] - positions, axis=2)
+    found = []
+    for oxygen in np.flatnonzero(names == "O"):
+        near = np.flatnonzero((distances[oxygen] < 1.25) & (distances[oxygen] > 0))
+        if len(near) == 2 and all(names[near] == "H"):
+            found.append([oxygen, *near])
+    ion = int(np.flatnonzero(names == "ZN")[0])
+    return sorted(found, key=lambda atoms: distances[atoms[0], ion])
+
+
+def of_all_masks(potential, types, positions, waters):
+    """Return energy and forces with each of the 16 choices of four waters."""
+    found = {}
+    for choice in product((0, 1), repeat=4):
+        weights = np.ones(len(types))
+        for atoms, is_there in zip(waters, choice, strict=True):
+            weights[atoms] = is_there
+        found[choice] = potential.evaluate(types, positions, weights)
+    return found
+
+
+def test_fractions_are_between_whole_waters():
+    """Of a trained model: near the sum, linear in each weight, over all choices of four waters.
+
+    With a weakened molecule, each atom a group by itself, they are not.
+    """
+    root = Path(__file__).parent.parent
+    model = root / "benchmarks" / "build" / "one-sided" / "frozen.pb"
+    if not model.exists():
+        pytest.skip("needs a trained model, of benchmarks/models.py")
+    potential, rng = Potential(model, device="cpu"), np.random.default_rng(0)
+    folder = root / "examples" / "zinc_protein" / "data" / "test"
+    (coord,) = folder.glob("set.*/coord.npy")
+    types = np.loadtxt(folder / "type.raw", int)
+    frames = np.load(coord).reshape(-1, len(types), 3)
+    found = {"E": [], "F": [], "E without groups": []}
+    masks = np.load(coord.with_name("aparam.npy"))
+    for positions, mask in zip(frames[::3], masks[::3], strict=True):
+        real = np.flatnonzero(mask)
+        positions, of_real = positions[real], types[real]
+        waters = waters_of(np.array(potential.type_map)[of_real], positions)[-4:]
+        if len(waters) < 4:
+            continue
+        whole = of_all_masks(potential, of_real, positions, waters)
+        alone = np.arange(len(real))
+        groups, weights, w = alone.copy(), np.ones(len(real)), rng.uniform(size=4)
+        for atoms, weight in zip(waters, w, strict=True):
+            groups[atoms], weights[atoms] = atoms[0], weight
+        shares = {choice: np.prod(np.where(choice, w, 1 - w)) for choice in whole}
+        E, F = (
+            sum(shares[choice] * getattr(one, name) for choice, one in whole.items())
+            for name in ("energy", "forces")
+        )
+        of_groups = potential.evaluate(of_real, positions, weights, groups=groups)
+        without = potential.evaluate(of_real, positions, weights, groups=alone)
+        found["E"].append(of_groups.energy - E)
+        found["F"].append(np.abs(of_groups.forces - F).max())
+        found["E without groups"].append(without.energy - E)
+    rms = {name: np.sqrt(np.mean(np.square(values))) for name, values in found.items()}
+    assert len(found["E"]) > 10
+    assert rms["E"] < 0.15 and rms["F"] < 0.05, rms
+    assert rms["E without groups"] > 0.5, rms
