@@ -151,7 +151,7 @@ void force(const Embedding<T>& embedding, const T* A, const Forces& out, Gpu& gp
   const cuda::Prepared<T> prepared(embedding, gpu);
   const cuda::Slabs<T>& slabs = prepared.slabs;
   double* sums = gpu.allocate<double>(slabs.most([&](const cuda::Slab& slab) {
-    return cuda::rectangle_sums_size(slab, cuda::largest_parts(slabs, slab));
+    return cuda::rectangle_sums_size(slab, cuda::largest_parts(slabs, slab), out);
   }));
   prepared.for_each_slab([&](const cuda::Slab& slab) {
     cuda::multiply_by_A(prepared, slab, A);
@@ -161,10 +161,11 @@ void force(const Embedding<T>& embedding, const T* A, const Forces& out, Gpu& gp
   const RealAtoms& atoms = prepared.e.atoms;
   const cuda::PairNumbers& pairs = prepared.e.pairs;
   if (prepared.nets != nullptr) {
-    double* dr = gpu.allocate<double>(3 * count_pairs(embedding.atoms));
-    cuda::clear_pairs(atoms, pairs, dr, gpu.stream());
-    cuda::direct_force(prepared.e, *prepared.nets, A, dr, prepared.direct, gpu.stream());
-    cuda::gather_forces(atoms, pairs, embedding.coord, dr, out, gpu.stream());
+    const PairDerivatives of_pairs =
+        cuda::allocate_derivatives(count_pairs(embedding.atoms), out, gpu);
+    cuda::clear_pairs(atoms, pairs, of_pairs, gpu.stream());
+    cuda::direct_force(prepared.e, *prepared.nets, A, of_pairs, prepared.direct, gpu.stream());
+    cuda::gather_forces(atoms, pairs, embedding.coord, of_pairs, out, gpu.stream());
   }
   cuda::add_up_virial(atoms, pairs, out, gpu.stream());
 }

@@ -27,17 +27,14 @@ struct ReverseOfRow {
   PairNumbers pairs;
   const double* coord;
   const double* dR;
-  double* dr;
+  PairDerivatives of_pairs;
   DPMASK_KERNEL void operator()(const Block& block) const {
     const int64_t i = block.index;
     block.each(frame_size(pairs, i), [=](int64_t local) {
       const int64_t j = row_in_frame(pairs, i, local);
       const int64_t pair = pair_number(pairs, i, local);
-      if (i == j) {
-        for (int a = 0; a < 3; ++a) dr[3 * pair + a] = 0;
-      } else {
-        environment_reverse(row_of(atoms, coord, i, j), dR + 4 * pair, 0.0, dr + 3 * pair);
-      }
+      if (i == j) return;
+      set_derivatives(row_of(atoms, coord, i, j), dR + 4 * pair, 0.0, pair, of_pairs);
     });
   }
 };
@@ -76,9 +73,10 @@ void environment(const RealAtoms& given, const double* coord, double* R, Gpu& gp
 void environment_force(const RealAtoms& given, const double* coord, const double* dR,
                        const Forces& out, Gpu& gpu) {
   const auto [atoms, pairs] = cuda::number_pairs(given, coord, gpu);
-  double* dr = gpu.allocate<double>(3 * count_pairs(given));
-  cuda::launch(atoms.size, 0, gpu.stream(), cuda::ReverseOfRow{atoms, pairs, coord, dR, dr});
-  cuda::gather_forces(atoms, pairs, coord, dr, out, gpu.stream());
+  const PairDerivatives of_pairs = cuda::allocate_derivatives(count_pairs(given), out, gpu);
+  cuda::clear_pairs(atoms, pairs, of_pairs, gpu.stream());
+  cuda::launch(atoms.size, 0, gpu.stream(), cuda::ReverseOfRow{atoms, pairs, coord, dR, of_pairs});
+  cuda::gather_forces(atoms, pairs, coord, of_pairs, out, gpu.stream());
   cuda::add_up_virial(atoms, pairs, out, gpu.stream());
 }
 

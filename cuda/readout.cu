@@ -35,9 +35,10 @@ struct SpreadEnergies {
       for (int64_t t = 0; t < atoms.ntypes; ++t) {
         const int64_t* group = atoms.first + t * atoms.nframes + frame;
         for (int64_t i = group[0] + thread; i < group[1]; i += kThreads) {
-          const double energy = atoms.weight[i] * (e[i] + bias[t]);
+          const double whole = e[i] + bias[t], energy = atoms.weight[i] * whole;
           out.atom_energy[atoms.slot[i]] = energy;
           sum += energy;
+          if (out.weight_gradient != nullptr) out.weight_gradient[atoms.slot[i]] += whole;
         }
       }
       shares[thread] = sum;

@@ -273,6 +273,11 @@ def check(
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="What the model was trained with, if it does not carry that itself.",
 )
+@click.option(
+    "--weights",
+    is_flag=True,
+    help="With --compress: its graph takes weights between 0 and 1, too; Potential needs no such.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
 def convert(
     model: Path,

@@ -31,6 +31,14 @@ SIGNATURES = {
         c_int,
         [c_void_p, c_int64, c_int64, POINTER(c_int32), *[NUMBERS] * 6],
     ),
+    "evaluate_weighted": (
+        c_int,
+        [
+            *(c_void_p, c_int64, c_int64, POINTER(c_int32)),
+            *(NUMBERS, NUMBERS, POINTER(c_int64)),
+            *[NUMBERS] * 5,
+        ],
+    ),
 }
 
 
@@ -62,7 +70,14 @@ class CPotential:
         self.c["close"](self.handle)
         self.handle = None
 
-    def evaluate(self, types, positions, weights=None, wanted="energy energies forces virial"):
+    def evaluate(
+        self,
+        types,
+        positions,
+        weights=None,
+        wanted="energy energies forces virial",
+        groups=None,
+    ):
         """Evaluate frames; arrays as in the header. Return the wanted results, by name."""
         nframes, natoms = np.shape(types)
         shapes = {
@@ -70,6 +85,7 @@ class CPotential:
             "energies": (nframes, natoms),
             "forces": (nframes, natoms, 3),
             "virial": (nframes, 9),
+            "weight_gradient": (nframes, natoms),
         }
         results = {name: np.full(shapes[name], np.nan) for name in wanted.split()}
         given = [np.ascontiguousarray(types, np.int32)]
@@ -81,7 +97,14 @@ class CPotential:
         outputs = [
             results[name].ctypes.data_as(NUMBERS) if name in results else None for name in shapes
         ]
-        if self.c["evaluate"](self.handle, nframes, natoms, *pointers, *outputs) != 0:
+        name = "evaluate"
+        if groups is None and "weight_gradient" not in results:
+            outputs.pop()
+        else:
+            name = "evaluate_weighted"
+            groups = None if groups is None else np.ascontiguousarray(groups, np.int64)
+            pointers.append(None if groups is None else groups.ctypes.data_as(POINTER(c_int64)))
+        if self.c[name](self.handle, nframes, natoms, *pointers, *outputs) != 0:
             raise CError(self.c["error"]().decode())
         return results
 

@@ -31,6 +31,7 @@ class Case:
         steepness=0.7,
         dtype=np.float64,
         ntypes=NTYPES,
+        ngroups=None,
     ):
         rng = np.random.default_rng(seed)
         self.ntypes = ntypes
@@ -52,10 +53,16 @@ class Case:
         shapes = reference.parameters_per_net(neuron, resnet_dt) * nnets
         self.parameters = [rng.normal(scale=steepness, size=s).astype(dtype) for s in shapes]
         self.rng = rng
+        self.groups = None
+        if ngroups:  # each with a weight of its own, but for some that are there as a whole
+            self.groups = rng.integers(ngroups, size=self.mask.shape)
+            weights = rng.uniform(0.01, 1.3, size=(self.nframes, ngroups)).clip(0, 1)
+            self.mask *= np.take_along_axis(weights, self.groups, axis=1)
 
     @property
     def atoms(self):
-        return implementations.kernels.RealAtoms(self.coord, self.types, self.mask, self.ntypes)
+        arguments = self.coord, self.types, self.mask, self.ntypes, self.groups
+        return implementations.kernels.RealAtoms(*arguments)
 
     def kernels(self, atoms, parameters=None, threads=1):
         Embedding = {
@@ -75,12 +82,14 @@ class Case:
         """Return what the reference takes besides coordinates, in float64."""
         parameters = parameters or [p.astype(np.float64) for p in self.parameters]
         names = {"types": self.types, "mask": self.mask, "ntypes": self.ntypes, "n": N}
+        names["groups"] = self.groups
         return {**names, "net": self.net, "parameters": parameters, **self.shape}
 
-    def X(self, coord=None, parameters=None):
+    def X(self, coord=None, parameters=None, **changes):
         """X by the reference, in float64."""
         coord = np.where(self.mask[..., None] > 0, self.coord if coord is None else coord, 0)
-        return reference.embedded_environment(coord, **self.environment(parameters))
+        environment = {**self.environment(parameters), **changes}
+        return reference.embedded_environment(coord, **environment)
 
     def random_X(self):
         shape = (np.count_nonzero(self.mask), 4, self.shape["neuron"][-1])  # that of X
@@ -113,6 +122,11 @@ class Case:
         """Directions of all coordinates, with the derivatives of sum(A * X) along them."""
         directions = self.rng.normal(size=(3, *self.coord.shape))
         return [(d, reference.derivative(self.energy_at, self.coord, d)) for d in directions]
+
+    @cached_property
+    def weight_gradient(self):
+        """Derivative of sum(A * X) by the weight of each atom, A as it is."""
+        return reference.weight_gradient(lambda w: np.sum(self.A * self.X(mask=w)), self.mask)
 
     @cached_property
     def strains(self):
@@ -265,5 +279,5 @@ def split(first, panels, parts, nets):
 
 
 @cache
-def case_of(name):
-    return Case(**CASES[name])
+def case_of(name, ngroups=None):
+    return Case(**CASES[name], ngroups=ngroups)

@@ -139,9 +139,12 @@ def table(parameters, neuron, resnet_dt, activation, lower, upper):
     return np.array(first), np.array(panels), np.array(C)
 
 
-def embedded_environment(coord, types, mask, ntypes, n, net, parameters, moved=None, **shape):
+def embedded_environment(
+    coord, types, mask, ntypes, n, net, parameters, moved=None, groups=None, **shape
+):
     """X [real atoms, 4, M1] of frames coord [nframes, nslots, 3]; weights w = mask.
 
+    w_ij is w_j, but 1 where i and j are of one of `groups` [nframes, nslots], if there are any.
     `moved`, if given, gets the slots of both atoms of pairs and the vectors r_ij between them, and
     returns the vectors to take in their place.
     """
@@ -149,9 +152,10 @@ def embedded_environment(coord, types, mask, ntypes, n, net, parameters, moved=N
     rows = real_atoms(types, mask)
     r, t, w = coord.reshape(-1, 3)[rows], types.ravel()[rows], mask.ravel()[rows]
     frame = rows // nslots
+    g = rows if groups is None else np.asarray(groups).ravel()[rows]
     are_pairs = (frame[:, None] == frame) & (rows[:, None] != rows)
     count = len(parameters_per_net(shape["neuron"], shape["resnet_dt"]))
-    dtype = complex if moved else np.result_type(coord, *parameters)
+    dtype = complex if moved else np.result_type(coord, mask, *parameters)
     X = np.zeros((len(rows), 4, shape["neuron"][-1]), dtype=dtype)
     for t_i, t_j in np.ndindex(ntypes, ntypes):
         which = net[t_i * ntypes + t_j]
@@ -163,14 +167,15 @@ def embedded_environment(coord, types, mask, ntypes, n, net, parameters, moved=N
             d = moved(rows[i], rows[j], d)
         r2 = np.sum(d * d, axis=1)
         s = 1 / np.sqrt(r2)
-        R = w[j, None] * np.column_stack([s, d / r2[:, None]])
+        w_ij = np.where(g[i] == g[j], 1, w[j])
+        R = w_ij[:, None] * np.column_stack([s, d / r2[:, None]])
         G = embedding_net(s, parameters[which * count : (which + 1) * count], **shape)
         for atom in np.unique(i):
             X[atom] += R[i == atom].T @ G[i == atom] / n
     return X
 
 
-def atomic_energies(coord, types, mask, model):
+def atomic_energies(coord, types, mask, model, groups=None):
     """E_i [nframes, nslots] of a model, the arguments of _kernels.Model; 0 for virtual atoms."""
     rows, of_row = real_atoms(types, mask), types.ravel()
     shape = {name: model[name] for name in ("neuron", "resnet_dt", "activation")}
@@ -178,6 +183,7 @@ def atomic_energies(coord, types, mask, model):
         coord,
         types=types,
         mask=mask,
+        groups=groups,
         ntypes=len(model["bias"]),
         n=model["n"],
         net=model["net"],
@@ -188,13 +194,23 @@ def atomic_energies(coord, types, mask, model):
     D = D.reshape(len(rows), D.shape[1] * D.shape[2])
     shape = {name: model[f"fitting_{name}"] for name in shape}
     sizes = parameters_per_fitting_net(D.shape[1], shape["neuron"], shape["resnet_dt"])
-    E = np.zeros(types.size, D.dtype)
+    E = np.zeros(types.size, np.result_type(D, mask))
     for t, bias in enumerate(model["bias"]):
         atoms = of_row[rows] == t
         net = model["fitting_parameters"][t * len(sizes) : (t + 1) * len(sizes)]
         e = fitting_net(D[atoms], net, **shape) + bias
         E[rows[atoms]] = mask.ravel()[rows[atoms]] * e
     return E.reshape(types.shape)
+
+
+def weight_gradient(E, mask):
+    """dE/dw [nframes, nslots] of E(weights) at the mask, by complex steps; 0 for virtual atoms."""
+    out = np.zeros(mask.shape)
+    for k in np.argwhere(mask):
+        step = np.zeros(mask.shape)
+        step[tuple(k)] = 1
+        out[tuple(k)] = derivative(E, mask, step)
+    return out
 
 
 def loss_of_forces(A, coord, force, virial, atom_virial, **environment):

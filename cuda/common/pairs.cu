@@ -49,6 +49,7 @@ struct NumberRows {
     pairs.rows[place] = row;
     for (int a = 0; a < 3; ++a) pairs.position[4 * place + a] = coord[3 * atoms.slot[row] + a];
     pairs.position[4 * place + 3] = atoms.weight[row];
+    if (pairs.group != nullptr) pairs.group[place] = atoms.group[row];
   }
 };
 
@@ -57,19 +58,21 @@ struct GatherOfRow {
   RealAtoms atoms;
   PairNumbers pairs;
   const double* coord;
-  const double* dr;
+  PairDerivatives of_pairs;
   Forces out;
-  static constexpr int64_t kShared = 12 * kThreads * sizeof(double);
+  static constexpr int kNumbers = 13;  // force, atom_virial, weight_gradient
+  static constexpr int64_t kShared = kNumbers * kThreads * sizeof(double);
   DPMASK_KERNEL void operator()(const Block& block) const {
     const int64_t i = block.index;
     const int64_t slot_i = atoms.slot[i];
-    double* shares = reinterpret_cast<double*>(block.shared);  // force, then atom_virial
+    double* shares = reinterpret_cast<double*>(block.shared);
     block.each(kThreads, [=](int64_t thread) {
-      double mine[12] = {};
+      double mine[kNumbers] = {};
       for (int64_t local = thread; local < frame_size(pairs, i); local += kThreads) {
         const int64_t j = row_in_frame(pairs, i, local);
-        const double* dr_ij = dr + 3 * pair_number(pairs, i, local);
-        const double* dr_ji = dr + 3 * pair_number(pairs, j, pairs.local[i]);
+        const int64_t ji = pair_number(pairs, j, pairs.local[i]);
+        const double* dr_ij = of_pairs.dr + 3 * pair_number(pairs, i, local);
+        const double* dr_ji = of_pairs.dr + 3 * ji;
         for (int a = 0; a < 3; ++a) {
           mine[a] += dr_ij[a] - dr_ji[a];
           for (int b = 0; b < 3; ++b) {
@@ -77,16 +80,19 @@ struct GatherOfRow {
             mine[3 + 3 * a + b] -= dr_ji[a] * r_ji;
           }
         }
+        if (of_pairs.dw != nullptr && !are_of_group(atoms.group, i, j)) mine[12] += of_pairs.dw[ji];
       }
-      for (int c = 0; c < 12; ++c) shares[12 * thread + c] = mine[c];
+      for (int c = 0; c < kNumbers; ++c) shares[kNumbers * thread + c] = mine[c];
     });
-    block.each(out.atom_virial == nullptr ? 3 : 12, [=](int64_t c) {
+    block.each(kNumbers, [=](int64_t c) {
       double sum = 0;
-      for (int thread = 0; thread < kThreads; ++thread) sum += shares[12 * thread + c];
+      for (int thread = 0; thread < kThreads; ++thread) sum += shares[kNumbers * thread + c];
       if (c < 3) {
         out.force[3 * slot_i + c] += sum;
-      } else {
-        out.atom_virial[9 * slot_i + c - 3] += sum;
+      } else if (c < 12) {
+        if (out.atom_virial != nullptr) out.atom_virial[9 * slot_i + c - 3] += sum;
+      } else if (of_pairs.dw != nullptr) {
+        out.weight_gradient[slot_i] += sum;
       }
     });
   }
@@ -121,11 +127,13 @@ struct AddUpVirial {
 
 struct ClearRow {
   PairNumbers pairs;
-  double* dr;
+  PairDerivatives of_pairs;
   DPMASK_KERNEL void operator()(const Block& block) const {
     const int64_t size = frame_size(pairs, block.index);
-    double* first = dr + 3 * pair_number(pairs, block.index, 0);
-    block.each(3 * size, [=](int64_t k) { first[k] = 0; });
+    const int64_t first = pair_number(pairs, block.index, 0);
+    block.each(3 * size, [=](int64_t k) { of_pairs.dr[3 * first + k] = 0; });
+    if (of_pairs.dw == nullptr) return;
+    block.each(size, [=](int64_t k) { of_pairs.dw[first + k] = 0; });
   }
 };
 
@@ -137,21 +145,22 @@ NumberedAtoms number_pairs(const RealAtoms& given, const double* coord, Gpu& gpu
   const auto of_rows = [&] { return gpu.allocate<int64_t>(atoms.size); };
   const auto of_frames = [&] { return gpu.allocate<int64_t>(atoms.nframes + 1); };
   double* position = gpu.allocate<double>(4 * atoms.size);
-  const PairNumbers pairs = {of_rows(), of_rows(),   of_rows(),  of_rows(),
-                             position,  of_frames(), of_frames()};
+  int64_t* group = atoms.group == nullptr ? nullptr : of_rows();
+  const PairNumbers pairs = {of_rows(), of_rows(), of_rows(),   of_rows(),
+                             position,  group,     of_frames(), of_frames()};
   for_each(1, gpu.stream(), SumFrames{atoms, pairs});
   for_each(atoms.size, gpu.stream(), NumberRows{atoms, coord, pairs});
   return {atoms, pairs};
 }
 
 void gather_forces(const RealAtoms& atoms, const PairNumbers& pairs, const double* coord,
-                   const double* dr, const Forces& out, cudaStream_t stream) {
-  launch(atoms.size, GatherOfRow::kShared, stream, GatherOfRow{atoms, pairs, coord, dr, out});
+                   const PairDerivatives& of_pairs, const Forces& out, cudaStream_t stream) {
+  launch(atoms.size, GatherOfRow::kShared, stream, GatherOfRow{atoms, pairs, coord, of_pairs, out});
 }
 
-void clear_pairs(const RealAtoms& atoms, const PairNumbers& pairs, double* dr,
+void clear_pairs(const RealAtoms& atoms, const PairNumbers& pairs, const PairDerivatives& of_pairs,
                  cudaStream_t stream) {
-  launch(atoms.size, 0, stream, ClearRow{pairs, dr});
+  launch(atoms.size, 0, stream, ClearRow{pairs, of_pairs});
 }
 
 void add_up_virial(const RealAtoms& atoms, const PairNumbers& pairs, const Forces& out,

@@ -18,6 +18,7 @@ struct PairNumbers {
   int64_t* local;       // [size]; place of the atom among those of its frame
   int64_t* rows;        // [size]; the rows of frame after frame, in the order of local
   double* position;     // [size, 4]; x, y, z and w of these rows
+  int64_t* group;       // [size]; of these rows; or nullptr, as RealAtoms::group
   int64_t* rows_first;  // [nframes + 1]; where the rows of each frame begin
   int64_t* pair_first;  // [nframes + 1]; first pair of each frame; the last is their number
 };
@@ -55,12 +56,14 @@ DPMASK_KERNEL int64_t pair_number(const PairNumbers& pairs, int64_t i, int64_t l
 // The row of the environment matrix of two places in PairNumbers::rows.
 DPMASK_KERNEL EnvironmentRow row_at(const PairNumbers& pairs, int64_t place_i, int64_t place_j) {
   const double* position = pairs.position + 4 * place_j;
-  return environment_row(pairs.position + 4 * place_i, position, position[3]);
+  return environment_row(pairs.position + 4 * place_i, position,
+                         weight_of_pair(pairs.group, place_i, place_j, position[3]));
 }
 
 DPMASK_KERNEL EnvironmentRow row_of(const RealAtoms& atoms, const double* coord, int64_t i,
                                     int64_t j) {
-  return environment_row(coord + 3 * atoms.slot[i], coord + 3 * atoms.slot[j], atoms.weight[j]);
+  return environment_row(coord + 3 * atoms.slot[i], coord + 3 * atoms.slot[j],
+                         weight_of_pair(atoms.group, i, j, atoms.weight[j]));
 }
 
 // u [3]: the derivative of the loss by dE/dr of the pair of rows (i, j), separation r [3].
@@ -72,13 +75,28 @@ DPMASK_KERNEL void pair_cotangent(const RealAtoms& atoms, const PairNumbers& pai
                          cotangents.atom_virial + 9 * atoms.slot[j], r, u);
 }
 
-// Sets dr [pairs, 3] to 0.
-void clear_pairs(const RealAtoms& atoms, const PairNumbers& pairs, double* dr, cudaStream_t stream);
+// Memory for what out wants of npairs pairs.
+inline PairDerivatives allocate_derivatives(int64_t npairs, const Forces& out, Gpu& gpu) {
+  return {gpu.allocate<double>(3 * npairs),
+          out.weight_gradient == nullptr ? nullptr : gpu.allocate<double>(npairs)};
+}
 
-// Adds -dE/dr of every pair, dr [pairs, 3], to the forces and atomic virials of its two atoms: each
-// atom gathers what is its own.
+// Sets it to 0.
+void clear_pairs(const RealAtoms& atoms, const PairNumbers& pairs, const PairDerivatives& of_pairs,
+                 cudaStream_t stream);
+
+// Sets those of the pair of that number, given dR = dE/dR [4] and ds = dE/ds beyond what s does
+// through R.
+DPMASK_KERNEL void set_derivatives(const EnvironmentRow& row, const double* dR, double ds,
+                                   int64_t number, const PairDerivatives& of_pairs) {
+  environment_reverse(row, dR, ds, of_pairs.dr + 3 * number);
+  if (of_pairs.dw != nullptr) of_pairs.dw[number] = environment_by_weight(row, dR);
+}
+
+// Adds -dE/dr of every pair to the forces and atomic virials of its two atoms, and dE/dw_ij to the
+// weight gradient of atom j: each atom gathers what is its own.
 void gather_forces(const RealAtoms& atoms, const PairNumbers& pairs, const double* coord,
-                   const double* dr, const Forces& out, cudaStream_t stream);
+                   const PairDerivatives& of_pairs, const Forces& out, cudaStream_t stream);
 
 // Sets the virials of the frames, if wanted, from those of the atoms.
 void add_up_virial(const RealAtoms& atoms, const PairNumbers& pairs, const Forces& out,

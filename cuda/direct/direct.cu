@@ -29,7 +29,7 @@ struct Direct {
   const T* A;     // or dX
   ForceCotangents cotangents;
   T* X;  // or dA
-  double* dr;
+  PairDerivatives of_pairs;
   T* scratch;  // of each block
   int64_t scratch_size;
   T* shares;  // [kBlocks, gradient]
@@ -138,7 +138,7 @@ struct Direct {
         ds += row.R[k] * tile->by_dG[p][k] / e.n;
       }
       const int64_t pair = pair_number(e.pairs, i, e.pairs.local[tile->j[p]]);
-      environment_reverse(row, dR, ds, dr + 3 * pair);
+      set_derivatives(row, dR, ds, pair, of_pairs);
     });
   }
 };
@@ -192,12 +192,12 @@ void direct_embed_grad(const DeviceEmbedding<T>& e, const EmbeddingNets<T>& nets
 }
 
 template <typename T>
-void direct_force(const DeviceEmbedding<T>& e, const EmbeddingNets<T>& nets, const T* A, double* dr,
-                  T* workspace, cudaStream_t stream) {
+void direct_force(const DeviceEmbedding<T>& e, const EmbeddingNets<T>& nets, const T* A,
+                  const PairDerivatives& out, T* workspace, cudaStream_t stream) {
   Direct<Job::force, T> job{};
   job.e = e;
   job.A = A;
-  job.dr = dr;
+  job.of_pairs = out;
   for_each_net(job, nets, workspace, {}, stream);
 }
 
@@ -220,7 +220,7 @@ void direct_force_grad(const DeviceEmbedding<T>& e, const EmbeddingNets<T>& nets
   template void direct_embed_grad<T>(const DeviceEmbedding<T>&, const EmbeddingNets<T>&, const T*, \
                                      const std::vector<T*>&, T*, cudaStream_t);                    \
   template void direct_force<T>(const DeviceEmbedding<T>&, const EmbeddingNets<T>&, const T*,      \
-                                double*, T*, cudaStream_t);                                        \
+                                const PairDerivatives&, T*, cudaStream_t);                         \
   template void direct_force_grad<T>(const DeviceEmbedding<T>&, const EmbeddingNets<T>&, const T*, \
                                      const ForceCotangents&, T*, const std::vector<T*>&, T*,       \
                                      cudaStream_t)

@@ -22,10 +22,10 @@ template <typename T>
 void direct_embed_grad(const DeviceEmbedding<T>& embedding, const EmbeddingNets<T>& nets,
                        const T* dX, const std::vector<T*>& gradient, T* workspace,
                        cudaStream_t stream);
-// dr [pairs, 3] is set for the pairs of these nets.
+// The derivatives of the pairs of these nets are set.
 template <typename T>
 void direct_force(const DeviceEmbedding<T>& embedding, const EmbeddingNets<T>& nets, const T* A,
-                  double* dr, T* workspace, cudaStream_t stream);
+                  const PairDerivatives& out, T* workspace, cudaStream_t stream);
 // Added to dA; gradient as in direct_embed_grad.
 template <typename T>
 void direct_force_grad(const DeviceEmbedding<T>& embedding, const EmbeddingNets<T>& nets,

@@ -135,7 +135,8 @@ struct SetMoments {
                               SumsOfRun<T>* sums) const {
     const double* position = e.pairs.position + 4 * place;
     const double* r_i = e.coord + 3 * e.atoms.slot[i];
-    const EnvironmentRow row = environment_row(r_i, position, position[3], s);
+    const double w = weight_of_pair(e.atoms.group, i, e.pairs.rows[place], position[3]);
+    const EnvironmentRow row = environment_row(r_i, position, w, s);
     double tR[4], ts = 0;
     if (kTangent) {
       double u[3];

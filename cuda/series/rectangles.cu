@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
 // A block has a rectangle, some centre atoms i of a frame and some neighbours j, each of which has
 // a thread. With dr = dE/dr of the pair, the rectangle's sums over j are those of the forces on i,
-// and its sums over i are those of the forces on j and of their virials. Then each atom gathers its
-// rectangles'.
+// and its sums over i are those of the forces on j, of their virials and, if wanted, of dE/dw_ij.
+// Then each atom gathers its rectangles'.
 #include "cuda/series/rectangles.h"
 
 #include "cuda/common/batch.h"
@@ -17,10 +17,15 @@ constexpr int64_t kCentres = 16;  // of a rectangle
 constexpr int kAtOnce = 4;        // centres between two sums over the neighbours
 constexpr int kShares = 8;        // into which such a sum is cut
 
+// Sums of a neighbour: of the forces, then of the virial, then by weight.
+constexpr int kOfForces = 12, kOfAll = 13;
+int components(const Forces& out) { return out.weight_gradient == nullptr ? kOfForces : kOfAll; }
+
 // Where the sums of the rectangles of a slab lie. Places are those of PairNumbers::rows.
 struct RectangleSums {
   double *centres, *neighbours;
   int64_t first_frame, ncolumns, nrows, size;  // columns of neighbours, rows of centre atoms; atoms
+  int64_t ncomponents;                         // of a neighbour
 
   DPMASK_KERNEL double* of_centre(const PairNumbers& pairs, int64_t column, int64_t a,
                                   int64_t place) const {
@@ -28,11 +33,11 @@ struct RectangleSums {
   }
   DPMASK_KERNEL double* of_neighbour(const PairNumbers& pairs, int64_t row, int64_t c,
                                      int64_t place) const {
-    return neighbours + (row * 12 + c) * size + place - pairs.rows_first[first_frame];
+    return neighbours + (row * ncomponents + c) * size + place - pairs.rows_first[first_frame];
   }
 };
 
-template <typename T>
+template <int kComponents, typename T>
 struct ForceOfRectangle {
   DeviceEmbedding<T> e;
   Section section;
@@ -46,7 +51,7 @@ struct ForceOfRectangle {
     double shares[kAtOnce * 3][kShares];
   };
   struct Column {
-    double sum[12];  // of the forces, then of the virial
+    double sum[kComponents];
   };
 
   int64_t blocks() const { return nframes * nrows * sums.ncolumns; }
@@ -95,7 +100,7 @@ struct ForceOfRectangle {
     block.threads([&](int thread) {
       const int64_t local = column * kThreads + thread;
       if (local >= size) return;
-      for (int c = 0; c < 12; ++c) {
+      for (int c = 0; c < kComponents; ++c) {
         *sums.of_neighbour(e.pairs, first_row + row, c, first_place + local) =
             columns[thread].sum[c];
       }
@@ -131,10 +136,16 @@ struct ForceOfRectangle {
       sum[a] += dr[a];
       for (int b = 0; b < 3; ++b) sum[3 + 3 * a + b] += dr[a] * row.r[b];
     }
+    if constexpr (kComponents == kOfAll) {
+      if (!are_of_group(e.pairs.group, place_i, place_j)) {
+        sum[kOfForces] += environment_by_weight(row, dR);
+      }
+    }
   }
 };
 
-// A thread for each component of force and, if wanted, atomic virial of each atom.
+// A thread for each component of force and, if wanted, atomic virial and weight gradient of each
+// atom.
 struct GatherRectangles {
   RealAtoms atoms;
   PairNumbers pairs;
@@ -142,7 +153,9 @@ struct GatherRectangles {
   Forces out;
   DPMASK_KERNEL void operator()(int64_t item) const {
     const int64_t place = pairs.rows_first[sums.first_frame] + item % sums.size;
-    const int64_t c = item / sums.size, row = pairs.rows[place], frame = pairs.frame[row];
+    const int64_t row = pairs.rows[place], frame = pairs.frame[row];
+    int64_t c = item / sums.size;
+    if (c >= 3 && out.atom_virial == nullptr) c = kOfForces;
     const int64_t of_frame = pairs.rows_first[frame + 1] - pairs.rows_first[frame];
     double sum = 0;
     for (int64_t k = 0; k < sums.nrows; ++k) sum -= *sums.of_neighbour(pairs, k, c, place);
@@ -150,6 +163,10 @@ struct GatherRectangles {
       sum += *sums.of_centre(pairs, column, c, place);
     }
     const int64_t slot = atoms.slot[row];
+    if (c == kOfForces) {
+      out.weight_gradient[slot] -= sum;
+      return;
+    }
     (c < 3 ? out.force[3 * slot + c] : out.atom_virial[9 * slot + c - 3]) += sum;
   }
 };
@@ -167,21 +184,23 @@ int64_t rows_of_rectangles(const Slab& slab, const std::vector<int64_t>& largest
 
 }  // namespace
 
-int64_t rectangle_sums_size(const Slab& slab, const std::vector<int64_t>& largest) {
+int64_t rectangle_sums_size(const Slab& slab, const std::vector<int64_t>& largest,
+                            const Forces& out) {
   const int64_t nrows = rows_of_rectangles(slab, largest);
-  return nrows == 0 ? 0 : slab.size() * (3 * blocks_for(slab.largest) + 12 * nrows);
+  return nrows == 0 ? 0 : slab.size() * (3 * blocks_for(slab.largest) + components(out) * nrows);
 }
 
-template <typename T>
-void add_rectangle_forces(const DeviceEmbedding<T>& e, const Slab& slab,
-                          const std::vector<int64_t>& largest, const T* gM, double* sums,
-                          const Forces& out, cudaStream_t stream) {
+namespace {
+
+template <int kComponents, typename T>
+void add_forces(const DeviceEmbedding<T>& e, const Slab& slab, const std::vector<int64_t>& largest,
+                const T* gM, double* sums, const Forces& out, cudaStream_t stream) {
   const int64_t ncolumns = blocks_for(slab.largest);
   const int64_t nrows = rows_of_rectangles(slab, largest), of_centres = slab.size() * 3 * ncolumns;
   if (nrows == 0) return;
   const RectangleSums at = {sums,  sums + of_centres, slab.first_frame, ncolumns,
-                            nrows, slab.size()};
-  std::vector<ForceOfRectangle<T>> items;
+                            nrows, slab.size(),       kComponents};
+  std::vector<ForceOfRectangle<kComponents, T>> items;
   int64_t first_row = 0;
   bool leaves_out_centres = false;
   for (size_t p = 0; p < slab.sections.size(); ++p) {
@@ -191,9 +210,20 @@ void add_rectangle_forces(const DeviceEmbedding<T>& e, const Slab& slab,
     leaves_out_centres |= of_section == 0;
   }
   if (leaves_out_centres) clear<double>({sums}, {of_centres}, stream);
-  launch_all(items, stream, sizeof(typename ForceOfRectangle<T>::Shared));
-  const int64_t components = out.atom_virial == nullptr ? 3 : 12;
-  for_each(components * slab.size(), stream, GatherRectangles{e.atoms, e.pairs, at, out});
+  launch_all(items, stream, sizeof(typename ForceOfRectangle<kComponents, T>::Shared));
+  const int64_t wanted =
+      (out.atom_virial == nullptr ? 3 : kOfForces) + (kComponents == kOfAll ? 1 : 0);
+  for_each(wanted * slab.size(), stream, GatherRectangles{e.atoms, e.pairs, at, out});
+}
+
+}  // namespace
+
+template <typename T>
+void add_rectangle_forces(const DeviceEmbedding<T>& e, const Slab& slab,
+                          const std::vector<int64_t>& largest, const T* gM, double* sums,
+                          const Forces& out, cudaStream_t stream) {
+  const auto add = components(out) == kOfAll ? add_forces<kOfAll, T> : add_forces<kOfForces, T>;
+  add(e, slab, largest, gM, sums, out, stream);
 }
 
 #define DPMASK_INSTANTIATE(T)                                                           \

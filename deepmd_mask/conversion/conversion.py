@@ -35,6 +35,7 @@ def convert(
     min_distance: float | None = None,
     training_input: dict | None = None,
     overwrite: bool = False,
+    weights: bool = False,
 ) -> Difference:
     """Convert a frozen model.
 
@@ -57,6 +58,9 @@ def convert(
         What the model was trained with, for a model that does not carry it itself.
     overwrite
         Whether an output that exists may be replaced.
+    weights
+        Whether the graph of the result, a compressed model, is to take weights between 0 and 1,
+        with groups, and to give the derivative by them. `Potential` needs none of this.
 
     Returns
     -------
@@ -80,19 +84,23 @@ def convert(
     old = describe(model, training_input)
     _require_convertible(model, old)
     new = _target(old, operators, precision)
+    if weights and not compress:
+        raise ValueError("graphs of compressed models take `weights`; ask for `compress`, too")
     if compress:
         new = replace(new, min_distance=_end_of_table(model, old, operators, min_distance))
     elif _same(new, old):
         msg = f"{source} is a model on the operators of {operators} already; nothing is to be done"
         raise ValueError(msg)
     try:
-        return _convert(model, new, output, compress)
+        return _convert(model, new, output, compress, weights)
     except OSError as error:
         msg = f"{output} cannot be written: {reason_of(error)}{NOTHING_LEFT}"
         raise OSError(msg) from error
 
 
-def _convert(model: FrozenModel, new: Description, output: Path, compress: bool) -> Difference:
+def _convert(
+    model: FrozenModel, new: Description, output: Path, compress: bool, weights: bool
+) -> Difference:
     """Build, compare, and put in place."""
     assert new.sel is not None, "of a model that can be converted"
     # A folder of its own, so that the file gets the permissions of any new file.
@@ -104,7 +112,7 @@ def _convert(model: FrozenModel, new: Description, output: Path, compress: bool)
         _require_agreement(model, difference, new)
         if compress:
             draft = Path(directory) / "compressed.pb"
-            _build(model, replace(new, compressed=True), draft, converted.path)
+            _build(model, replace(new, compressed=True), draft, converted.path, weights)
             compressed = FrozenModel(draft)
             _require_accurate(compare(converted, compressed, new.sel), new)
             difference = compare(model, compressed, new.sel)
@@ -115,10 +123,14 @@ def _convert(model: FrozenModel, new: Description, output: Path, compress: bool)
 
 
 def _build(
-    model: FrozenModel, new: Description, draft: Path, to_compress: Path | None = None
+    model: FrozenModel,
+    new: Description,
+    draft: Path,
+    to_compress: Path | None = None,
+    weights: bool = False,
 ) -> None:
     try:
-        build_frozen(new, model.variables(), draft, to_compress)
+        build_frozen(new, model.variables(), draft, to_compress, weights)
     except OSError:
         raise
     except Exception as error:  # DeePMD-kit's, of options that make no sense together

@@ -9,7 +9,7 @@ from pathlib import Path
 import deepmd.tf  # noqa: F401  first, since it loads this package as its plugin
 import numpy as np
 from deepmd.tf.descriptor.se_a_mask import DescrptSeAMask
-from deepmd.tf.entrypoints.freeze import freeze_graph
+from deepmd.tf.entrypoints.freeze import _make_node_names, freeze_graph
 from deepmd.tf.env import GLOBAL_TF_FLOAT_PRECISION, tf
 from deepmd.tf.fit.ener import EnerFitting
 from deepmd.tf.model.ener import EnerModel
@@ -32,6 +32,7 @@ def build_frozen(
     variables: dict[str, np.ndarray],
     path: Path,
     to_compress: Path | None = None,
+    weights: bool = False,
 ) -> None:
     """Build a model, give it the variables, and freeze it to a file.
 
@@ -46,6 +47,8 @@ def build_frozen(
     to_compress
         For a compressed model, on the operators of this package: the frozen model whose embedding
         nets become its table.
+    weights
+        Whether a compressed model is to take weights between 0 and 1, too.
 
     Raises
     ------
@@ -55,7 +58,10 @@ def build_frozen(
         If the file cannot be written.
     """
     with tf.Graph().as_default() as graph, tf.Session(graph=graph) as session:
-        _build(model, to_compress)
+        outputs = _make_node_names("ener")
+        built = _build(model, to_compress)
+        if weights:
+            outputs += built.add_weights()
         session.run(tf.global_variables_initializer())
         if model.compressed:
             variables = {k: v for k, v in variables.items() if not k.startswith("filter_type_")}
@@ -63,7 +69,7 @@ def build_frozen(
         graph_def = graph.as_graph_def()
         names = [node.name for node in graph_def.node]
         try:
-            freeze_graph(session, graph_def, names, "ener", None, str(path))
+            freeze_graph(session, graph_def, names, "ener", None, str(path), outputs)
         except tf.errors.OpError as error:  # of the variables, nothing else is run
             raise OSError(reason_of(error).split("; ")[-1]) from error
 
@@ -94,8 +100,8 @@ def model_options(model: Description) -> dict:
     }
 
 
-def _build(model: Description, to_compress: Path | None) -> None:
-    """Build the graph of a model, with the nodes that DeePMD-kit reads and feeds."""
+def _build(model: Description, to_compress: Path | None) -> EnerModel:
+    """Build the graph of a model, with the nodes that DeePMD-kit reads and feeds; return it."""
     assert model.sel is not None, "all that it needs must be known"
     ntypes = len(model.sel)
     floats, integers = GLOBAL_TF_FLOAT_PRECISION, tf.int32
@@ -117,6 +123,7 @@ def _build(model: Description, to_compress: Path | None) -> None:
     if model.compressed:
         built.descrpt.enable_compression(model.min_distance, *load_graph_def(str(to_compress)))
     built.build(coord, types, natoms, box, mesh, inputs, reuse=False)
+    return built
 
 
 def _new_model(model: Description, ntypes: int) -> EnerModel:

@@ -21,8 +21,8 @@ from .model_file import TELLING_OPS, FrozenModel, python_value
 PLUGIN = "PipInstallDeepmdMask>"
 # Operators that stand for one thing together, and so have the same attributes.
 TOGETHER = [
-    ("FitSeries", "Embed", "EmbedGrad", "Force", "ForceGrad", "Potential"),
-    ("Contract", "ContractReverse", "Potential"),
+    ("FitSeries", "Embed", "EmbedGrad", "Force", "ForceGrad", "Potential", "WeightedPotential"),
+    ("Contract", "ContractReverse", "Potential", "WeightedPotential"),
     ("Energies", "EnergiesGrad"),
 ]
 SHARED = ("neuron", "resnet_dt", "activation", "net", "n", "M2", "ntypes")

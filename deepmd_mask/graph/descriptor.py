@@ -243,7 +243,8 @@ class DescrptMask(DescrptSe):
         with on_host(coord, types, mask):
             coord, mask = (tf.cast(x, tf.float64) for x in (coord, mask))
             sizes = tf.stack([natoms[0], tf.size(mesh)])
-            slot, weight, first = ops.real_atoms(coord, types, mask, sizes, sel=self.sel_a)
+            self._frames = coord, types, mask, sizes
+            slot, weight, first = ops.real_atoms(*self._frames, sel=self.sel_a)
             self.real_atoms = RealAtoms(slot, weight, first, types)
         input_dict["real_atoms"] = self.real_atoms
         atoms = [coord, *self.real_atoms[:3]]
@@ -307,10 +308,45 @@ class DescrptMask(DescrptSe):
             bias,
             nets,
             self._parameters,
-            M2=self.n_axis_neuron,
-            **self._attributes(),
-            **{f"fitting_{name}": value for name, value in attributes.items()},
+            **self._potential_attributes(attributes),
         )
+
+    def weighted_potential(
+        self, groups: tf.Tensor, nets: list[tf.Tensor], bias: tf.Tensor, attributes: dict[str, Any]
+    ) -> tuple[tf.Tensor, ...]:
+        """Build the same for atoms of groups, whose weights may be fractions.
+
+        Parameters
+        ----------
+        groups
+            The group of each atom; any shape of nframes * nslots, int64.
+        nets, bias, attributes
+            As in potential.
+
+        Returns
+        -------
+        tuple of tf.Tensor
+            Those of potential, and weight_gradient, dE/dw [nframes, nslots].
+        """
+        with on_host(*self._frames):
+            groups = tf.reshape(groups, tf.shape(self._frames[1]))
+            *atoms, group = ops.real_atoms_of_groups(*self._frames, groups, sel=self.sel_a)
+        coord, *series = self._embed_inputs[0], *self._embed_inputs[len(atoms) + 1 :]
+        return ops.weighted_potential(
+            coord,
+            *atoms,
+            *series,
+            bias,
+            group,
+            nets,
+            self._parameters,
+            **self._potential_attributes(attributes),
+        )
+
+    def _potential_attributes(self, of_fitting: dict[str, Any]) -> dict[str, Any]:
+        """Return the attributes of the operators for a whole model."""
+        fitting = {f"fitting_{name}": value for name, value in of_fitting.items()}
+        return {"M2": self.n_axis_neuron, **self._attributes(), **fitting}
 
     def _attributes(self) -> dict[str, Any]:
         """Return the operators' attributes."""

@@ -26,6 +26,17 @@ from .real_atoms import on_host
 FITS_FRAMES = "stat_file_path" in signature(EnerModel._compute_output_stat).parameters
 
 
+# Of models that take weights between 0 and 1.
+WEIGHTED = [
+    "o_weighted_energy",
+    "o_weighted_atom_energy",
+    "o_weighted_force",
+    "o_weighted_virial",
+    "o_weighted_atom_virial",
+    "o_weight_gradient",
+]
+
+
 class MaskEnerModel(EnerModel):
     """EnerModel whose statistics, bias and energy count real atoms only."""
 
@@ -143,9 +154,34 @@ class MaskEnerModel(EnerModel):
             for k, x in enumerate(nets)
         ]
         bias = tf.cast(bias * std + shift, tf.float64)
-        energy, *others = self.descrpt.potential(nets, bias, self.fitting.net_attributes())
-        others = [tf.cast(output, GLOBAL_TF_FLOAT_PRECISION) for output in others]
-        return [global_cvt_2_ener_float(energy), *others]
+        self._terms = nets, bias, self.fitting.net_attributes()
+        return _of_model_precision(self.descrpt.potential(*self._terms))
+
+    def add_weights(self) -> list[str]:
+        """Add to the graph of a compressed model, once built, what fractions need.
+
+        That is an input, t_groups, and outputs that nothing else in the graph depends on.
+
+        Returns
+        -------
+        list of str
+            Names of the outputs.
+
+        Raises
+        ------
+        ValueError
+            If the model is not one whose energies and forces are one operator.
+        """
+        if not self._is_one_operator():
+            raise ValueError(
+                "weights between 0 and 1 are for compressed models, whose fitting nets have the "
+                "precision of the embedding nets and take the descriptor alone"
+            )
+        groups = tf.placeholder(tf.int64, [None], name="t_groups")
+        outputs = _of_model_precision(self.descrpt.weighted_potential(groups, *self._terms))
+        for name, output in zip(WEIGHTED, outputs, strict=True):
+            tf.identity(output, name=name)
+        return WEIGHTED
 
     def _with_out_bias(self, e: tf.Tensor) -> tf.Tensor:
         """Scale and shift the energies [real atoms] by the model's variables for that."""
@@ -191,6 +227,13 @@ class MaskEnerModel(EnerModel):
             return
         # A bias in stat_file_path may be the built-in's, which is of all atoms.
         super()._compute_output_stat({**all_stat, "real_natoms_vec": counts}, mixed_type)
+
+
+def _of_model_precision(outputs: tuple[tf.Tensor, ...]) -> list[tf.Tensor]:
+    """Return energy and what comes with it in DeePMD-kit's precision of results."""
+    energy, *others = outputs
+    others = [tf.cast(output, GLOBAL_TF_FLOAT_PRECISION) for output in others]
+    return [global_cvt_2_ener_float(energy), *others]
 
 
 def real_natoms(types: np.ndarray, mask: np.ndarray, ntypes: int) -> np.ndarray:

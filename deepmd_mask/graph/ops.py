@@ -45,6 +45,7 @@ def _function(name: str) -> Any:
 
 
 real_atoms = partial(_function("real_atoms"), ops_version=OPS_VERSION)
+real_atoms_of_groups = partial(_function("real_atoms_of_groups"), ops_version=OPS_VERSION)
 fit_series = _function("fit_series")
 fit_series_grad = _function("fit_series_grad")
 embed = _function("embed")
@@ -56,6 +57,7 @@ contract_reverse = _function("contract_reverse")
 energies = _function("energies")
 energies_grad = _function("energies_grad")
 potential = _function("potential")
+weighted_potential = _function("weighted_potential")
 
 
 def _attributes(op: tf.Operation, names: tuple[str, ...]) -> dict[str, Any]:
@@ -65,6 +67,8 @@ def _attributes(op: tf.Operation, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 tf_ops.NotDifferentiable(f"{PREFIX}RealAtoms")
+tf_ops.NotDifferentiable(f"{PREFIX}RealAtomsOfGroups")
+tf_ops.NotDifferentiable(f"{PREFIX}WeightedPotential")
 
 
 @tf_ops.RegisterGradient(f"{PREFIX}FitSeries")

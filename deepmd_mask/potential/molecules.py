@@ -22,6 +22,8 @@ class Molecules(NamedTuple):
         [nframes, natoms, 3]
     weights
         [nframes, natoms], the mask; None if all atoms are real.
+    groups
+        [nframes, natoms] int, the group of each atom; None if there are none.
     numbers
         [natoms], what messages call the atoms; None for 0, 1, …
     is_one
@@ -31,6 +33,7 @@ class Molecules(NamedTuple):
     types: np.ndarray
     positions: np.ndarray
     weights: np.ndarray | None
+    groups: np.ndarray | None
     numbers: Sequence[int] | np.ndarray | None
     is_one: bool
 
@@ -41,7 +44,7 @@ class Molecules(NamedTuple):
         return fault.message(names_frame=len(self.types) > 1)
 
 
-def molecules_of(types: Any, positions: Any, weights: Any, numbers: Any) -> Molecules:
+def molecules_of(types: Any, positions: Any, weights: Any, groups: Any, numbers: Any) -> Molecules:
     """Return what a caller gives as `Molecules`; Potential.evaluate describes it.
 
     Raises
@@ -61,9 +64,11 @@ def molecules_of(types: Any, positions: Any, weights: Any, numbers: Any) -> Mole
     types = _of_atoms(_array(types, int, "types"), shape, is_one, "types")
     if weights is not None:
         weights = _of_atoms(_array(weights, float, "weights"), shape, is_one, "weights")
+    if groups is not None:
+        groups = _of_atoms(_array(groups, int, "groups"), shape, is_one, "groups")
     if numbers is not None and np.shape(numbers) != shape[1:]:
         raise ValueError(f"numbers have the shape {np.shape(numbers)}, not {shape[1:]}")
-    return Molecules(types, positions, weights, numbers, is_one)
+    return Molecules(types, positions, weights, groups, numbers, is_one)
 
 
 def _array(values: Any, kind: type, name: str) -> np.ndarray:

@@ -12,6 +12,7 @@ from .parts import Nets, Parts, TableArrays
 OPERATORS = {
     "RealAtoms", "FitSeries", "FitSeriesGrad", "Embed", "EmbedGrad", "Contract", "ContractReverse",
     "Energies", "EnergiesGrad", "Force", "ForceGrad", "Potential",
+    "RealAtomsOfGroups", "WeightedPotential",
 }  # fmt: skip
 # Where inputs of an operator begin.
 SERIES = 4  # after coord, slot, weight and first

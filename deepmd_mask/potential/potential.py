@@ -37,6 +37,9 @@ class Prediction(NamedTuple):
         [9], with DeePMD-kit's sign; None unless asked for.
     atom_virial
         [natoms, 9], whose sum is the virial; None unless asked for.
+    weight_gradient
+        [natoms], dE/dw of each atom, in the unit of energy; its sum over a group is the derivative
+        by the weight of the group. 0 for virtual atoms; None without groups.
     """
 
     energy: Any
@@ -44,6 +47,7 @@ class Prediction(NamedTuple):
     energies: np.ndarray
     virial: np.ndarray | None = None
     atom_virial: np.ndarray | None = None
+    weight_gradient: np.ndarray | None = None
 
 
 class Potential:
@@ -121,6 +125,7 @@ class Potential:
         self.paths = [os.path.realpath(one.path) for one in models]
         self.type_map = models[0].type_map
         self.sel = np.min([one.sel for one in models], axis=0).tolist()
+        self._builtin = [one.path for one in models if one.is_builtin]
         self._is_committee = not isinstance(model, str | os.PathLike)
         self.device = "cpu" if kernels is _kernels else "cuda"
         self._device, self._threads, self._precision = device, threads, precision
@@ -148,6 +153,7 @@ class Potential:
         weights: Sequence | np.ndarray | None = None,
         virial: bool = False,
         numbers: Sequence[int] | np.ndarray | None = None,
+        groups: Sequence[int] | np.ndarray | None = None,
     ) -> Prediction:
         """Evaluate a molecule, or frames of several.
 
@@ -160,23 +166,36 @@ class Potential:
             [natoms, 3] or [nframes, natoms, 3], in the model's unit of length.
         weights
             [natoms] or [nframes, natoms], the mask: 1 for a real atom, 0 for a virtual one, which
-            has no energy and feels no force. All are real by default.
+            has no energy and feels no force. All are real by default. With groups also between, for
+            atoms that are there in part: E = Σ w_i e_i, and an atom of weight w counts w times for
+            atoms of other groups. Forces and virials are those at fixed weights.
         virial
             Whether to compute virials, too.
         numbers
             [natoms] int, what messages call the atoms; by default 0, 1, …
+        groups
+            [natoms] or [nframes, natoms] int, any numbers: atoms of a frame with the same one are a
+            group, a residue mostly, in which all count whole for each other. The real atoms of a
+            group have one weight; of virtual ones it is not read.
 
         Raises
         ------
         ValueError
             Naming the atom, and the frame if there are several, if a type is outside the type map,
-            a weight neither 0 nor 1, a position of a real atom not finite, or if two real atoms
-            coincide; or naming the shape that is wrong.
+            a weight neither 0 nor 1 or, with groups, not between, a position of a real atom not
+            finite, if two real atoms coincide or two of a group differ in weight; or naming the
+            shape that is wrong.
         """
-        molecules = molecules_of(types, positions, weights, numbers)
+        if groups is not None and self._builtin:
+            raise RefusedModelError(
+                self._builtin[0],
+                "it is on the operators of the built-in, which know weights of 0 and 1 alone, no "
+                "groups; dp-mask convert puts it on those of this package",
+            )
+        molecules = molecules_of(types, positions, weights, groups, numbers)
         try:
             found = self._kernels.evaluate(
-                molecules.types, molecules.positions, molecules.weights, virial
+                molecules.types, molecules.positions, molecules.weights, virial, molecules.groups
             )
         except ValueError as error:
             fault = getattr(error, "fault", None)
@@ -186,14 +205,14 @@ class Potential:
         warning = self._sel_bound.warning(molecules.types, molecules.weights)
         if warning:
             log.warning(warning)
-        energy, energies, forces, *virials = found
+        energy, energies, forces, *others = found
         # Which axes the caller wants: of models, of molecules.
         index = slice(None) if self._is_committee else 0, 0 if molecules.is_one else slice(None)
         return Prediction(
             energy[index],
             forces[index],
             energies[index],
-            *(None if one is None else one[index] for one in virials),
+            *(None if one is None else one[index] for one in others),
         )
 
 

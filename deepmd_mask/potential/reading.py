@@ -51,12 +51,15 @@ class ReadModel(NamedTuple):
         Largest number of real atoms of each type that it was trained for.
     arguments
         Of `_kernels.Model`, and the same on a GPU.
+    is_builtin
+        Whether it is on the operators of the built-in.
     """
 
     path: Path
     type_map: list[str]
     sel: list[int]
     arguments: dict[str, Any]
+    is_builtin: bool
 
 
 def read_model(path: AnyPath) -> ReadModel:
@@ -90,7 +93,7 @@ def read_model(path: AnyPath) -> ReadModel:
         raise ValueError(f"model {path} cannot be evaluated: {error}") from error
     sel = found.sel or []
     type_map = found.type_map or [f"Type_{t}" for t in range(len(sel))]  # as DeePMD-kit names them
-    return ReadModel(model.path, type_map, sel, arguments)
+    return ReadModel(model.path, type_map, sel, arguments, found.operators == "built-in")
 
 
 def _require_readable(model: FrozenModel, found: Description) -> None:

@@ -132,15 +132,24 @@ int dpmask_threads(const dpmask_potential* potential) {
 int dpmask_evaluate(dpmask_potential* potential, int64_t nframes, int64_t natoms,
                     const int32_t* types, const double* positions, const double* weights,
                     double* energy, double* energies, double* forces, double* virial) {
+  return dpmask_evaluate_weighted(potential, nframes, natoms, types, positions, weights, nullptr,
+                                  energy, energies, forces, virial, nullptr);
+}
+
+int dpmask_evaluate_weighted(dpmask_potential* potential, int64_t nframes, int64_t natoms,
+                             const int32_t* types, const double* positions, const double* weights,
+                             const int64_t* groups, double* energy, double* energies,
+                             double* forces, double* virial, double* weight_gradient) {
   return guarded(-1, [&] {
     require(potential != nullptr, "potential is NULL; dpmask_open makes one");
     require_sizes(nframes, natoms);
     const bool is_empty = nframes == 0 || natoms == 0;
     require(is_empty || (types != nullptr && positions != nullptr),
             "types and positions must not be NULL");
-    const dpmask::Frames frames = {nframes, natoms, types, positions, weights};
+    const dpmask::Frames frames = {nframes, natoms, types, positions, weights, groups};
     try {
-      potential->potential->evaluate(frames, {energy, energies, forces, virial, nullptr});
+      potential->potential->evaluate(frames,
+                                     {energy, energies, forces, virial, nullptr, weight_gradient});
     } catch (const dpmask::AtomError& error) {
       throw std::invalid_argument(error.fault.message(nframes > 1));
     }

@@ -76,6 +76,24 @@ int dpmask_evaluate(dpmask_potential* potential, int64_t nframes, int64_t natoms
                     const int32_t* types, const double* positions, const double* weights,
                     double* energy, double* energies, double* forces, double* virial);
 
+/* The same for atoms that may be there in part, as at the smooth edge of a region.
+ *
+ *   weights          as above, or anything between 0 and 1; real atoms of a group have one weight.
+ *                    An atom with the weight w has w times its energy, and counts w times for atoms
+ *                    of other groups, whole for those of its own
+ *   groups           [nframes, natoms]; any numbers: atoms of a frame that have the same one are a
+ *                    group, a residue mostly. Not read for virtual atoms
+ *   forces, virial   at fixed weights: who moves weights with positions adds weight_gradient times
+ *                    their derivatives
+ *   weight_gradient  [nframes, natoms]; the derivative of energy by the weight of each atom, whose
+ *                    sum over a group is that by the group's; 0 for virtual atoms. May be NULL
+ *
+ * groups may be NULL together with weight_gradient, and weights are 0 and 1 then. */
+int dpmask_evaluate_weighted(dpmask_potential* potential, int64_t nframes, int64_t natoms,
+                             const int32_t* types, const double* positions, const double* weights,
+                             const int64_t* groups, double* energy, double* energies,
+                             double* forces, double* virial, double* weight_gradient);
+
 #ifdef __cplusplus
 }
 #endif

@@ -8,7 +8,8 @@
 namespace dpmask {
 namespace {
 
-constexpr std::array<const char*, 4> kNames = {"mask", "type", "coordinate", "coincident"};
+constexpr std::array<const char*, 6> kNames = {"mask",       "type",   "coordinate",
+                                               "coincident", "weight", "group"};
 
 template <typename... Parts>
 std::string joined(const Parts&... parts) {
@@ -44,6 +45,10 @@ std::string AtomFault::what() const {
     case Code::coordinate:
       return joined("coordinate ", "xyz"[axis], " of a real atom is ", value,
                     ", not a finite number");
+    case Code::weight:
+      return joined("weight ", value, " is not between 0 and 1");
+    case Code::group:
+      return joined("weight ", value, ", but atom ", other, " of the same group has ", other_value);
     case Code::coincident:
       break;
   }
@@ -58,6 +63,11 @@ std::string AtomFault::remedy() const {
       return "number them from 0";
     case Code::coordinate:
       return "mend it or set the atom's mask to 0";
+    case Code::weight:
+      return "give 1 to a real atom, 0 to a virtual one, and a fraction to one that is there in "
+             "part";
+    case Code::group:
+      return "give all atoms of a group, a residue, one weight";
     case Code::coincident:
       break;
   }
@@ -72,7 +82,7 @@ std::string AtomFault::message(bool names_frame) const {
 
 std::string AtomFault::written() const {
   return joined(name(), ' ', frame, ' ', atom, ' ', other, ' ', axis, ' ', type, ' ', ntypes, ' ',
-                bits_of(value));
+                bits_of(value), ' ', bits_of(other_value));
 }
 
 AtomFault AtomFault::read(const std::string& written) {
@@ -80,10 +90,11 @@ AtomFault AtomFault::read(const std::string& written) {
   text.imbue(std::locale::classic());
   std::string name;
   AtomFault fault{};
-  int64_t bits = 0;
+  int64_t bits = 0, other_bits = 0;
   text >> name >> fault.frame >> fault.atom >> fault.other >> fault.axis >> fault.type >>
-      fault.ntypes >> bits;
+      fault.ntypes >> bits >> other_bits;
   fault.value = of_bits(bits);
+  fault.other_value = of_bits(other_bits);
   size_t code = 0;
   while (code < kNames.size() && name != kNames[code]) ++code;
   fault.code = static_cast<Code>(code);

@@ -10,16 +10,19 @@
 namespace dpmask {
 
 struct AtomFault {
-  enum class Code { mask, type, coordinate, coincident };
+  enum class Code { mask, type, coordinate, coincident, weight, group };
   static constexpr char kKey[] = "deepmd-mask/atom-fault";  // of what hosts attach to their errors
 
   Code code;
   int64_t frame, atom;
-  int64_t other = -1;  // the second atom, if coincident
-  int64_t axis = -1;   // 0, 1 or 2 for x, y or z, if coordinate
-  int64_t type = 0;    // if type
-  int64_t ntypes = 0;  // of the model, if type
-  double value = 0;    // the mask or coordinate; the distance, if coincident
+  int64_t other = -1;      // the second atom, if coincident or group
+  int64_t axis = -1;       // 0, 1 or 2 for x, y or z, if coordinate
+  int64_t type = 0;        // if type
+  int64_t ntypes = 0;      // of the model, if type
+  double value = 0;        // the mask or coordinate; the distance, if coincident
+  double other_value = 0;  // the second atom's mask, if group
+
+  bool has_other() const { return code == Code::coincident || code == Code::group; }
 
   std::string name() const;    // of the code
   std::string what() const;    // without a place

@@ -21,7 +21,9 @@ void check_atom(const PaddedBatch& batch, int64_t frame, int64_t atom) {
   const double mask = batch.mask[slot];
   const int32_t type = batch.type[slot];
   AtomFault fault{AtomFault::Code::mask, frame, atom};
-  if (mask != 0 && mask != 1) {
+  const bool is_weight = batch.group == nullptr ? mask == 0 || mask == 1 : 0 <= mask && mask <= 1;
+  if (!is_weight) {
+    fault.code = batch.group == nullptr ? AtomFault::Code::mask : AtomFault::Code::weight;
     fault.value = mask;
     throw AtomError(fault);
   }
@@ -38,6 +40,30 @@ void check_atom(const PaddedBatch& batch, int64_t frame, int64_t atom) {
     fault.code = AtomFault::Code::coordinate;
     fault.axis = axis;
     fault.value = x;
+    throw AtomError(fault);
+  }
+}
+
+// The atoms of a group have one weight.
+void check_groups(const PaddedBatch& batch, int64_t frame, Arena& arena) {
+  if (batch.group == nullptr) return;
+  const Arena::Scope scope(arena);
+  const double* mask = batch.mask + frame * batch.nslots;
+  const int64_t* group = batch.group + frame * batch.nslots;
+  int64_t* atoms = arena.allocate<int64_t>(batch.nslots);
+  int64_t* end = atoms;
+  for (int64_t atom = 0; atom < batch.nslots; ++atom) {
+    if (mask[atom] != 0) *end++ = atom;
+  }
+  std::sort(atoms, end, [=](int64_t one, int64_t other) {
+    return std::tie(group[one], one) < std::tie(group[other], other);
+  });
+  for (const int64_t *first = atoms, *atom = atoms; atom < end; ++atom) {
+    if (group[*first] != group[*atom]) first = atom;
+    if (mask[*first] == mask[*atom]) continue;
+    AtomFault fault{AtomFault::Code::group, frame, *first, *atom};
+    fault.value = mask[*first];
+    fault.other_value = mask[*atom];
     throw AtomError(fault);
   }
 }
@@ -110,9 +136,9 @@ double shortest_distance(const PaddedBatch& batch, int64_t frame, Arena& arena) 
 }  // namespace
 
 FoundAtoms find_real_atoms(const PaddedBatch& batch, Arena& arena) {
-  const int64_t ngroups = batch.ntypes * batch.nframes;
-  int64_t* first = arena.allocate<int64_t>(ngroups + 1);
-  std::fill_n(first, ngroups + 1, 0);  // for now, the size of each group after its place
+  const int64_t nruns = batch.ntypes * batch.nframes;  // of rows that have one type and frame
+  int64_t* first = arena.allocate<int64_t>(nruns + 1);
+  std::fill_n(first, nruns + 1, 0);  // for now, the size of each run after its place
   double min_distance = std::numeric_limits<double>::infinity();
   for (int64_t frame = 0; frame < batch.nframes; ++frame) {
     for (int64_t atom = 0; atom < batch.nslots; ++atom) {
@@ -120,15 +146,17 @@ FoundAtoms find_real_atoms(const PaddedBatch& batch, Arena& arena) {
       if (batch.mask[frame * batch.nslots + atom] == 0) continue;
       ++first[batch.type[frame * batch.nslots + atom] * batch.nframes + frame + 1];
     }
+    check_groups(batch, frame, arena);
     min_distance = std::min(min_distance, shortest_distance(batch, frame, arena));
   }
-  std::partial_sum(first, first + ngroups + 1, first);
+  std::partial_sum(first, first + nruns + 1, first);
 
-  const int64_t size = first[ngroups];
+  const int64_t size = first[nruns];
   int64_t* slots = arena.allocate<int64_t>(size);
   double* weight = arena.allocate<double>(size);
-  int64_t* next = arena.allocate<int64_t>(ngroups);
-  std::copy_n(first, ngroups, next);
+  int64_t* group = batch.group == nullptr ? nullptr : arena.allocate<int64_t>(size);
+  int64_t* next = arena.allocate<int64_t>(nruns);
+  std::copy_n(first, nruns, next);
   for (int64_t frame = 0; frame < batch.nframes; ++frame) {
     for (int64_t atom = 0; atom < batch.nslots; ++atom) {
       const int64_t slot = frame * batch.nslots + atom;
@@ -136,9 +164,10 @@ FoundAtoms find_real_atoms(const PaddedBatch& batch, Arena& arena) {
       const int64_t row = next[batch.type[slot] * batch.nframes + frame]++;
       slots[row] = slot;
       weight[row] = batch.mask[slot];
+      if (group != nullptr) group[row] = batch.group[slot];
     }
   }
-  return {{batch.nframes, batch.ntypes, size, slots, weight, first}, min_distance};
+  return {{batch.nframes, batch.ntypes, size, slots, weight, first, group}, min_distance};
 }
 
 }  // namespace dpmask

@@ -19,8 +19,9 @@ struct DirectUnits {
   // gradient is a list like the nets' parameters, with an array for each.
   void (*embed_grad)(const Embedding<T>&, const Pairs&, int64_t unit, const T* dX,
                      T* const* gradient);
-  // dr [npairs, 3] of the unit's pairs: dE/dr of each, set, not added to.
-  void (*force)(const Embedding<T>&, const Pairs&, int64_t unit, const T* A, double* dr);
+  // The derivatives of the unit's pairs, set, not added to.
+  void (*force)(const Embedding<T>&, const Pairs&, int64_t unit, const T* A,
+                const PairDerivatives& out);
   // dA of the unit's centres, and gradient as in embed_grad.
   void (*force_grad)(const Embedding<T>&, const Pairs&, int64_t unit, const T* A,
                      const ForceCotangents&, T* dA, T* const* gradient);

@@ -99,14 +99,14 @@ void embed_grad(const Embedding<T>& embedding, const T* dX, const NetGradients<T
 template <typename T>
 void force(const Embedding<T>& embedding, const T* A, const Forces& out, Cpu& cpu) {
   const EmbeddingWork<T> work(embedding, cpu);
-  double* dr = cpu.allocate_zeros<double>(3 * work.pairs.npairs);
+  const PairDerivatives of_pairs = allocate_derivatives(work.pairs, out, cpu);
   work.for_each_share([&](const Units& units) {
     for (int64_t unit = units.first; unit < units.end; ++unit) {
-      work.direct.force(embedding, work.pairs, unit, A, dr);
+      work.direct.force(embedding, work.pairs, unit, A, of_pairs);
     }
-    work.by_series.force(embedding, work.pairs, work.sorted, units, A, dr);
+    work.by_series.force(embedding, work.pairs, work.sorted, units, A, of_pairs);
   });
-  gather_forces(embedding.atoms, work.pairs, embedding.coord, dr, out, cpu);
+  gather_forces(embedding.atoms, work.pairs, embedding.coord, of_pairs, out, cpu);
 }
 
 // With the derivative of X along all u_ij in the place of X, and A in that of dX, X is dA and the

@@ -59,7 +59,7 @@ struct Embedding {
   double n;  // the normalisation, sum(sel)
 };
 
-// X [size, 4, M1]: X_i = (1/n) sum_j R_ij^T G_ij.
+// X [size, 4, M1]: X_i = (1/n) sum_j R_ij^T G_ij, where R_ij has the factor w_ij.
 template <typename T>
 void embed(const Embedding<T>& embedding, T* X, Cpu& cpu);
 
@@ -76,7 +76,7 @@ template <typename T>
 void embed_grad(const Embedding<T>& embedding, const T* dX, const NetGradients<T>& gradients,
                 Cpu& cpu);
 
-// Forces, given A = dE/dX [size, 4, M1].
+// Forces at fixed weights and, if wanted, what pairs give of dE/dw, given A = dE/dX [size, 4, M1].
 template <typename T>
 void force(const Embedding<T>& embedding, const T* A, const Forces& out, Cpu& cpu);
 

@@ -20,7 +20,8 @@ void for_each_pair(const RealAtoms& atoms, const Pairs& pairs, Body&& body) {
 }
 
 EnvironmentRow row_of(const RealAtoms& atoms, const double* coord, int64_t i, int64_t j) {
-  return environment_row(coord + 3 * atoms.slot[i], coord + 3 * atoms.slot[j], atoms.weight[j]);
+  return environment_row(coord + 3 * atoms.slot[i], coord + 3 * atoms.slot[j],
+                         weight_of_pair(atoms.group, i, j, atoms.weight[j]));
 }
 
 }  // namespace
@@ -52,11 +53,13 @@ void environment_force(const RealAtoms& atoms, const double* coord, const double
                        const Forces& out, Cpu& cpu) {
   const Cpu::Scope scope(cpu);
   const Pairs pairs(atoms, cpu);
-  double* dr = cpu.allocate_zeros<double>(3 * pairs.npairs);
+  const PairDerivatives of_pairs = allocate_derivatives(pairs, out, cpu);
   for_each_pair(atoms, pairs, [&](int64_t i, int64_t j, int64_t pair) {
-    environment_reverse(row_of(atoms, coord, i, j), dR + 4 * pair, 0.0, &dr[3 * pair]);
+    const EnvironmentRow row = row_of(atoms, coord, i, j);
+    environment_reverse(row, dR + 4 * pair, 0.0, of_pairs.dr + 3 * pair);
+    if (of_pairs.dw != nullptr) of_pairs.dw[pair] = environment_by_weight(row, dR + 4 * pair);
   });
-  gather_forces(atoms, pairs, coord, dr, out, cpu);
+  gather_forces(atoms, pairs, coord, of_pairs, out, cpu);
 }
 
 void environment_force_grad(const RealAtoms& atoms, const double* coord,

@@ -64,9 +64,16 @@ bool unit_has_net(const RealAtoms& atoms, const Pairs& pairs, int64_t unit,
   return false;
 }
 
+PairDerivatives allocate_derivatives(const Pairs& pairs, const Forces& out, Cpu& cpu) {
+  const bool wants_dw = out.weight_gradient != nullptr;
+  return {cpu.allocate_zeros<double>(3 * pairs.npairs),
+          wants_dw ? cpu.allocate_zeros<double>(pairs.npairs) : nullptr};
+}
+
 void gather_forces(const RealAtoms& atoms, const Pairs& pairs, const double* coord,
-                   const double* dr, const Forces& out, Cpu& cpu) {
+                   const PairDerivatives& of_pairs, const Forces& out, Cpu& cpu) {
   const bool wants_virials = out.atom_virial != nullptr;
+  const double *dr = of_pairs.dr, *dw = of_pairs.dw;
   const auto gather = [&](int64_t i) {
     const double* r_i = coord + 3 * atoms.slot[i];
     double* force = out.force + 3 * atoms.slot[i];
@@ -82,8 +89,18 @@ void gather_forces(const RealAtoms& atoms, const Pairs& pairs, const double* coo
       }
     });
   };
+  const auto gather_by_weight = [&](int64_t i) {
+    double sum = 0;
+    for_each_in_frame(atoms, pairs, i, [&](int64_t j) {
+      if (!are_of_group(atoms.group, i, j)) sum += dw[pairs.number(j, i)];
+    });
+    out.weight_gradient[atoms.slot[i]] += sum;
+  };
   for_each_light_unit(pairs, cpu, [&](int64_t unit) {
-    for (int64_t i = pairs.unit_first[unit]; i < pairs.unit_first[unit + 1]; ++i) gather(i);
+    for (int64_t i = pairs.unit_first[unit]; i < pairs.unit_first[unit + 1]; ++i) {
+      gather(i);
+      if (dw != nullptr) gather_by_weight(i);
+    }
   });
   for (int64_t i = 0; wants_virials && i < atoms.size; ++i) {
     for (int ab = 0; ab < 9; ++ab) {

@@ -50,10 +50,14 @@ void for_each_light_unit(const Pairs& pairs, Cpu& cpu, const Body& body) {
 bool unit_has_net(const RealAtoms& atoms, const Pairs& pairs, int64_t unit,
                   const std::vector<int32_t>& net_of, int64_t net);
 
-// Adds -dE/dr of every pair, dr [npairs, 3], to the forces and virials of its two atoms. Each atom
-// gathers what is its own, so that the order of the additions is always the same.
+// Zeros, for what out wants.
+PairDerivatives allocate_derivatives(const Pairs& pairs, const Forces& out, Cpu& cpu);
+
+// Adds -dE/dr of every pair to the forces and virials of its two atoms, and dE/dw_ij to the weight
+// gradient of atom j. Each atom gathers what is its own, so that the order of the additions is
+// always the same.
 void gather_forces(const RealAtoms& atoms, const Pairs& pairs, const double* coord,
-                   const double* dr, const Forces& out, Cpu& cpu);
+                   const PairDerivatives& of_pairs, const Forces& out, Cpu& cpu);
 
 // u [3]: the derivative of the loss by dE/dr of the pair of rows (i, j), separation r [3].
 void pair_cotangent(const RealAtoms& atoms, const Pairs& pairs, const ForceCotangents& cotangents,

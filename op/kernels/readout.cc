@@ -38,9 +38,10 @@ void spread_energies(const RealAtoms& atoms, const double* bias, const T* e, con
     for (int64_t frame = 0; frame < atoms.nframes; ++frame) {
       const int64_t* group = atoms.first + t * atoms.nframes + frame;
       for (int64_t i = group[0]; i < group[1]; ++i) {
-        const double energy = atoms.weight[i] * (e[i] + bias[t]);
+        const double whole = e[i] + bias[t], energy = atoms.weight[i] * whole;
         out.atom_energy[atoms.slot[i]] = energy;
         out.energy[frame] += energy;
+        if (out.weight_gradient != nullptr) out.weight_gradient[atoms.slot[i]] += whole;
       }
     }
   }

@@ -30,6 +30,7 @@ struct Energies {
   double* energy;  // [nframes]
   double*
       atom_energy;  // [nframes, nslots]; must be zero on entry, since only real atoms are written
+  double* weight_gradient = nullptr;  // [nframes, nslots] or nullptr; added to: e_i + b_{t_i}
 };
 
 // Given e [size] and bias [ntypes]. Sums go through the rows of RealAtoms.

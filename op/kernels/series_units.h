@@ -61,9 +61,9 @@ struct SeriesUnits {
   // The same for sum(tX A).
   void (*tangent_gradient)(const Embedding<T>&, const Pairs&, const SortedPairs&,
                            const ForceCotangents&, int64_t panel, const T* A, T* dC);
-  // Sets dr [npairs, 3]: dE/dr of each pair whose centre is in these units.
+  // The derivatives of the pairs whose centres are in these units, set, not added to.
   void (*force)(const Embedding<T>&, const Pairs&, const SortedPairs&, const Units&, const T* A,
-                double* dr);
+                const PairDerivatives& out);
 };
 
 // What is built for each instruction set.

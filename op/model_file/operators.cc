@@ -11,13 +11,14 @@ namespace dpmask {
 namespace {
 
 const std::string kOwn = "PipInstallDeepmdMask>";
-constexpr std::array<const char*, 12> kKnown = {
-    "RealAtoms", "FitSeries",       "FitSeriesGrad", "Embed", "EmbedGrad", "Contract",
-    "Energies",  "ContractReverse", "EnergiesGrad",  "Force", "ForceGrad", "Potential"};
+constexpr std::array<const char*, 14> kKnown = {
+    "RealAtoms",         "FitSeries",        "FitSeriesGrad", "Embed", "EmbedGrad", "Contract",
+    "Energies",          "ContractReverse",  "EnergiesGrad",  "Force", "ForceGrad", "Potential",
+    "RealAtomsOfGroups", "WeightedPotential"};
 // Operators that stand for one thing together, and attributes in which they must agree.
 const std::vector<std::vector<const char*>> kTogether = {
-    {"FitSeries", "Embed", "Force", "Potential"},
-    {"Contract", "ContractReverse", "Potential"},
+    {"FitSeries", "Embed", "Force", "Potential", "WeightedPotential"},
+    {"Contract", "ContractReverse", "Potential", "WeightedPotential"},
     {"Energies"}};
 constexpr std::array<const char*, 7> kShared = {"neuron", "resnet_dt", "activation", "net",
                                                 "n",      "M2",        "ntypes"};

@@ -22,7 +22,8 @@ struct Evaluation {
 };
 
 // `device` is what kernels are given as their last argument, a Cpu or a Gpu. to_forces.force is
-// nullptr if no forces are wanted.
+// nullptr if no forces are wanted. to_forces.weight_gradient, zero on entry, becomes the whole of
+// dE/dw.
 template <typename T, typename Device>
 void evaluate(const Evaluation<T>& evaluation, const Energies& to_energies, const Forces& to_forces,
               Device& device) {
@@ -36,7 +37,9 @@ void evaluate(const Evaluation<T>& evaluation, const Energies& to_energies, cons
   T *e = allocate(atoms.size), *z = allocate(fitting.z_size());
   embed(embedding, X, device);
   read_out<T>({atoms, {atoms.size, M1, M2}, fitting, D, A_D, z}, X, e, A, device);
-  spread_energies(atoms, evaluation.bias, e, to_energies, device);
+  const Energies energies = {to_energies.energy, to_energies.atom_energy,
+                             to_forces.weight_gradient};
+  spread_energies(atoms, evaluation.bias, e, energies, device);
   if (to_forces.force != nullptr) force(embedding, A, to_forces, device);
 }
 

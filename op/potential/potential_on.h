@@ -142,6 +142,10 @@ class PotentialOn : public Potential {
   int64_t threads() const override { return device_.threads(); }
 
   void evaluate(const Frames& frames, const Results& results) override {
+    const bool wants_by_weight = results.weight_gradient != nullptr;
+    if (wants_by_weight && frames.groups == nullptr && frames.nframes * frames.natoms > 0) {
+      throw std::invalid_argument("weight_gradient needs groups; give the group of each atom");
+    }
     typename Pool<Scratch>::Taken scratch(scratch_);
     Run& run = scratch->run;
     const Arena::Scope scope(scratch->arena);
@@ -150,7 +154,7 @@ class PotentialOn : public Potential {
 
     const int64_t nframes = frames.nframes, natoms = nframes * frames.natoms;
     const bool wants_virial = results.virial != nullptr || results.atom_virial != nullptr;
-    const bool wants_forces = results.forces != nullptr || wants_virial;
+    const bool wants_forces = results.forces != nullptr || wants_virial || wants_by_weight;
     // What nobody wants, but is needed on the way to what is wanted, is put nowhere.
     const auto output = [&](double* host, int64_t of_model, bool is_needed) {
       return is_needed ? run.output(host, nmodels() * of_model) : nullptr;
@@ -159,7 +163,8 @@ class PotentialOn : public Potential {
                                output(results.energies, natoms, true)};
     const Forces forces = {output(results.forces, 3 * natoms, wants_forces),
                            output(results.virial, 9 * nframes, wants_virial),
-                           output(results.atom_virial, 9 * natoms, wants_virial)};
+                           output(results.atom_virial, 9 * natoms, wants_virial),
+                           output(results.weight_gradient, natoms, wants_by_weight)};
     const auto of_model = [](double* all, int64_t distance) {
       return all == nullptr ? nullptr : all + distance;
     };
@@ -168,7 +173,8 @@ class PotentialOn : public Potential {
       models_[k]->evaluate(
           on_device, {energies.energy + k * nframes, energies.atom_energy + k * natoms},
           {of_model(forces.force, 3 * k * natoms), of_model(forces.virial, 9 * k * nframes),
-           of_model(forces.atom_virial, 9 * k * natoms)},
+           of_model(forces.atom_virial, 9 * k * natoms),
+           of_model(forces.weight_gradient, k * natoms)},
           run);
     }
     run.finish();
@@ -203,12 +209,14 @@ class PotentialOn : public Potential {
       mask = ones;
     }
     FoundAtoms found = find_real_atoms(
-        {nframes, frames.natoms, ntypes_, frames.positions, frames.types, mask}, arena);
+        {nframes, frames.natoms, ntypes_, frames.positions, frames.types, mask, frames.groups},
+        arena);
     RealAtoms& atoms = found.atoms;
     int64_t* type_first = arena.allocate<int64_t>(ntypes_ + 1);
     for (int64_t t = 0; t <= ntypes_; ++t) type_first[t] = atoms.first[t * nframes];
     atoms.slot = run.upload(atoms.slot, atoms.size);
     atoms.weight = run.upload(atoms.weight, atoms.size);
+    if (atoms.group != nullptr) atoms.group = run.upload(atoms.group, atoms.size);
     return {atoms, run.upload(frames.positions, 3 * natoms), type_first, found.min_distance};
   }
 

@@ -18,7 +18,7 @@ using NumberOfSlot = std::map<int64_t, int64_t>;
 
 inline AtomFault renumbered(AtomFault fault, const NumberOfSlot& numbers) {
   fault.atom = numbers.at(fault.atom);
-  if (fault.code == AtomFault::Code::coincident) fault.other = numbers.at(fault.other);
+  if (fault.has_other()) fault.other = numbers.at(fault.other);
   return fault;
 }
 
@@ -29,16 +29,16 @@ inline void bind_atom_fault(py::module_& m) {
       .def_readonly_static("KEY", &Fault::kKey, "Under which operators attach `written`.")
       .def_property_readonly("written", &Fault::written, "A line for programs.")
       .def_property_readonly("code", &Fault::name,
-                             "\"mask\", \"type\", \"coordinate\" or \"coincident\".")
+                             "\"mask\", \"type\", \"coordinate\", \"coincident\", \"weight\" or "
+                             "\"group\".")
       .def_readonly("frame", &Fault::frame)
       .def_readonly("atom", &Fault::atom)
       .def_property_readonly(
           "other",
           [](const Fault& fault) {
-            return fault.code == Fault::Code::coincident ? std::optional(fault.other)
-                                                         : std::nullopt;
+            return fault.has_other() ? std::optional(fault.other) : std::nullopt;
           },
-          "The second of two coincident atoms, or None.")
+          "The second of two coincident atoms, or of two of a group; or None.")
       .def_property_readonly(
           "value",
           [](const Fault& fault) -> py::object {

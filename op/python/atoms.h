@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -18,7 +19,8 @@ constexpr int64_t kMostTypes = 1 << 16;  // so that counts by type and frame can
 // The real atoms of a batch, with the coordinates that belong to them.
 class Atoms {
  public:
-  Atoms(Array<double> coord, Array<int32_t> type, Array<double> mask, int64_t ntypes)
+  Atoms(Array<double> coord, Array<int32_t> type, Array<double> mask, int64_t ntypes,
+        const std::optional<Array<int64_t>>& group)
       : coord_(std::move(coord)) {
     require(type.ndim() == 2, "type must have the shape [nframes, nslots]");
     nframes_ = type.shape(0);
@@ -29,8 +31,11 @@ class Atoms {
     require(coord_.size() == 3 * nframes_ * nslots_,
             "coord must have the shape [nframes, nslots, 3]");
     require(mask.size() == nframes_ * nslots_, "mask must have the shape [nframes, nslots]");
-    const FoundAtoms found = find_real_atoms(
-        {nframes_, nslots_, ntypes, coord_.data(), type.data(), mask.data()}, *arena_);
+    require(!group || group->size() == nframes_ * nslots_,
+            "group must have the shape [nframes, nslots]");
+    const FoundAtoms found = find_real_atoms({nframes_, nslots_, ntypes, coord_.data(), type.data(),
+                                              mask.data(), group ? group->data() : nullptr},
+                                             *arena_);
     atoms_ = found.atoms;
     min_distance_ = found.min_distance;
   }
@@ -66,8 +71,10 @@ inline void bind_real_atoms(py::module_& m) {
   py::class_<Atoms>(m, "RealAtoms", py::module_local(),
                     "The real atoms of padded frames, sorted by type, then frame, then slot.\n\n"
                     "Raises AtomError, which has frame, atom and value, where an atom is bad.")
-      .def(py::init<Array<double>, Array<int32_t>, Array<double>, int64_t>(), py::arg("coord"),
-           py::arg("type"), py::arg("mask"), py::arg("ntypes"))
+      .def(py::init<Array<double>, Array<int32_t>, Array<double>, int64_t,
+                    const std::optional<Array<int64_t>>&>(),
+           py::arg("coord"), py::arg("type"), py::arg("mask"), py::arg("ntypes"),
+           py::arg("group") = py::none())
       .def_property_readonly("slot", &Atoms::slot)
       .def_property_readonly("first", &Atoms::first)
       .def_property_readonly("weight", &Atoms::weight)

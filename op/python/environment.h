@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <optional>
 
 #include "op/kernels/environment.h"
 #include "op/python/atoms.h"
@@ -15,12 +16,14 @@ class AtomsOn {
  public:
   explicit AtomsOn(const Atoms& atoms)
       : host_(atoms.view()), slot_(host_.slot, host_.size), weight_(host_.weight, host_.size),
+        group_(host_.group, host_.group == nullptr ? 0 : host_.size),
         coord_(atoms.coord(), 3 * atoms.nframes() * atoms.nslots()), nslots_(atoms.nslots()) {}
 
   RealAtoms view() const {
     RealAtoms atoms = host_;
     atoms.slot = slot_.data();
     atoms.weight = weight_.data();
+    if (atoms.group != nullptr) atoms.group = group_.data();
     return atoms;
   }
   const double* coord() const { return coord_.data(); }
@@ -30,21 +33,32 @@ class AtomsOn {
  private:
   RealAtoms host_;
   typename Device::template Copy<int64_t> slot_;
-  typename Device::template Copy<double> weight_, coord_;
+  typename Device::template Copy<double> weight_;
+  typename Device::template Copy<int64_t> group_;
+  typename Device::template Copy<double> coord_;
   int64_t nslots_;
 };
 
+// The weight gradient, too, if there are groups.
 template <typename Device>
 struct ForceArrays {
   explicit ForceArrays(const AtomsOn<Device>& atoms)
       : force(Device::template zeros<double>({atoms.nframes(), atoms.nslots(), 3})),
         virial(Device::template zeros<double>({atoms.nframes(), 9})),
-        atom_virial(Device::template zeros<double>({atoms.nframes(), atoms.nslots(), 9})) {}
-  Forces view() {
-    return {force.mutable_data(), virial.mutable_data(), atom_virial.mutable_data()};
+        atom_virial(Device::template zeros<double>({atoms.nframes(), atoms.nslots(), 9})) {
+    if (atoms.view().group == nullptr) return;
+    weight_gradient = Device::template zeros<double>({atoms.nframes(), atoms.nslots()});
   }
-  py::tuple tuple() const { return py::make_tuple(force, virial, atom_virial); }
+  Forces view() {
+    return {force.mutable_data(), virial.mutable_data(), atom_virial.mutable_data(),
+            weight_gradient ? weight_gradient->mutable_data() : nullptr};
+  }
+  py::tuple tuple() const {
+    if (weight_gradient) return py::make_tuple(force, virial, atom_virial, *weight_gradient);
+    return py::make_tuple(force, virial, atom_virial);
+  }
   typename Device::template Array<double> force, virial, atom_virial;
+  std::optional<typename Device::template Array<double>> weight_gradient;
 };
 
 template <typename Device, typename Doubles = typename Device::template Array<double>>

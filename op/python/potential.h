@@ -136,30 +136,42 @@ inline void evaluate_frames(Potential& potential, const Frames& frames, const Re
   }
 }
 
-// Energy, energies, forces, virial and atomic virials, the last two None unless wanted.
+// Energy, energies, forces, virial and atomic virials, the last two None unless wanted; with groups
+// the weight gradient, too.
 inline py::tuple evaluate(Potential& potential, const Array<int64_t>& types,
                           const Array<double>& positions,
-                          const std::optional<Array<double>>& weights, bool virial) {
+                          const std::optional<Array<double>>& weights, bool virial,
+                          const std::optional<Array<int64_t>>& groups) {
   require(types.ndim() == 2, "types must have the shape [nframes, natoms]");
   const int64_t nframes = types.shape(0), natoms = types.shape(1), nmodels = potential.nmodels();
   require(shape_of(positions) == Shape{nframes, natoms, 3},
           "positions must have the shape [nframes, natoms, 3]");
   require(!weights || shape_of(*weights) == shape_of(types),
           "weights must have the shape of types");
+  require(!groups || shape_of(*groups) == shape_of(types), "groups must have the shape of types");
   Array<double> energy({nmodels, nframes}), energies({nmodels, nframes, natoms});
   Array<double> forces({nmodels, nframes, natoms, int64_t{3}});
-  std::optional<Array<double>> of_frame, of_atom;
+  std::optional<Array<double>> of_frame, of_atom, by_weight;
   if (virial) {
     of_frame = Array<double>({nmodels, nframes, int64_t{9}});
     of_atom = Array<double>({nmodels, nframes, natoms, int64_t{9}});
   }
+  if (groups) by_weight = Array<double>({nmodels, nframes, natoms});
   const std::vector<int32_t> kernels_types = in_range(types);
-  const Frames frames = {nframes, natoms, kernels_types.data(), positions.data(),
-                         weights ? weights->data() : nullptr};
-  const Results results = {energy.mutable_data(), energies.mutable_data(), forces.mutable_data(),
+  const Frames frames = {nframes,
+                         natoms,
+                         kernels_types.data(),
+                         positions.data(),
+                         weights ? weights->data() : nullptr,
+                         groups ? groups->data() : nullptr};
+  const Results results = {energy.mutable_data(),
+                           energies.mutable_data(),
+                           forces.mutable_data(),
                            of_frame ? of_frame->mutable_data() : nullptr,
-                           of_atom ? of_atom->mutable_data() : nullptr};
+                           of_atom ? of_atom->mutable_data() : nullptr,
+                           by_weight ? by_weight->mutable_data() : nullptr};
   evaluate_frames(potential, frames, results, types.data());
+  if (by_weight) return py::make_tuple(energy, energies, forces, of_frame, of_atom, *by_weight);
   return py::make_tuple(energy, energies, forces, of_frame, of_atom);
 }
 
@@ -173,10 +185,14 @@ void bind_potential(py::module_& m, Open&& open, const Options&... options) {
       .def_property_readonly("threads", &Potential::threads)
       .def("evaluate", &evaluate, py::arg("types"), py::arg("positions"),
            py::arg("weights") = py::none(), py::arg("virial") = false,
+           py::arg("groups") = py::none(),
            "types [nframes, natoms], positions [nframes, natoms, 3] and weights, the mask, "
-           "[nframes, natoms], in any order.\n\nReturns energy [nmodels, nframes], energies "
+           "[nframes, natoms], in any order; groups [nframes, natoms] let weights be fractions."
+           "\n\nReturns energy [nmodels, nframes], energies "
            "[nmodels, nframes, natoms], forces [nmodels, nframes, natoms, 3] and, if asked for, "
-           "virial [nmodels, nframes, 9] and atom_virial [nmodels, nframes, natoms, 9], or None.\n"
+           "virial [nmodels, nframes, 9] and atom_virial [nmodels, nframes, natoms, 9], or None; "
+           "with "
+           "groups also weight_gradient [nmodels, nframes, natoms].\n"
            "Raises AtomError, which has frame, atom and value, where an atom is bad.");
 }
 

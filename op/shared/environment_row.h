@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
 // The row of the environment matrix of one ordered pair (i, j), its reverse and its tangent.
-// r = r_j - r_i is the separation, w the weight of atom j. The functions are static because this
-// file is compiled for several instruction sets, whose copies the linker must not merge.
+// r = r_j - r_i is the separation, w the weight w_ij of atom j for atom i. The functions are static
+// because this file is compiled for several instruction sets, whose copies the linker must not
+// merge.
 #pragma once
 
 #include <cmath>
@@ -55,6 +56,13 @@ DPMASK_DEVICE static inline void environment_reverse(const EnvironmentRow& row, 
     dr[a] = -row.r[a] * row.s * s2 * (row.w * dR[0] + ds) +
             row.w * (dR[1 + a] * s2 - 2 * s2 * s2 * row.r[a] * radial);
   }
+}
+
+// dE/dw = R0 . dE/dR, R0 being the row without weight, given dR = dE/dR [4].
+DPMASK_DEVICE static inline double environment_by_weight(const EnvironmentRow& row,
+                                                         const double* dR) {
+  const double radial = dR[1] * row.r[0] + dR[2] * row.r[1] + dR[3] * row.r[2];
+  return row.s * dR[0] + row.s * row.s * radial;
 }
 
 // The derivatives tR [4] of R and, returned, of s along dr/dt = u [3].

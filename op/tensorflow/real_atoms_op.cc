@@ -24,25 +24,36 @@ absl::Status require_ops_version(Context* ctx) {
                  "; run pip install -U deepmd-mask");
 }
 
-REGISTER_OP(DPMASK_OP("RealAtoms"))
-    .Attr("sel: list(int) >= 1")
-    .Attr("ops_version: int = 1")  // of models that do not say; Python gives kOpsVersion
-    .Input("coord: double")
-    .Input("type: int32")
-    .Input("mask: double")
-    .Input("sizes: int32")  // slots of this process; from version 2 on also the mesh's size
-    .Output("slot: int64")
-    .Output("weight: double")
-    .Output("first: int64")
-    .SetShapeFn([](InferenceContext* c) {
-      TF_RETURN_IF_ERROR(require_ops_version(c));
-      const DimensionHandle size = c->UnknownDim();
-      c->set_output(0, c->Vector(size));
-      c->set_output(1, c->Vector(size));
-      c->set_output(2, c->Vector(InferenceContext::kUnknownDim));
-      return absl::OkStatus();
-    });
+absl::Status set_shapes(InferenceContext* c) {
+  TF_RETURN_IF_ERROR(require_ops_version(c));
+  const DimensionHandle size = c->UnknownDim();
+  c->set_output(0, c->Vector(size));
+  c->set_output(1, c->Vector(size));
+  c->set_output(2, c->Vector(InferenceContext::kUnknownDim));
+  if (c->num_outputs() > 3) c->set_output(3, c->Vector(size));
+  return absl::OkStatus();
+}
 
+#define DPMASK_REAL_ATOMS                                                                        \
+  Attr("sel: list(int) >= 1")                                                                    \
+      .Attr("ops_version: int = 1") /* of models that do not say; Python gives kOpsVersion */    \
+      .Input("coord: double")                                                                    \
+      .Input("type: int32")                                                                      \
+      .Input("mask: double")                                                                     \
+      .Input("sizes: int32") /* slots of this process; from version 2 on also the mesh's size */ \
+      .Output("slot: int64")                                                                     \
+      .Output("weight: double")                                                                  \
+      .Output("first: int64")
+
+REGISTER_OP(DPMASK_OP("RealAtoms")).DPMASK_REAL_ATOMS.SetShapeFn(set_shapes);
+
+// With groups [nframes, nslots], and so weights between 0 and 1.
+REGISTER_OP(DPMASK_OP("RealAtomsOfGroups"))
+    .DPMASK_REAL_ATOMS.Input("groups: int64")
+    .Output("group: int64")
+    .SetShapeFn(set_shapes);
+
+template <bool kHasGroups>
 class RealAtomsOp : public tf::OpKernel {
  public:
   explicit RealAtomsOp(tf::OpKernelConstruction* ctx) : OpKernel(ctx) {
@@ -88,14 +99,21 @@ class RealAtomsOp : public tf::OpKernel {
     OP_REQUIRES(ctx, mask.shape() == type.shape(),
                 invalid("aparam must have one mask value for each of ", nframes, " x ", nslots,
                         " slots, but its shape is ", mask.shape().DebugString()));
-    const Frames frames = {nframes, nslots, data<int32_t>(type), data<double>(coord),
-                           data<double>(mask)};
+    Frames frames = {nframes, nslots, data<int32_t>(type), data<double>(coord), data<double>(mask)};
+    if constexpr (kHasGroups) {
+      const tf::Tensor& groups = ctx->input(4);
+      OP_REQUIRES(ctx, groups.shape() == type.shape(),
+                  invalid("groups must have one number for each of ", nframes, " x ", nslots,
+                          " slots, but their shape is ", groups.shape().DebugString()));
+      frames.groups = data<int64_t>(groups);
+    }
     Arena arena;
     RealAtoms atoms{};
     guarded(ctx, [&] {
       product(ntypes_, nframes);  // must be a number
-      atoms = find_real_atoms(
-                  {nframes, nslots, ntypes_, frames.positions, frames.types, frames.weights}, arena)
+      atoms = find_real_atoms({nframes, nslots, ntypes_, frames.positions, frames.types,
+                               frames.weights, frames.groups},
+                              arena)
                   .atoms;
       const std::string warning = sel_->warning(frames);
       if (!warning.empty()) LOG(WARNING) << warning;
@@ -104,6 +122,7 @@ class RealAtomsOp : public tf::OpKernel {
     copy_out(ctx, 0, atoms.slot, atoms.size);
     copy_out(ctx, 1, atoms.weight, atoms.size);
     copy_out(ctx, 2, atoms.first, atoms.ntypes * nframes + 1);
+    if constexpr (kHasGroups) copy_out(ctx, 3, atoms.group, atoms.size);
   }
 
  private:
@@ -120,7 +139,9 @@ class RealAtomsOp : public tf::OpKernel {
 };
 
 // For the host alone, on which deepmd_mask/graph/real_atoms.py keeps what belongs to it by this.
-REGISTER_KERNEL_BUILDER(Name(DPMASK_OP("RealAtoms")).Device(tf::DEVICE_CPU), RealAtomsOp);
+REGISTER_KERNEL_BUILDER(Name(DPMASK_OP("RealAtoms")).Device(tf::DEVICE_CPU), RealAtomsOp<false>);
+REGISTER_KERNEL_BUILDER(Name(DPMASK_OP("RealAtomsOfGroups")).Device(tf::DEVICE_CPU),
+                        RealAtomsOp<true>);
 
 }  // namespace
 }  // namespace dpmask

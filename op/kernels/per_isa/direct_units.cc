@@ -64,7 +64,7 @@ void embed_grad(const Embedding<T>& embedding, const Pairs& pairs, int64_t unit,
 
 template <typename T>
 void force(const Embedding<T>& embedding, const Pairs& pairs, int64_t unit, const T* A,
-           double* dr) {
+           const PairDerivatives& out) {
   const int64_t M1 = embedding.nets.neuron.back();
   const auto body = [&](const Tile& tile, NetOnTile<T>& net, int64_t first) {
     net.template forward<true, 1>(tile.size, &embedding.nets.parameters[first]);
@@ -77,7 +77,7 @@ void force(const Embedding<T>& embedding, const Pairs& pairs, int64_t unit, cons
         dR[k] = A_i.row(k).dot(net.G().row(p)) / embedding.n;
         ds += row.R[k] * A_i.row(k).dot(net.dG().row(p)) / embedding.n;
       }
-      environment_reverse(row, dR, ds, dr + 3 * pairs.number(tile.i[p], tile.j[p]));
+      set_derivatives(row, dR, ds, pairs.number(tile.i[p], tile.j[p]), out);
     }
   };
   for_each_direct_tile(embedding, pairs, unit, body);

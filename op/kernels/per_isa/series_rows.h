@@ -168,9 +168,7 @@ void for_each_part(const SortedPair* begin, const SortedPair* end, int64_t most,
 
 template <typename T>
 EnvironmentRow row_of(const Embedding<T>& embedding, const SortedPair& pair) {
-  const RealAtoms& atoms = embedding.atoms;
-  return environment_row(embedding.coord + 3 * atoms.slot[pair.i],
-                         embedding.coord + 3 * atoms.slot[pair.j], atoms.weight[pair.j], pair.s);
+  return row_of_pair(embedding.atoms, embedding.coord, pair.i, pair.j, pair.s);
 }
 
 // Some rows.

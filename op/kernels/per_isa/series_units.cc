@@ -209,9 +209,9 @@ template <typename T>
 class ForceOfPanel {
  public:
   ForceOfPanel(const Embedding<T>& embedding, const Pairs& pairs, int64_t panel, const T* A,
-               double* dr)
+               const PairDerivatives& out)
       : scope_(arena_), embedding_(embedding), pairs_(pairs), panel_(panel),
-        M1_(embedding.nets.neuron.back()), A_(A), dr_(dr), C_(C_of(embedding, panel)),
+        M1_(embedding.nets.neuron.back()), A_(A), out_(out), C_(C_of(embedding, panel)),
         wA_(arena_.allocate<T>(kBlock * M1_)) {}
 
   // Pairs with rows of their own: with G = T C and g = C (w A_i),
@@ -281,7 +281,7 @@ class ForceOfPanel {
  private:
   const T* A_of(int64_t i) const { return A_ + 4 * M1_ * i; }
   void set(const SortedPair& pair, const EnvironmentRow& row, const double* dR, double ds) const {
-    environment_reverse(row, dR, ds, dr_ + 3 * pairs_.number(pair.i, pair.j));
+    set_derivatives(row, dR, ds, pairs_.number(pair.i, pair.j), out_);
   }
 
   Arena& arena_ = Arena::of_thread();
@@ -290,16 +290,16 @@ class ForceOfPanel {
   const Pairs& pairs_;
   int64_t panel_, M1_;
   const T* A_;
-  double* dr_;
+  const PairDerivatives& out_;
   Submatrix<const T> C_;
   T* wA_;  // [kBlock, M1]; also G
 };
 
 template <typename T>
 void force(const Embedding<T>& embedding, const Pairs& pairs, const SortedPairs& sorted,
-           const Units& units, const T* A, double* dr) {
+           const Units& units, const T* A, const PairDerivatives& out) {
   for (int64_t panel = 0; panel < embedding.series.npanels(); ++panel) {
-    const ForceOfPanel<T> of_panel(embedding, pairs, panel, A, dr);
+    const ForceOfPanel<T> of_panel(embedding, pairs, panel, A, out);
     const auto on_pairs = [&](const SortedPair* begin, const SortedPair* end) {
       for_each_part(begin, end, kBlock,
                     [&](const auto* first, const auto* last) { of_panel.set_pairs(first, last); });
