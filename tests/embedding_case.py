@@ -8,6 +8,7 @@ import implementations
 import numpy as np
 import pytest
 import reference
+from keeping import kept
 
 SLOTS = 12
 NTYPES = 3
@@ -108,13 +109,13 @@ class Case:
     def cotangents(self):
         return self.random_cotangents()
 
-    @cached_property
+    @kept
     def moves(self):
         """Directions of all coordinates, with the derivatives of sum(A * X) along them."""
         directions = self.rng.normal(size=(3, *self.coord.shape))
         return [(d, reference.derivative(self.energy_at, self.coord, d)) for d in directions]
 
-    @cached_property
+    @kept
     def strains(self):
         """Strains [nframes, 3, 3] with the derivatives of sum(A * X) along them."""
         directions = self.rng.normal(size=(3, self.nframes, 3, 3))
@@ -140,7 +141,7 @@ class Case:
             for arrays in places
         ]
 
-    @cached_property
+    @kept
     def embed_grad(self):
         """Places, directions and derivatives of sum(A * X) along these."""
         parameters, found = self.environment()["parameters"], []
@@ -153,7 +154,7 @@ class Case:
             found.append((arrays, directions, reference.derivative(E, 0.0, 1.0)))
         return found
 
-    @cached_property
+    @kept
     def force_grad(self):
         """Places, directions and derivatives of L along these, and tolerances.
 
@@ -266,4 +267,6 @@ def split(first, panels, parts, nets):
 
 @cache
 def case_of(name):
-    return Case(**CASES[name])
+    case = Case(**CASES[name])
+    case.name = name
+    return case

@@ -69,17 +69,27 @@ def evaluate_system(model, system):
     np.savez(f"{model}.npz", **evaluate(model, coord.reshape(*mask.shape, 3), types, mask, batch=1))
 
 
+def wants_summaries(arguments):
+    """Whether a job trains with TensorBoard."""
+    inputs = [Path(word) for word in arguments[1:] if str(word).endswith(".json")]
+    return any(file.exists() and "tensorboard" in file.read_text() for file in inputs)
+
+
 def run(jobs):
     """Run the jobs one after the other."""
+    from graphs import leave_out_summaries
+
     home = Path.cwd()
     for directory, *arguments in jobs:
         os.chdir(directory)
         try:
+            leave_out_summaries(not wants_summaries(arguments))
             if arguments[0] == "eval":
                 evaluate_system(*arguments[1:])
             else:
                 main(arguments)
         finally:
+            leave_out_summaries()
             os.chdir(home)
 
 
