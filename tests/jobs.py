@@ -70,9 +70,15 @@ def evaluate_system(model, system):
 
 
 def wants_summaries(arguments):
-    """Whether a job trains with TensorBoard."""
-    inputs = [Path(word) for word in arguments[1:] if str(word).endswith(".json")]
-    return any(file.exists() and "tensorboard" in file.read_text() for file in inputs)
+    """Whether a job trains with TensorBoard, or needs names that only summaries take.
+
+    Beside a graph that they have built, dp change-bias and convert-backend load another one, and
+    freezing takes "matrix_1", as the second of a name is called, for a variable of their own.
+    """
+    command, *more = arguments
+    inputs = [Path(word) for word in more if str(word).endswith(".json")]
+    with_board = any(file.exists() and "tensorboard" in file.read_text() for file in inputs)
+    return command in ("change-bias", "convert-backend") or with_board
 
 
 def run(jobs):
