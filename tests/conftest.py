@@ -15,10 +15,14 @@ import helpers
 import pytest
 
 os.environ.pop("DP_MASK", None)  # this process has the plugin; second processes are told
+# TensorFlow imports Keras, which nothing here uses, if it is not told to take that of old, which is
+# not installed.
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 # The files that take longest, which begin first, so that no process is left with one at the end.
-LONGEST = ("test_builtin", "test_training", "test_maskless", "test_lammps", "test_dpmm_example",
-           "test_docs", "test_wheel", "test_compress", "test_random", "test_kernels")  # fmt: skip
+LONGEST = ("test_builtin", "test_convert", "test_training", "test_maskless", "test_dpmm_example",
+           "test_random", "test_compress", "test_bad_input", "test_evaluate", "test_lammps",
+           "test_docs", "test_c_api", "test_kernels", "test_wheel")  # fmt: skip
 
 
 def pytest_configure(config):
@@ -30,6 +34,15 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(items):
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def small_graphs():
+    """Let this process build graphs without summaries."""
+    if "deepmd.tf" in sys.modules:
+        from graphs import leave_out_summaries
+
+        leave_out_summaries()
 
 
 class Trained:

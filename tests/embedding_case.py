@@ -8,6 +8,7 @@ import implementations
 import numpy as np
 import pytest
 import reference
+from keeping import kept
 
 SLOTS = 12
 NTYPES = 3
@@ -117,7 +118,7 @@ class Case:
     def cotangents(self):
         return self.random_cotangents()
 
-    @cached_property
+    @kept
     def moves(self):
         """Directions of all coordinates, with the derivatives of sum(A * X) along them."""
         directions = self.rng.normal(size=(3, *self.coord.shape))
@@ -128,7 +129,7 @@ class Case:
         """Derivative of sum(A * X) by the weight of each atom, A as it is."""
         return reference.weight_gradient(lambda w: np.sum(self.A * self.X(mask=w)), self.mask)
 
-    @cached_property
+    @kept
     def strains(self):
         """Strains [nframes, 3, 3] with the derivatives of sum(A * X) along them."""
         directions = self.rng.normal(size=(3, self.nframes, 3, 3))
@@ -154,7 +155,7 @@ class Case:
             for arrays in places
         ]
 
-    @cached_property
+    @kept
     def embed_grad(self):
         """Places, directions and derivatives of sum(A * X) along these."""
         parameters, found = self.environment()["parameters"], []
@@ -167,7 +168,7 @@ class Case:
             found.append((arrays, directions, reference.derivative(E, 0.0, 1.0)))
         return found
 
-    @cached_property
+    @kept
     def force_grad(self):
         """Places, directions and derivatives of L along these, and tolerances.
 
@@ -280,4 +281,6 @@ def split(first, panels, parts, nets):
 
 @cache
 def case_of(name, ngroups=None):
-    return Case(**CASES[name], ngroups=ngroups)
+    case = Case(**CASES[name], ngroups=ngroups)
+    case.name = name, ngroups
+    return case

@@ -8,6 +8,7 @@ import implementations
 import numpy as np
 import reference
 from embedding_case import TOLERANCE
+from keeping import kept
 
 
 class FittingCase:
@@ -55,9 +56,9 @@ class FittingCase:
 
     # What the reference makes of the input, once for all kernels that are compared.
 
-    @cached_property
+    @kept
     def move(self):
-        """A direction of D with the derivative of e along it."""
+        """Return a direction of D with the derivative of e along it."""
         direction = self.rng.normal(size=self.D.shape)
         return direction, reference.derivative(self.e, self.D.astype(np.float64), direction)
 
@@ -67,7 +68,7 @@ class FittingCase:
         shapes = self.D.shape[:1], self.D.shape
         return [self.rng.normal(size=shape).astype(self.dtype) for shape in shapes]
 
-    @cached_property
+    @kept
     def gradient(self):
         """For D and each parameter a direction, the derivative of L along it, and L.
 
@@ -118,4 +119,6 @@ FITTING_CASES = {
 
 @cache
 def fitting_case_of(name):
-    return FittingCase(**FITTING_CASES[name])
+    case = FittingCase(**FITTING_CASES[name])
+    case.name = name
+    return case

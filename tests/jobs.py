@@ -69,17 +69,33 @@ def evaluate_system(model, system):
     np.savez(f"{model}.npz", **evaluate(model, coord.reshape(*mask.shape, 3), types, mask, batch=1))
 
 
+def wants_summaries(arguments):
+    """Whether a job trains with TensorBoard, or needs names that only summaries take.
+
+    Beside a graph that they have built, dp change-bias and convert-backend load another one, and
+    freezing takes "matrix_1", as the second of a name is called, for a variable of their own.
+    """
+    command, *more = arguments
+    inputs = [Path(word) for word in more if str(word).endswith(".json")]
+    with_board = any(file.exists() and "tensorboard" in file.read_text() for file in inputs)
+    return command in ("change-bias", "convert-backend") or with_board
+
+
 def run(jobs):
     """Run the jobs one after the other."""
+    from graphs import leave_out_summaries
+
     home = Path.cwd()
     for directory, *arguments in jobs:
         os.chdir(directory)
         try:
+            leave_out_summaries(not wants_summaries(arguments))
             if arguments[0] == "eval":
                 evaluate_system(*arguments[1:])
             else:
                 main(arguments)
         finally:
+            leave_out_summaries()
             os.chdir(home)
 
 

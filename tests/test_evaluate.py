@@ -110,12 +110,14 @@ def test_models_of_the_builtin(tmp_path):
     """Its energy has a constant for each virtual atom; its several frames crash dp test."""
     frames = helpers.random_frames(seed=3, nframes=4)
     system = helpers.write_system(tmp_path / "system", frames)
-    jdata = helpers.make_input([system], steps=3)
+    # What takes time is to build graphs, net by net and layer by layer, the built-in's above all.
+    few = {"neuron": [4, 8], "type_one_side": True}
+    jdata = helpers.make_input([system], steps=3, descriptor=few)
     plugin = helpers.write_input(tmp_path / "plugin", jdata)
     builtin = helpers.write_input(tmp_path / "builtin", jdata)
     start = plugin / "start.pb"
     jobs.run([[plugin, "train", "input.json"], [plugin, "freeze", "-o", str(start)]])
-    stop = helpers.make_input([system], steps=0)
+    stop = helpers.make_input([system], steps=0, descriptor=few)
     helpers.write_input(builtin, stop)
     initial = ["--init-frz-model", start]
     train = [[builtin, "train", "input.json", *initial], [builtin, "freeze", "-o", "frozen.pb"]]
@@ -139,7 +141,7 @@ def test_factor_between_displayed_and_masked_error(tmp_path):
     rng = np.random.default_rng(9)
     frames = frames._replace(preference=frames.mask * rng.uniform(size=frames.mask.shape))
     system = helpers.write_system(tmp_path / "system", frames)
-    jdata = helpers.make_input([system], [system], steps=4)
+    jdata = helpers.make_input([system], [system], steps=4, descriptor={"type_one_side": True})
     jdata["training"]["validation_data"] |= {"batch_size": len(frames.mask), "numb_btch": 1}
     helpers.write_input(tmp_path, jdata)
     jobs.run([[tmp_path, "train", "input.json"], [tmp_path, "freeze", "-o", "frozen.pb"]])

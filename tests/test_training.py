@@ -14,6 +14,7 @@ import pytest
 from deepmd.tf.utils.graph import get_tensor_by_name
 
 STEPS = 6
+FEW_NETS = {"type_one_side": True}  # a third, and what takes time is to build their graphs
 
 
 def read_lcurve(directory):
@@ -50,6 +51,7 @@ class CommandLine:
         for steps in (STEPS, STEPS + 3):
             jdata = helpers.make_input(
                 self.systems, validation=self.systems[1:], steps=steps, sel="auto",
+                descriptor=FEW_NETS,
                 training={"tensorboard": True, "tensorboard_log_dir": "log"},
             )  # fmt: skip
             helpers.write_input(self.root, jdata, f"input{steps}.json")
@@ -190,7 +192,10 @@ KINDS = {
     ),
     "loss-of-energy-and-force-of-unsorted-types": (
         [unsorted_types],
-        {"loss": {"start_pref_e": 1.0, "limit_pref_e": 1.0, "start_pref_f": 1.0}},
+        {
+            "loss": {"start_pref_e": 1.0, "limit_pref_e": 1.0, "start_pref_f": 1.0},
+            "descriptor": FEW_NETS,
+        },
     ),
     "mixed-batches": (
         [helpers.random_frames, few_atoms],
@@ -243,7 +248,8 @@ def test_missing_weights_are_1_for_real_atoms(tmp_path):
         ]
         if loss:
             (directory / "s0" / "set.000" / "atom_pref.npy").unlink()
-        jdata = helpers.make_input(systems, validation=systems[:1], steps=5, loss=loss)
+        options = {"loss": loss, "descriptor": FEW_NETS}
+        jdata = helpers.make_input(systems, validation=systems[:1], steps=5, **options)
         helpers.write_input(directory, jdata)
         jobs.run([[directory, "train", "input.json"]])
         return read_lcurve(directory)
@@ -261,7 +267,9 @@ def test_energy_bias_counts_real_atoms(nsystems, tmp_path):
         helpers.random_frames(seed=s, slots=(5 + s, 4, 2), nframes=6) for s in range(nsystems)
     ]
     systems = [helpers.write_system(tmp_path / f"s{k}", f) for k, f in enumerate(frames)]
-    jdata = helpers.make_input(systems, steps=0, sel=(7, 4, 2), training_data={"batch_size": 6})
+    jdata = helpers.make_input(
+        systems, steps=0, sel=(7, 4, 2), training_data={"batch_size": 6}, descriptor=FEW_NETS
+    )
     helpers.write_input(tmp_path, jdata)
     jobs.run([[tmp_path, "train", "input.json"], [tmp_path, "freeze", "-o", "f.pb"]])
     counts = np.concatenate([f.counts() for f in frames])

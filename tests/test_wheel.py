@@ -102,7 +102,8 @@ def test_example_starts_without_a_compiler(python, tmp_path):
     (tmp_path / "data").symlink_to(EXAMPLE / "data")
     jobs = [["train", "input.json"], ["freeze", "-o", "model.pb"]]
     (tmp_path / "jobs.json").write_text(json.dumps([[str(tmp_path), *job] for job in jobs]))
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    not_of_users = ("PYTHONPATH", "TF_USE_LEGACY_KERAS")
+    environment = {name: value for name, value in os.environ.items() if name not in not_of_users}
     environment["PATH"] = path
     for command in (
         [python, helpers.TESTS / "jobs.py", "jobs.json"],
