@@ -4,6 +4,8 @@
 // most kMostLayers layers, or there is std::invalid_argument.
 #pragma once
 
+#include <functional>
+
 #include "cuda/common/gpu.h"
 #include "op/kernels/embedding.h"
 
@@ -16,6 +18,13 @@ void embed_grad(const Embedding<T>& embedding, const T* dX, const NetGradients<T
                 Gpu& gpu);
 template <typename T>
 void force(const Embedding<T>& embedding, const T* A, const Forces& out, Gpu& gpu);
+template <typename T>
+void embed_and_force(const Embedding<T>& embedding, T* X, const std::function<void()>& set_A,
+                     const T* A, const Forces& out, Gpu& gpu) {
+  embed(embedding, X, gpu);
+  set_A();
+  if (out.force != nullptr) force(embedding, A, out, gpu);
+}
 template <typename T>
 void force_grad(const Embedding<T>& embedding, const T* A, const ForceCotangents& cotangents, T* dA,
                 const NetGradients<T>& gradients, Gpu& gpu);

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Series of many panels and of few: rows of pairs and moments, which give the same."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from embedding_case import Case, split
@@ -27,23 +29,19 @@ def table_of(case, parts, lower, upper):
 
 
 def kinds(case, table, rows_of_pair=1):
-    """Return which panels that are met would have rows of pairs, by what is less work."""
+    """Return which centres in panels would have rows of pairs, by what is less work."""
     first, panels, _ = table
     (real,) = np.nonzero(case.mask[0])
     assert case.nframes == 1
-    assert len(real) ** 2 < 1024, "one unit of work"
-    ends, met = panels.sum(axis=1), {}
+    ends, met = panels.sum(axis=1), Counter()
     for i in real:
         for j in real:
             if i != j:
                 net = case.net[case.types[0, i] * case.ntypes + case.types[0, j]]
                 s = 1 / np.linalg.norm(case.coord[0, i] - case.coord[0, j])
                 low, high = first[net], first[net + 1] - 1
-                met.setdefault(min(low + np.searchsorted(ends[low:high], s), high), []).append(i)
-    return {
-        rows_of_pair * len(centres) * (TERMS + 4) < 4 * len(set(centres)) * TERMS
-        for centres in met.values()
-    }
+                met[i, min(low + np.searchsorted(ends[low:high], s), high)] += 1
+    return {rows_of_pair * npairs * (TERMS + 4) < 4 * TERMS for npairs in met.values()}
 
 
 def results(case, table):

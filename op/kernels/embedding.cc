@@ -68,18 +68,34 @@ struct EmbeddingWork {
   SeriesUnits<T> by_series;
 };
 
+template <typename T>
+void embed(const EmbeddingWork<T>& work, T* X) {
+  work.clear(X);
+  work.for_each_share([&](const Units& units) {
+    for (int64_t unit = units.first; unit < units.end; ++unit) {
+      work.direct.embed(work.embedding, work.pairs, unit, X);
+    }
+    work.by_series.embed(work.embedding, work.sorted, units, X);
+  });
+}
+
+template <typename T>
+void force(const EmbeddingWork<T>& work, const T* A, const Forces& out) {
+  const PairDerivatives of_pairs = allocate_derivatives(work.pairs, out, work.cpu);
+  work.for_each_share([&](const Units& units) {
+    for (int64_t unit = units.first; unit < units.end; ++unit) {
+      work.direct.force(work.embedding, work.pairs, unit, A, of_pairs);
+    }
+    work.by_series.force(work.embedding, work.pairs, work.sorted, units, A, of_pairs);
+  });
+  gather_forces(work.embedding.atoms, work.pairs, work.embedding.coord, of_pairs, out, work.cpu);
+}
+
 }  // namespace
 
 template <typename T>
 void embed(const Embedding<T>& embedding, T* X, Cpu& cpu) {
-  const EmbeddingWork<T> work(embedding, cpu);
-  work.clear(X);
-  work.for_each_share([&](const Units& units) {
-    for (int64_t unit = units.first; unit < units.end; ++unit) {
-      work.direct.embed(embedding, work.pairs, unit, X);
-    }
-    work.by_series.embed(embedding, work.sorted, units, X);
-  });
+  embed(EmbeddingWork<T>(embedding, cpu), X);
 }
 
 template <typename T>
@@ -98,15 +114,16 @@ void embed_grad(const Embedding<T>& embedding, const T* dX, const NetGradients<T
 
 template <typename T>
 void force(const Embedding<T>& embedding, const T* A, const Forces& out, Cpu& cpu) {
+  force(EmbeddingWork<T>(embedding, cpu), A, out);
+}
+
+template <typename T>
+void embed_and_force(const Embedding<T>& embedding, T* X, const std::function<void()>& set_A,
+                     const T* A, const Forces& out, Cpu& cpu) {
   const EmbeddingWork<T> work(embedding, cpu);
-  const PairDerivatives of_pairs = allocate_derivatives(work.pairs, out, cpu);
-  work.for_each_share([&](const Units& units) {
-    for (int64_t unit = units.first; unit < units.end; ++unit) {
-      work.direct.force(embedding, work.pairs, unit, A, of_pairs);
-    }
-    work.by_series.force(embedding, work.pairs, work.sorted, units, A, of_pairs);
-  });
-  gather_forces(embedding.atoms, work.pairs, embedding.coord, of_pairs, out, cpu);
+  embed(work, X);
+  set_A();
+  if (out.force != nullptr) force(work, A, out);
 }
 
 // With the derivative of X along all u_ij in the place of X, and A in that of dX, X is dA and the
@@ -134,6 +151,8 @@ void force_grad(const Embedding<T>& embedding, const T* A, const ForceCotangents
   template void embed<T>(const Embedding<T>&, T*, Cpu&);                                    \
   template void embed_grad<T>(const Embedding<T>&, const T*, const NetGradients<T>&, Cpu&); \
   template void force<T>(const Embedding<T>&, const T*, const Forces&, Cpu&);               \
+  template void embed_and_force<T>(const Embedding<T>&, T*, const std::function<void()>&,   \
+                                   const T*, const Forces&, Cpu&);                          \
   template void force_grad<T>(const Embedding<T>&, const T*, const ForceCotangents&, T*,    \
                               const NetGradients<T>&, Cpu&)
 DPMASK_INSTANTIATE(float);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "op/kernels/atoms.h"
@@ -79,6 +80,12 @@ void embed_grad(const Embedding<T>& embedding, const T* dX, const NetGradients<T
 // Forces at fixed weights and, if wanted, what pairs give of dE/dw, given A = dE/dX [size, 4, M1].
 template <typename T>
 void force(const Embedding<T>& embedding, const T* A, const Forces& out, Cpu& cpu);
+
+// embed, what makes A of X, and force, unless out.force is nullptr. The CPU finds and sorts the
+// pairs once.
+template <typename T>
+void embed_and_force(const Embedding<T>& embedding, T* X, const std::function<void()>& set_A,
+                     const T* A, const Forces& out, Cpu& cpu);
 
 // The gradient of force: dA = dL/dA [size, 4, M1] and that by the nets, given A and dL/d(forces).
 template <typename T>

@@ -35,12 +35,13 @@ void evaluate(const Evaluation<T>& evaluation, const Energies& to_energies, cons
   T *X = allocate(4 * M1 * atoms.size), *A = allocate(4 * M1 * atoms.size);
   T *D = allocate(M1 * M2 * atoms.size), *A_D = allocate(M1 * M2 * atoms.size);
   T *e = allocate(atoms.size), *z = allocate(fitting.z_size());
-  embed(embedding, X, device);
-  read_out<T>({atoms, {atoms.size, M1, M2}, fitting, D, A_D, z}, X, e, A, device);
-  const Energies energies = {to_energies.energy, to_energies.atom_energy,
-                             to_forces.weight_gradient};
-  spread_energies(atoms, evaluation.bias, e, energies, device);
-  if (to_forces.force != nullptr) force(embedding, A, to_forces, device);
+  const auto set_A = [&] {
+    read_out<T>({atoms, {atoms.size, M1, M2}, fitting, D, A_D, z}, X, e, A, device);
+    const Energies energies = {to_energies.energy, to_energies.atom_energy,
+                               to_forces.weight_gradient};
+    spread_energies(atoms, evaluation.bias, e, energies, device);
+  };
+  embed_and_force<T>(embedding, X, set_A, A, to_forces, device);
 }
 
 }  // namespace dpmask

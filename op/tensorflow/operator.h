@@ -66,7 +66,8 @@ class TensorFlowCpu : public Cpu {
     const auto work = [&](int64_t, int64_t) {
       for (int64_t k = next++; k < n; k = next++) first.guard([&] { body(k); });
     };
-    workers_->ParallelFor(std::min(n, threads()), tsl::thread::ThreadPool::SchedulingParams::Fixed(1), work);
+    workers_->ParallelFor(std::min(n, threads()),
+                          tsl::thread::ThreadPool::SchedulingParams::Fixed(1), work);
     first.rethrow();
   }
 
