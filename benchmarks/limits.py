@@ -99,18 +99,18 @@ class Model:
                 place = np.searchsorted(self.ends[low : high - 1], s[of_net])
                 panel[of_net] = low + place
         in_series = panel >= 0
-        pairs = np.bincount(panel[in_series], minlength=len(self.ends))
-        once = np.unique(np.stack([panel[in_series], i[in_series]]), axis=1)[0]
-        centres = np.bincount(once, minlength=len(self.ends))
-        return Panels(pairs, centres, int(np.sum(~in_series)))
+        (used, _), pairs = np.unique(
+            np.stack([panel[in_series], i[in_series]]), axis=1, return_counts=True
+        )
+        return Panels(pairs, np.unique(used), int(np.sum(~in_series)))
 
 
 @dataclass
 class Panels:
-    """Where pairs are: in each panel its pairs and their centres, and those without a series."""
+    """Pairs of each centre in each panel, panels that have pairs, and pairs without a series."""
 
     pairs: np.ndarray
-    centres: np.ndarray
+    used: np.ndarray
     direct: int
 
     def npairs(self) -> int:
@@ -118,10 +118,9 @@ class Panels:
         return int(self.pairs.sum()) + self.direct
 
     def cheaper(self, of_pair: float, of_pair_in_moments: float, of_centre: float) -> float:
-        """Return the FLOP of all panels, each with rows of pairs or moments, as costs less."""
-        rows_of_pairs = self.pairs * of_pair
-        moments = self.pairs * of_pair_in_moments + self.centres * of_centre
-        return float(np.minimum(rows_of_pairs, moments).sum())
+        """Return the FLOP of centres in panels, with rows of pairs or moments, as costs less."""
+        moments = self.pairs * of_pair_in_moments + of_centre
+        return float(np.minimum(self.pairs * of_pair, moments).sum())
 
 
 # ---- Pairs, by the series -----------------------------------------------------------------------
@@ -136,8 +135,7 @@ def of_direct_pairs(model: Model, panels: Panels) -> Work:
 def of_rows(model: Model, panels: Panels, derivative: bool, tangents: int = 1) -> Work:
     """Return the work on environment rows, T and, for each pair, T'; and on reading C."""
     polynomials = 2 * model.terms * tangents + (3 * model.terms if derivative else 0)
-    used = np.count_nonzero(panels.pairs)
-    nbytes = used * model.terms * model.M1 * model.itemsize
+    nbytes = len(panels.used) * model.terms * model.M1 * model.itemsize
     return Work(panels.npairs() * (ENVIRONMENT + polynomials), 0, nbytes)
 
 
@@ -260,9 +258,9 @@ def parts_of_training(model: Model, frames: list[tuple[np.ndarray, np.ndarray]])
         (embed(model, p) + force(model, p) + embedding_gradients(model, p) for p in all_panels),
         Work(),
     )
-    used = np.any([panels.pairs > 0 for panels in all_panels], axis=0)
+    used = np.unique(np.concatenate([panels.used for panels in all_panels]))
     return {
-        "series": fit_series(model, int(used.sum())),
+        "series": fit_series(model, len(used)),
         "pairs": pairs,
         "descriptor": descriptor(model, natoms, products=9),
         "fitting": fitting(model, counts),
