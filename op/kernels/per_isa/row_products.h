@@ -72,7 +72,8 @@ void add(Part, const typename Part::OfPacket* sum, T factor, T* y) {
 // y [nx, lanes] = x W^T for so many rows of x, and as many of W as a packet has lanes: the packets
 // of sums are transposed, so that adding them gives y.
 template <int nx, typename T>
-void set_dots(const T* x, int64_t depth, const T* W, int64_t W_stride, T* y, int64_t y_stride) {
+void set_dots(const T* x, int64_t x_stride, int64_t depth, const T* W, int64_t W_stride, T* y,
+              int64_t y_stride) {
   using P = Packet<T>;
   constexpr int lanes = kLanes<T>;
   packets::PacketBlock<P, lanes> sum[nx];
@@ -85,7 +86,7 @@ void set_dots(const T* x, int64_t depth, const T* W, int64_t W_stride, T* y, int
   for (; k + lanes <= depth; k += lanes) {
     P of_x[nx];
 #pragma GCC unroll 4
-    for (int r = 0; r < nx; ++r) of_x[r] = packets::ploadu<P>(x + r * depth + k);
+    for (int r = 0; r < nx; ++r) of_x[r] = packets::ploadu<P>(x + r * x_stride + k);
 #pragma GCC unroll 16
     for (int l = 0; l < lanes; ++l) {
       const P of_W = packets::ploadu<P>(W + l * W_stride + k);
@@ -103,7 +104,7 @@ void set_dots(const T* x, int64_t depth, const T* W, int64_t W_stride, T* y, int
     T* out = y + r * y_stride;
     packets::pstoreu(out, total);
     for (int64_t m = k; m < depth; ++m) {
-      for (int l = 0; l < lanes; ++l) out[l] += x[r * depth + m] * W[l * W_stride + m];
+      for (int l = 0; l < lanes; ++l) out[l] += x[r * x_stride + m] * W[l * W_stride + m];
     }
   }
 }
@@ -125,11 +126,10 @@ void set_row_product(Submatrix<const T> x, Submatrix<const T> W, T* y) {
   });
 }
 
-// y [nrows, columns of W] += x W for at most kRows rows x, of which in_column and in_row are as in
-// multiply.
+// y += x W for so many rows of x, at most kRows; in_column and in_row are as in multiply.
 template <int nrows, typename T>
-void add_row_product(const T* x, int64_t in_column, int64_t in_row, int64_t depth,
-                     Submatrix<const T> W, T* y) {
+void add_row_product(const T* x, int64_t in_column, int64_t in_row, Submatrix<const T> W, T* y,
+                     int64_t y_stride) {
   using namespace row_products;
   static_assert(nrows <= kRows);
   for_each_columns<T, Packet<T>, kPackets>(0, W.columns, [&](auto columns, int64_t column) {
@@ -142,18 +142,12 @@ void add_row_product(const T* x, int64_t in_column, int64_t in_row, int64_t dept
     for (int r = 0; r < nrows; ++r) {
 #pragma GCC unroll 8
       for (int v = 0; v < Part::kCount; ++v)
-        sum[r][v] = packets::ploadu<P>(out + r * W.columns + v * lanes);
+        sum[r][v] = packets::ploadu<P>(out + r * y_stride + v * lanes);
     }
-    multiply(x, in_column, in_row, depth, W.data + column, W.stride, sum);
+    multiply(x, in_column, in_row, W.rows, W.data + column, W.stride, sum);
 #pragma GCC unroll 8
-    for (int r = 0; r < nrows; ++r) store(columns, sum[r], out + r * W.columns);
+    for (int r = 0; r < nrows; ++r) store(columns, sum[r], out + r * y_stride);
   });
-}
-
-// y [nrows, columns of W] += x W for at most kRows rows x.
-template <int nrows, typename T>
-void add_row_product(const T* x, int64_t depth, Submatrix<const T> W, T* y) {
-  add_row_product<nrows>(x, depth, 1, depth, W, y);
 }
 
 // y [kColumns, columns of W] += x^T W; x is [rows of W, kColumns].
@@ -162,7 +156,7 @@ void add_transposed_row_product(const T* x, Submatrix<const T> W, T* y) {
   using row_products::kRows;
   static_assert(kColumns % kRows == 0);
   for (int64_t k = 0; k < kColumns; k += kRows) {
-    add_row_product<kRows>(x + k, 1, kColumns, W.rows, W, y + k * W.columns);
+    add_row_product<kRows>(x + k, 1, kColumns, W, y + k * W.columns, W.columns);
   }
 }
 
@@ -187,16 +181,28 @@ void set_four_dots(const T* x, const T* g, int64_t size, T* y) {
   }
 }
 
-// y = x W^T; x is [nrows, columns of W], y [nrows, rows of W], which are kRowsOfW.
-template <int64_t kRowsOfW, typename T>
-void set_row_product_transposed(int64_t nrows, const T* x, Submatrix<const T> W, T* y) {
+// y = x W^T
+template <typename T>
+void set_row_product_transposed(Submatrix<const T> x, Submatrix<const T> W, T* y,
+                                int64_t y_stride) {
   using namespace row_products;
   constexpr int lanes = kLanes<T>, nx = lanes < kRegisters / 2 ? kRegisters / 2 / lanes : 1;
-  static_assert(kRowsOfW % lanes == 0);
-  for_each_group<nx>(nrows, [&](auto count, int64_t row) {
-    for (int64_t k = 0; k < kRowsOfW; k += lanes) {
-      set_dots<count>(x + row * W.columns, W.columns, W.data + k * W.stride, W.stride,
-                      y + row * kRowsOfW + k, kRowsOfW);
+  for_each_group<nx>(x.rows, [&](auto count, int64_t row) {
+    const T* of_x = x.data + row * x.stride;
+    T* out = y + row * y_stride;
+    int64_t k = 0;
+    for (; k + lanes <= W.rows; k += lanes) {
+      set_dots<count>(of_x, x.stride, W.columns, W.data + k * W.stride, W.stride, out + k,
+                      y_stride);
+    }
+    for (; k < W.rows; ++k) {
+      for (int r = 0; r < count; ++r) {
+        T sum = 0;
+        for (int64_t m = 0; m < W.columns; ++m) {
+          sum += of_x[r * x.stride + m] * W.data[k * W.stride + m];
+        }
+        out[r * y_stride + k] = sum;
+      }
     }
   });
 }

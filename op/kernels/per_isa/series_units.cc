@@ -101,7 +101,7 @@ void add_X(const Embedding<T>& embedding, const SortedPairs& sorted, const Units
     const auto on_centre = [&](const SortedPair* first, const SortedPair* last) {
       T M[4 * kTerms];
       set_moments(rows, panel, first, last, M);
-      add_row_product<4>(M, kTerms, C, X + 4 * M1 * first->i);
+      add_row_product<4, T>(M, kTerms, 1, C, X + 4 * M1 * first->i, M1);
     };
     for_each_stretch(sorted.from(panel, units.first), sorted.from(panel, units.end), Rows::kOfPair,
                      on_pairs, on_centre);
@@ -227,7 +227,7 @@ class ForceOfPanel {
       for (int c = 0; c < 4; ++c) w[c] = static_cast<T>(row[k].R[c] / embedding_.n);
       gather(w, A_of(first[k].i), M1_, wA_ + k * M1_);
     }
-    set_row_product_transposed<kTerms>(count, wA_, C_, g);
+    set_row_product_transposed<T>({wA_, count, M1_, M1_}, C_, g, kTerms);
     T* G = wA_;
     set_row_product<T>({terms, count, kTerms, 2 * kTerms}, C_, G);
     for (int64_t k = 0; k < count; ++k) {
@@ -244,7 +244,7 @@ class ForceOfPanel {
   // dE/dR = (1/n) g T and dE/ds = (1/n) R g dT/ds.
   void set_centre(const SortedPair* first, const SortedPair* last) const {
     T g[4 * kTerms];
-    set_row_product_transposed<kTerms>(4, A_of(first->i), C_, g);
+    set_row_product_transposed<T>({A_of(first->i), 4, M1_, M1_}, C_, g, kTerms);
     constexpr int64_t kPairs = Polynomials<T>::kPairs;
     for_each_part(first, last, kPairs, [&](const SortedPair* begin, const SortedPair* end) {
       using P = typename Polynomials<T>::P;
