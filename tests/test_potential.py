@@ -64,9 +64,10 @@ def test_lists_and_other_numbers_are_taken(potential):
 def test_frames(potential):
     """Each as if it were alone; types of one serve all."""
     frames = np.stack([POSITIONS, 1.1 * POSITIONS])
-    alone = [potential.evaluate(TYPES, frame, virial=True) for frame in frames]
+    wishes = {"virial": True, "groups": [0, 1, 1, 2]}
+    alone = [potential.evaluate(TYPES, frame, **wishes) for frame in frames]
     for types in (TYPES, [TYPES, TYPES]):
-        found = potential.evaluate(types, frames, virial=True)
+        found = potential.evaluate(types, frames, **wishes)
         assert found.energy.shape == (2,)
         for name in Prediction._fields:
             wanted = [getattr(one, name) for one in alone]
@@ -95,10 +96,11 @@ def test_no_atoms_and_no_frames(potential):
 
 def test_committee(trained, other, potential):
     both = Potential([trained.model, other])
-    found = both.evaluate(TYPES, POSITIONS, virial=True)
+    wishes = {"virial": True, "groups": [0, 1, 1, 2]}
+    found = both.evaluate(TYPES, POSITIONS, **wishes)
     assert (found.energy.shape, found.forces.shape) == ((2,), (2, 4, 3))
     for k, model in enumerate((trained.model, other)):
-        alone = Potential(model).evaluate(TYPES, POSITIONS, virial=True)
+        alone = Potential(model).evaluate(TYPES, POSITIONS, **wishes)
         for name in Prediction._fields:
             np.testing.assert_array_equal(getattr(found, name)[k], getattr(alone, name))
     np.testing.assert_allclose(found.forces[1], 2 * found.forces[0], rtol=1e-12)

@@ -38,9 +38,12 @@ def session(weighted):
     from deepmd_mask.graph import ops  # noqa: F401  loads the operators
 
     tf = tf.compat.v1
-    with tf.Graph().as_default() as graph, tf.Session(graph=graph) as session:
+    graph = tf.Graph()
+    with graph.as_default():
         tf.import_graph_def(tf.GraphDef.FromString(weighted.read_bytes()), name="")
-        yield session
+    session = tf.Session(graph=graph)
+    yield session
+    session.close()
 
 
 def run(session, frames, weights, groups, names=RESULTS):
@@ -98,16 +101,17 @@ def test_other_results_stay_those_of_masks(session, weighted, trained):
 
 def test_bad_groups(session, trained):
     frames = trained.frames
-    weights, groups = fractions(frames)
     atoms = np.flatnonzero(frames.mask[1])[:2]
+    groups = np.tile(np.arange(len(frames.types)), (len(frames.mask), 1))
+    groups[1, atoms] = -5
     for change, message in (
         ([0.5, 0.25], "frame 1, atom .*: weight 0.5, but atom .* of the same group has 0.25"),
         ([1.5, 1.5], r"frame 1, atom .*: weight 1.5 is not between 0 and 1"),
     ):
-        spoilt = weights.copy()
-        spoilt[1, atoms] = change
+        weights = frames.mask.copy()
+        weights[1, atoms] = change
         with pytest.raises(Exception, match=message):
-            run(session, frames, spoilt, np.zeros_like(groups) if change[0] < 1 else groups)
+            run(session, frames, weights, groups)
 
 
 def test_it_is_a_model_as_others_are(weighted, trained):
