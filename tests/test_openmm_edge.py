@@ -365,7 +365,7 @@ def test_calibrations_that_cannot_be(droplet, change, frames, message):
 
 
 def test_calibration_on_too_little(droplet):
-    with pytest.raises(ValueError, match="too few or too alike to tell .* give more frames"):
+    with pytest.raises(ValueError, match=r"too few or too alike to tell .* give more frames"):
         SMOOTH.calibrate(MODEL, droplet.topology, [droplet.positions] * 3, **TYPES)
 
 
@@ -459,7 +459,7 @@ def test_reporter_of_an_abrupt_region_is_what_it_was(droplet, tmp_path):
     assert path.read_text().splitlines()[0] == "step,region,atoms,energy,residues"
     smooth = droplet.simulation(force_of(droplet, SMOOTH))
     smooth.reporters.append(RegionReporter(path, 1, append=True))
-    with pytest.raises(ValueError, match="regions.csv has the columns step, .* give another file"):
+    with pytest.raises(ValueError, match=r"regions.csv has the columns step, .* give another"):
         smooth.step(1)
 
 

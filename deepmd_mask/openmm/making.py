@@ -77,10 +77,20 @@ def dp_force(
     RuntimeError
         If there is no GPU that was asked for.
     """
-    options = {"candidates": candidates, "periodic": periodic, "types": types, "system": system}
-    units = {"length_unit": length_unit, "energy_unit": energy_unit}
-    where = {"device": device, "precision": precision}
-    term = make_term(model, topology, regions, scale=scale, **options, **units, **where)
+    term = make_term(
+        model,
+        topology,
+        regions,
+        candidates=candidates,
+        periodic=periodic,
+        types=types,
+        system=system,
+        scale=scale,
+        length_unit=length_unit,
+        energy_unit=energy_unit,
+        device=device,
+        precision=precision,
+    )
     for region in term.regions:
         require_reference(region)
     visible = [] if term.visible is None else term.visible.tolist()
