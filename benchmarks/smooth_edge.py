@@ -23,7 +23,7 @@ from deepmd_mask.openmm import DPRegion, dp_force
 from deepmd_mask.openmm.edge import Weights
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "examples" / "dpmm_openmm"))
-from system import FIELD, SOLVENT, SPRING, WALL, load
+from system import FIELD, SOLVENT, SPRING, WALL, force_field, hold, load, simulation
 
 HERE = Path(__file__).resolve().parent
 RADIUS, BUFFER = 0.38, 0.1  # nm; the first shell, and in part waters about to enter it
@@ -39,6 +39,7 @@ TITLES = {
     "no forces": "smooth, without the forces of weights",
     "smooth": "smooth edge",
 }
+AVOGADRO = 602.214  # Da / nm³ in g/cm³
 KJ = unit.kilojoule_per_mole
 
 
@@ -187,6 +188,37 @@ def minimise(droplet: Droplet, model: Path, region: DPRegion, state: mm.State) -
     return {"first": found[1] - found[0], "second": found[2] - found[1]}
 
 
+def pressurise(box: Path, model: Path, region: DPRegion, picoseconds: float) -> dict:
+    """Run the example's whole box at 1 bar; return densities, without the first quarter.
+
+    The error is that of a mean of blocks of 1 ps.
+    """
+    whole = load(box)
+    found = {}
+    for name in ("force field", "smooth"):
+        system = force_field(whole)
+        hold(system, whole)
+        system.addForce(mm.MonteCarloBarostat(1.0, 300, 25))
+        if name == "smooth":
+            edge = {"radius": RADIUS, "buffer": BUFFER, "reference": region.reference}
+            there = replace(whole.region(), **edge)
+            system.addForce(dp_force(model, whole.topology, there, device="cpu"))
+        running = simulation(whole, system, 300, 0.001, seed=1)
+        running.context.setVelocitiesToTemperature(300, 1)
+        masses = [system.getParticleMass(k)._value for k in range(system.getNumParticles())]
+        densities = []
+        for _ in tqdm(range(round(10 * picoseconds)), f"1 bar, {name}", leave=False):
+            running.step(100)
+            volume = running.context.getState().getPeriodicBoxVolume()._value
+            densities.append(sum(masses) / volume / AVOGADRO)
+        kept = np.array(densities[len(densities) // 4 :])
+        blocks = kept[: len(kept) // 10 * 10].reshape(-1, 10).mean(axis=1)
+        error = blocks.std(ddof=1) / np.sqrt(len(blocks)) if len(blocks) > 1 else np.nan
+        found[name] = {"density": kept.mean(), "error": error, "picoseconds": picoseconds}
+        click.echo(f"1 bar, {name}: {kept.mean():.4f} +- {error:.4f} g/cm^3")
+    return found
+
+
 def draw(runs: dict[str, dict], path: Path) -> None:
     """Draw energies over time: of all edges, and of the two that conserve it."""
     figure = Figure(figsize=(8, 3.2), layout="constrained")
@@ -215,6 +247,7 @@ def draw(runs: dict[str, dict], path: Path) -> None:
 @click.option("--picoseconds", default=10.0, show_default=True)
 @click.option("--timestep", "timesteps", multiple=True, default=(0.001, 0.0005), help="In ps.")
 @click.option("--controls", default=2.5, show_default=True, help="Picoseconds of what drifts.")
+@click.option("--barostat", default=0.0, show_default=True, help="Picoseconds at 1 bar.")
 @click.option("--output", type=click.Path(path_type=Path), default=HERE / "results")
 def main(
     model: Path,
@@ -222,6 +255,7 @@ def main(
     picoseconds: float,
     timesteps: tuple[float, ...],
     controls: float,
+    barostat: float,
     output: Path,
 ) -> None:
     """Measure, and write smooth_edge.json and smooth_edge.png."""
@@ -253,6 +287,8 @@ def main(
         for name, which in {"abrupt": abrupt, "smooth": region}.items()
     }
     click.echo(json.dumps(found["minimised"], indent=1))
+    if barostat:
+        found["1 bar"] = pressurise(box, model, region, barostat)
     write(found, output)
 
 
