@@ -385,6 +385,9 @@ def test_serialised(boxed):
     again = state(simulation(boxed, mm.XmlSerializer.deserialize(xml)))
     assert again[0] == wanted[0]
     np.testing.assert_array_equal(again[1], wanted[1])
+    # What knows no edges must not read one as abrupt, and can read what has none.
+    terms = (make_term(MODEL, boxed.topology, region, **TYPES) for region in (SMOOTH, ABRUPT))
+    assert [term.__getstate__()["layout"] for term in terms] == [2, 1]
 
 
 def test_candidates(boxed):

@@ -72,8 +72,8 @@ def dp_force(
     ------
     ValueError
         If an argument is none that can be meant, there is no region, one does not fit the topology,
-        the model has no type for an atom that will be a member for certain, or an atom that may be
-        one has no element.
+        the model has no type for an atom that will be a member for certain, an atom that may be
+        one has no element, or a smooth edge has no reference, or the model no weights.
     RuntimeError
         If there is no GPU that was asked for.
     """
