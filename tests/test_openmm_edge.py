@@ -187,7 +187,7 @@ def test_weights_are_those_of_the_definition(boxed, centres):
 
 def test_weights_near_the_borders_are_exact():
     """Relative to w outside, and to 1 - w inside, where slopes are small, not nothing."""
-    edge = Edge(0.1, ["A"], np.zeros(1, int), np.full((1, 4), np.nan))
+    edge = Edge(0.1, ["A"], np.zeros(1, int), np.zeros((1, 4)), np.full(1, False))
     always = np.full(1, False)
     for t in (1e-3, 1e-6, 1e-9):
         d = np.array([[0.5 - 0.1 * t, 0, 0]])

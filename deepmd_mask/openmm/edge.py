@@ -102,18 +102,16 @@ class Edge(NamedTuple):
     kind
         [nresidues] int, which of them each residue is.
     references
-        [nkinds, 4], a Reference for each kind; NaN if it has none.
+        [nkinds, 4], a Reference for each kind, 0 if it has none.
+    known
+        [nkinds] bool, the kinds that have one.
     """
 
     buffer: float
     kinds: list[str]
     kind: np.ndarray
     references: np.ndarray
-
-    @property
-    def known(self) -> np.ndarray:
-        """[nkinds] bool, the kinds that have a reference."""
-        return ~np.isnan(self.references[:, 0])
+    known: np.ndarray
 
     def weigh(
         self, d: np.ndarray, residue: np.ndarray, always: np.ndarray, radius: float
@@ -160,7 +158,7 @@ class Edge(NamedTuple):
         """
         inside = np.flatnonzero(w)
         W = np.bincount(self.kind[inside], w[inside], minlength=len(self.kinds))
-        alpha, beta = np.nan_to_num(self.references[:, :2]).T
+        alpha, beta, *_ = self.references.T
         Phi = np.sum(alpha * W + beta * W**2 / 2)
         residues = inside[(w[inside] < 1) & ~always[inside]]
         found, given = gradient[residues], (alpha + beta * W)[self.kind[residues]]

@@ -58,10 +58,11 @@ def lay_out_edge(region: "DPRegion", labels: Labels, radius: float) -> Edge | No
         raise ValueError(msg)
     of_residues = labels.residue_names if region.whole_residues else labels.symbols
     kinds, kind = np.unique(of_residues, return_inverse=True)
-    references = np.full((len(kinds), 4), np.nan)
-    for what, reference in _references(region).items():
+    references = np.zeros((len(kinds), 4))
+    given = _references(region)
+    for what, reference in given.items():
         references[kinds == what] = reference
-    return Edge(buffer, kinds.tolist(), kind, references)
+    return Edge(buffer, kinds.tolist(), kind, references, np.isin(kinds, list(given)))
 
 
 def _references(region: "DPRegion") -> dict[str, Reference]:
