@@ -50,9 +50,12 @@ class Droplet:
     ----------
     box
         Path of the example's box, which is built if it is not there.
+    radius
+        Of regions, in nm.
     """
 
-    def __init__(self, box: Path) -> None:
+    def __init__(self, box: Path, radius: float) -> None:
+        self.radius = radius
         whole = load(box)
         lengths = whole.topology.getUnitCellDimensions().value_in_unit(unit.nanometer)
         region = replace(whole.region(), radius=0.01)
@@ -76,7 +79,7 @@ class Droplet:
 
     def region(self, **edge: Any) -> DPRegion:
         """Return the example's region, with an edge of this kind."""
-        return DPRegion([self.zinc], RADIUS, always=self.peptide, **edge)
+        return DPRegion([self.zinc], self.radius, always=self.peptide, **edge)
 
     def simulation(
         self, model: Path | None, region: DPRegion | None, integrator: mm.Integrator
@@ -120,7 +123,7 @@ def sample(running: app.Simulation, what: str) -> list[np.ndarray]:
     return frames
 
 
-def prepare(droplet: Droplet, model: Path) -> tuple[DPRegion, mm.State]:
+def prepare(droplet: Droplet, model: Path, buffer: float) -> tuple[DPRegion, mm.State]:
     """Return a calibrated region, and a state of its own dynamics.
 
     Frames to calibrate on are of the force field, and then of the region that is so calibrated.
@@ -129,7 +132,7 @@ def prepare(droplet: Droplet, model: Path) -> tuple[DPRegion, mm.State]:
     running.minimizeEnergy()
     running.context.setVelocitiesToTemperature(300, 1)
     frames = sample(running, "force field, for calibration")
-    blank = droplet.region(buffer=BUFFER)
+    blank = droplet.region(buffer=buffer)
     first = blank.calibrate(model, droplet.topology, frames)
     state = running.context.getState(getPositions=True, getVelocities=True)
     running = droplet.simulation(model, first, thermostat(2))
@@ -200,8 +203,8 @@ def pressurise(box: Path, model: Path, region: DPRegion, picoseconds: float) -> 
         hold(system, whole)
         system.addForce(mm.MonteCarloBarostat(1.0, 300, 25))
         if name == "smooth":
-            edge = {"radius": RADIUS, "buffer": BUFFER, "reference": region.reference}
-            there = replace(whole.region(), **edge)
+            edge = {"buffer": region.buffer, "reference": region.reference}
+            there = replace(whole.region(), radius=region.radius, **edge)
             system.addForce(dp_force(model, whole.topology, there, device="cpu"))
         running = simulation(whole, system, 300, 0.001, seed=1)
         running.context.setVelocitiesToTemperature(300, 1)
@@ -237,6 +240,7 @@ def draw(runs: dict[str, dict], path: Path) -> None:
         panel.set_xlabel("time (ps)")
         panel.grid(alpha=0.3)
         panel.legend(fontsize="x-small")
+    left.set_yscale("symlog", linthresh=1)  # a water that enters is 13,000 kJ/mol
     left.set_ylabel("change of the total energy (kJ/mol)")
     figure.savefig(path, dpi=110)
 
@@ -244,6 +248,8 @@ def draw(runs: dict[str, dict], path: Path) -> None:
 @click.command(help=__doc__)
 @click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--box", type=click.Path(path_type=Path), default=HERE / "build" / "box.pdb")
+@click.option("--radius", default=RADIUS, show_default=True, help="Of the region, in nm.")
+@click.option("--buffer", default=BUFFER, show_default=True, help="In nm.")
 @click.option("--picoseconds", default=10.0, show_default=True)
 @click.option("--timestep", "timesteps", multiple=True, default=(0.001, 0.0005), help="In ps.")
 @click.option("--controls", default=2.5, show_default=True, help="Picoseconds of what drifts.")
@@ -252,6 +258,8 @@ def draw(runs: dict[str, dict], path: Path) -> None:
 def main(
     model: Path,
     box: Path,
+    radius: float,
+    buffer: float,
     picoseconds: float,
     timesteps: tuple[float, ...],
     controls: float,
@@ -259,11 +267,12 @@ def main(
     output: Path,
 ) -> None:
     """Measure, and write smooth_edge.json and smooth_edge.png."""
-    droplet = Droplet(box)
-    region, state = prepare(droplet, model)
+    droplet = Droplet(box, radius)
+    region, state = prepare(droplet, model, buffer)
     abrupt = droplet.region()
     (reference,) = region.reference.values()
-    found = {"atoms": droplet.topology.getNumAtoms(), "reference": reference._asdict(), "runs": {}}
+    found = {"atoms": droplet.topology.getNumAtoms(), "radius": radius, "buffer": buffer}
+    found |= {"reference": reference._asdict(), "runs": {}}
     regions = {"force field": None, "smooth": region, "abrupt": abrupt, "no forces": region}
     weighed = Weights.forces
     for timestep in timesteps:
