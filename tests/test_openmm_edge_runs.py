@@ -172,6 +172,17 @@ def test_reporter(droplet, tmp_path, caplog):
     assert [bool(row["W"]) for row in rows(tmp_path / "others.csv")] == [True, False] * 2
 
 
+def test_reporter_of_several_kinds(droplet, tmp_path):
+    """In the order of the alphabet; the ion is there always, so that nothing enters of its kind."""
+    running = droplet.simulation(force_of(droplet, SMOOTH))
+    running.reporters.append(RegionReporter(tmp_path / "regions.csv", 1))
+    running.step(1)
+    (row,) = rows(tmp_path / "regions.csv")
+    of_molecules, of_ion = map(float, row["W"].split())
+    assert of_molecules > 2 and of_ion == 1
+    assert np.isnan(float(row["cost"].split()[1])) and np.isfinite(float(row["cost"].split()[0]))
+
+
 def test_reporter_of_an_abrupt_region_is_what_it_was(droplet, tmp_path):
     path = tmp_path / "regions.csv"
     running = droplet.simulation(force_of(droplet, ABRUPT))

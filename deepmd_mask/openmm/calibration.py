@@ -14,7 +14,7 @@ from .edge import Reference
 from .layout import DPRegion
 from .making import make_term
 
-LEAST = 3  # residues in the buffer, over all frames, to fit alpha and beta to
+LEAST = 10  # residues in the buffer, over all frames, to fit alpha and beta to
 NARROWEST = 0.1  # range of W that gives a slope
 
 
