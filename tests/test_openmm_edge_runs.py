@@ -153,7 +153,7 @@ def test_reporter(droplet, tmp_path, caplog):
     running.reporters.append(RegionReporter(tmp_path / "regions.csv", 1))
     with caplog.at_level(logging.WARNING, "deepmd.mask"):
         running.step(1)
-    assert not caplog.messages
+    assert not [message for message in caplog.messages if "W of" in message]
     (row,) = rows(tmp_path / "regions.csv")
     now = running.context.getState(getPositions=True).getPositions(asNumpy=True)._value
     _, costs = costs_of(droplet, region, [now])
@@ -167,7 +167,7 @@ def test_reporter(droplet, tmp_path, caplog):
     running.reporters.append(RegionReporter(tmp_path / "others.csv", 1))
     with caplog.at_level(logging.WARNING, "deepmd.mask"):
         running.step(2)
-    (message,) = caplog.messages
+    (message,) = (message for message in caplog.messages if "W of" in message)
     assert "W of CO is" in message and "fitted from 0.000 to 1.000; calibrate" in message
     assert [bool(row["W"]) for row in rows(tmp_path / "others.csv")] == [True, False] * 2
 
