@@ -236,6 +236,26 @@ def test_frame_without_atoms(tmp_path):
     assert (finding.level, finding.code, finding.frame) == ("warning", "no-atom", 1)
 
 
+@pytest.mark.parametrize(
+    "nreal, message",
+    [
+        ([[2, 2, 1]] * 3, "all 3 frames have one composition"),
+        ([[2, 2, 1], [2, 1, 2], [1, 4, 0]], "none of 3 compositions is another one with residues"),
+        ([[2, 2, 1], [2, 1, 2], [2, 2, 2]], None),
+        ([[2, 2, 1], [0, 2, 1]], None),
+    ],
+)
+def test_compositions_that_leave_entering_open(tmp_path, nreal, message):
+    """Also where each frame is in a system of its own."""
+    for k, counts in enumerate(nreal):
+        helpers.write_system(tmp_path / "all" / f"{k}", helpers.random_frames(k, nreal=[counts]))
+    found = [f for f in check(tmp_path / "all").findings if f.code == "one-composition"]
+    assert len(found) == (message is not None)
+    for finding in found:
+        assert finding.level == "warning"
+        assert message in finding.message
+
+
 def test_byte_order_does_not_matter(system):
     replacing("coord", lambda array: array.astype(">f8"))(system)
     assert check(system).findings == []

@@ -157,6 +157,35 @@ def test_region_of_single_atoms(model):
     assert reported == [4, 6, 8]
 
 
+def slopes(simulation, positions, atoms, h=1e-4):
+    """Return -dE/dr [n, 3] of these atoms, by 4-point differences."""
+    found = np.zeros((len(atoms), 3))
+    for row, axis in np.ndindex(found.shape):
+        energies = []
+        for k in (1, -1, 2, -2):
+            moved = positions.copy()
+            moved[atoms[row], axis] += k * h
+            simulation.context.setPositions(moved)
+            energies.append(state(simulation)[0])
+        found[row, axis] = (energies[2] - energies[3] - 8 * (energies[0] - energies[1])) / (12 * h)
+    return found
+
+
+@pytest.mark.parametrize("box", [None, 3.5])
+@pytest.mark.parametrize("linked", [True, False])
+def test_smooth_edge_across_a_chain(model, box, linked):
+    """Link atoms come with their residue; bonds that are left open are there as it is."""
+    chain = Chain(box)
+    region = DPRegion([6], 0.5, link_atoms=linked, buffer=0.3, reference={"UNK": (5.0, 0.5)})
+    options = {"candidates": [6, 12]} if linked else {}
+    running = chain.simulation(dp_force(model, chain.topology, region, **options))
+    _, forces = state(running)
+    atoms = [4, 6, 7, 8, 10, 12, 13, 14] if linked else [2, 4, 6, 7, 8, 9, 10, 12]
+    assert np.abs(forces[atoms]).max(axis=1).min() > 1e-3
+    found = slopes(running, chain.positions, atoms)
+    np.testing.assert_allclose(forces[atoms], found, rtol=0, atol=1e-3)
+
+
 def test_lengths_of_the_users_own(model):
     chain = Chain()
     region = replace(MIDDLE, link_atoms={"C": 1.09 * unit.angstrom})

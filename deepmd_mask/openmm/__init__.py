@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """DP/MM in OpenMM: a model of se_a_mask as a force on regions of an ordinary System."""
 
-from .force import dp_force
+from .edge import Reference
 from .layout import DPRegion, LinkedCut
+from .making import dp_force
 from .region import Cut
 from .reporter import RegionReporter
 
-__all__ = ["Cut", "DPRegion", "LinkedCut", "RegionReporter", "dp_force"]
+__all__ = ["Cut", "DPRegion", "LinkedCut", "Reference", "RegionReporter", "dp_force"]

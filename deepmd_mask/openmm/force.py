@@ -1,26 +1,26 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The force on regions: a PythonForce that evaluates a model."""
+"""What OpenMM calls for the force on regions, and what that evaluates."""
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from os import PathLike
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import openmm
-from openmm import app, unit
 
 from ..potential import Potential
-from ..shared.elements import Types, types_of_names
-from .arguments import indices, plain, unit_in
+from ..shared.elements import types_of_names
+from .arguments import plain
+from .edge import Entering, Weights
 from .labels import Labels
-from .layout import DPRegion, lay_out
-from .region import Region
+from .links import PlacedLinks
+from .region import Cut, Region
 
-LAYOUT = 1  # of a pickled DPTerm and what it holds; goes up when that changes
+# Of a pickled DPTerm and what it holds; goes up when that changes. A term without smooth edges has
+# the first, as what went before them can read it.
+LAYOUT, SMOOTH_LAYOUT = 1, 2
 
 
 class EvaluatedRegion(NamedTuple):
@@ -33,12 +33,14 @@ class EvaluatedRegion(NamedTuple):
     atoms
         [n] int, its members.
     energy
-        In kJ/mol.
+        In kJ/mol, that of reference taken off.
     feeling
         [m] int, the atoms that the energy depends on: the members, and those outside that tell
         where link atoms are.
     forces
         [m, 3] in kJ/mol/nm, on these.
+    entering
+        What it costs to enter; None of an abrupt edge.
     """
 
     region: Region
@@ -46,6 +48,7 @@ class EvaluatedRegion(NamedTuple):
     energy: float
     feeling: np.ndarray
     forces: np.ndarray
+    entering: Entering | None = None
 
 
 class Loaded(NamedTuple):
@@ -131,7 +134,10 @@ class DPTerm:
 
         Not when the state is set: OpenMM crashes at an error while it deserialises.
         """
-        return {**self.__dict__, "layout": self.layout, "_loaded": None}
+        layout = self.layout
+        if layout == LAYOUT and any(region.edge is not None for region in self.regions):
+            layout = SMOOTH_LAYOUT
+        return {**self.__dict__, "layout": layout, "_loaded": None}
 
     def __setstate__(self, state: dict) -> None:
         """Take the state, and note if it is of a version that knew no layout."""
@@ -148,21 +154,25 @@ class DPTerm:
             positions = everywhere
         energy, forces = 0.0, np.zeros((len(positions), 3))
         if scale != 0:
-            for part in self.parts(positions, state):
+            for part in self.parts(positions, self.box_of(state)):
                 energy += scale * part.energy
                 felt = part.region.forces_on[part.feeling]
                 forces[part.feeling[felt]] += scale * part.forces[felt]
         return energy, forces if self.visible is None else forces[self.visible]
 
-    def parts(self, positions: np.ndarray, state: openmm.State) -> Iterator[EvaluatedRegion]:
+    def box_of(self, state: openmm.State) -> np.ndarray | None:
+        """Return the box vectors of a state, rows in nm, if the term takes notice of them."""
+        return plain(state.getPeriodicBoxVectors(asNumpy=True)) if self.periodic else None
+
+    def parts(self, positions: np.ndarray, box: np.ndarray | None) -> Iterator[EvaluatedRegion]:
         """Cut out each region and evaluate it, without the scale.
 
         Parameters
         ----------
         positions
             [natoms, 3] in nm; of invisible atoms without effect.
-        state
-            Has the box.
+        box
+            As of `box_of`.
 
         Raises
         ------
@@ -177,38 +187,71 @@ class DPTerm:
                 f"given has {natoms} atoms"
             )
             raise ValueError(msg)
-        _, types, link_type = self.load()
-        box = plain(state.getPeriodicBoxVectors(asNumpy=True)) if self.periodic else None
         for region in self.regions:
             cut = region.cut(positions, box)
             self.check(region, cut.atoms)
-            if region.link_lengths is None:
-                energy, forces = self._evaluate(types[cut.atoms], cut.coordinates, cut.atoms)
-                yield EvaluatedRegion(region, cut.atoms, energy, cut.atoms, forces)
-                continue
-            links = region.links(cut, positions, box)
+            weights = None
+            if region.edge is not None:
+                weights = region.weights(cut.atoms, positions, box)
+                self.check_references(region, weights)
+            links = region.links(cut, positions, box) if region.link_lengths is not None else None
+            yield self._part(region, cut, links, weights)
+
+    def _part(
+        self, region: Region, cut: Cut, links: PlacedLinks | None, weights: Weights | None
+    ) -> EvaluatedRegion:
+        """Evaluate a region that has been cut out."""
+        _, types, link_type = self.load()
+        types, coordinates, numbers = types[cut.atoms], cut.coordinates, cut.atoms
+        residue = region.residue[cut.atoms]
+        if links is not None:
             self.check_links(region, len(links.row))
-            energy, forces = self._evaluate(
-                np.append(types[cut.atoms], np.full(len(links.row), link_type)),
-                np.append(cut.coordinates, links.coordinates, axis=0),
-                np.append(cut.atoms, links.outer),
-            )
+            types = np.append(types, np.full(len(links.row), link_type))
+            coordinates = np.append(coordinates, links.coordinates, axis=0)
+            numbers = np.append(numbers, links.outer)
+            residue = np.append(residue, residue[links.row])  # a link atom comes with its inner one
+        w = None if weights is None else weights.w
+        energy, forces, gradient = self._evaluate(types, coordinates, numbers, residue, w)
+        feeling = cut.atoms
+        if links is not None:
             forces, on_links = np.split(forces, [len(cut.atoms)])
             on_outer = links.on_outer(on_links)
             np.add.at(forces, links.row, on_links - on_outer)
-            feeling = np.append(cut.atoms, links.outer)
+            feeling = numbers
             forces = np.append(forces, on_outer, axis=0)
-            yield EvaluatedRegion(region, cut.atoms, energy, feeling, forces)
+        if region.edge is None or weights is None or gradient is None:
+            return EvaluatedRegion(region, cut.atoms, energy, feeling, forces)
+        entering = region.edge.enter(weights.w, gradient, region.always)
+        for atoms, on_them in weights.forces(entering):
+            np.add.at(forces, np.searchsorted(cut.atoms, atoms), on_them)
+        return EvaluatedRegion(region, cut.atoms, energy - entering.Phi, feeling, forces, entering)
 
     def _evaluate(
-        self, types: np.ndarray, coordinates: np.ndarray, numbers: np.ndarray
-    ) -> tuple[float, np.ndarray]:
-        """Return the energy and forces of a molecule, nm and kJ/mol outside."""
-        found = self.load().potential.evaluate(types, coordinates / self.length, numbers=numbers)
-        return float(found.energy * self.energy), found.forces * (self.energy / self.length)
+        self,
+        types: np.ndarray,
+        coordinates: np.ndarray,
+        numbers: np.ndarray,
+        residue: np.ndarray,
+        w: np.ndarray | None,
+    ) -> tuple[float, np.ndarray, np.ndarray | None]:
+        """Return the energy and forces of a molecule, nm and kJ/mol outside.
+
+        With weights of residues [nresidues] also the derivative by these.
+        """
+        some = {} if w is None else {"weights": w[residue], "groups": residue}
+        potential = self.load().potential
+        found = potential.evaluate(types, coordinates / self.length, numbers=numbers, **some)
+        energy, forces = (
+            float(found.energy * self.energy),
+            found.forces * (self.energy / self.length),
+        )
+        if w is None or found.weight_gradient is None:
+            return energy, forces, None
+        gradient = np.bincount(residue, found.weight_gradient * self.energy, minlength=len(w))
+        return energy, forces, gradient
 
     def _require_layout(self) -> None:
-        if self.layout != LAYOUT:
+        if self.layout not in (LAYOUT, SMOOTH_LAYOUT):
             msg = (
                 "this DPForce was serialised by another version of deepmd-mask; make it anew with "
                 "dp_force and add it to the System in its place"
@@ -222,6 +265,28 @@ class DPTerm:
             msg = (
                 f"{region.name}: link atoms are hydrogen, and the model's type map, "
                 f"{potential.type_map}, has no H; use a model that knows it"
+            )
+            raise ValueError(msg)
+
+    def check_weights(self) -> None:
+        """Raise a ValueError if a region has a smooth edge, and the model knows no weights."""
+        if any(region.edge is not None for region in self.regions):
+            self.load().potential.evaluate([], np.zeros((0, 3)), groups=[])
+
+    def check_references(self, region: Region, weights: Weights) -> None:
+        """Raise a ValueError if a residue that can leave a region is there without a reference."""
+        edge = region.edge
+        if edge is None or not edge.known.any():  # as while one is sought
+            return
+        for residue in edge.unknown(weights.w, region.always)[:1]:
+            kind = edge.kinds[edge.kind[residue]]
+            atom = int(np.flatnonzero(region.residue == residue)[0])
+            msg = (
+                f"{region.name}: residue {self.labels.residues[self.labels.residue[atom]]} enters, "
+                f"and the reference has nothing for {kind}, only for "
+                f"{', '.join(edge.kinds[k] for k in np.flatnonzero(edge.known))}; keep it out with "
+                "exclude, in with always, or calibrate the region with frames in which it is in "
+                "the buffer"
             )
             raise ValueError(msg)
 
@@ -244,120 +309,3 @@ class DPTerm:
 def _potential(model: str, changed: int, device: str, precision: str | None) -> Potential:
     """Return a model; a file that has changed is another."""
     return Potential(model, device, precision=precision)
-
-
-def dp_force(
-    model: str | PathLike,
-    topology: app.Topology,
-    regions: DPRegion | Sequence[DPRegion],
-    *,
-    candidates: Sequence[int] | None = None,
-    periodic: bool | None = None,
-    types: Types = "element",
-    system: openmm.System | None = None,
-    scale: str = "dp_scale",
-    length_unit: Any = unit.angstrom,
-    energy_unit: Any = unit.ev,
-    device: str = "auto",
-    precision: str | None = None,
-) -> openmm.PythonForce:
-    """Make a force for ``System.addForce`` that adds a model's energy for each region.
-
-    Parameters
-    ----------
-    model
-        A frozen model of se_a_mask.
-    topology
-        Of the system, atom for atom.
-    regions
-        One region or several. An atom that is in two of them counts twice.
-    candidates
-        Atoms whose residues can become members; by default all. OpenMM hands over only these,
-        which is faster in large systems. Fixed regions do not need it.
-    periodic
-        Whether the system has a box; by default whether the topology has one, or the system if it
-        is given. Without one no images are looked for, so members beyond the box's border would be
-        missed.
-    types
-        What the model's type map calls an atom: "element"; "name", the atom's name; a dict from
-        names of atoms to types, where others go by their element; or a function of an atom of the
-        topology. A dict or function gives None for a virtual site, which is left out.
-    system
-        The system, to tell virtual sites from atoms whose element the topology does not know, and
-        to see that masses are those of the elements. Without it only the sites of water models
-        are known, and another atom without element that may be a member is an error.
-    scale
-        Name of a global parameter, 1 at first, that multiplies energy and forces.
-    length_unit, energy_unit
-        The model's units, of OpenMM; an energy is per particle (eV) or per mole (kJ/mol).
-    device
-        Where the model is evaluated: "cpu"; "cuda", a GPU; or "auto", a GPU where there is one,
-        whatever OpenMM itself computes on.
-    precision
-        Of the `Potential`: "mixed", or None for the model's own.
-
-    Raises
-    ------
-    ValueError
-        If an argument is none that can be meant, there is no region, one does not fit the topology,
-        the model has no type for an atom that will be a member for certain, or an atom that may be
-        one has no element.
-    RuntimeError
-        If there is no GPU that was asked for.
-    """
-    labels = Labels.of(topology, types, system)
-    regions = _regions(regions)
-    if candidates is not None:
-        candidates = indices(candidates, topology.getNumAtoms(), "candidates").tolist()
-        if not candidates:
-            raise ValueError("dp_force: candidates has no atom; None is for all")
-    laid_out = [lay_out(region, labels, candidates) for region in regions]
-    path = os.path.realpath(_path(model))  # Path.resolve raises what it likes at a loop
-    if periodic is None:
-        periodic = topology.getPeriodicBoxVectors() is not None
-        periodic |= system is not None and system.usesPeriodicBoundaryConditions()
-    if not isinstance(periodic, bool):
-        raise ValueError(f"dp_force: periodic is {periodic!r}; give True, False or None")
-    if not isinstance(scale, str) or not scale:
-        raise ValueError(f"dp_force: scale is {scale!r}; it is the name of a global parameter")
-    visible = None
-    if candidates is not None or all(region.fixed is not None for region in laid_out):
-        visible = np.unique(np.concatenate([region.possible() for region in laid_out]))
-    term = DPTerm(
-        path,
-        laid_out,
-        labels,
-        visible,
-        periodic,
-        scale,
-        unit_in(length_unit, unit.nanometer, "length_unit"),
-        unit_in(energy_unit, unit.kilojoule_per_mole, "energy_unit"),
-        device,
-        precision,
-    )
-    term.load()
-    for region in laid_out:
-        term.check(region, region.certain())
-        term.check_links(region, region.certain_links())
-    force = openmm.PythonForce(term, {scale: 1.0}, [] if visible is None else visible.tolist())
-    force.setUsesPeriodicBoundaryConditions(periodic)
-    force.setName("DPForce")
-    return force
-
-
-def _regions(regions: Any) -> list[DPRegion]:
-    found = [regions] if isinstance(regions, DPRegion) else regions
-    found = list(found) if np.iterable(found) else [found]
-    if not found:
-        raise ValueError("dp_force: there is no region; give one or several")
-    for region in found:
-        if not isinstance(region, DPRegion):
-            msg = f"dp_force: {region!r} is no region; give a DPRegion, or a list of them"
-            raise ValueError(msg)
-    return found
-
-
-def _path(model: Any) -> str | PathLike:
-    if not isinstance(model, str | PathLike):
-        raise ValueError(f"dp_force: the model is {model!r}; give the path of a frozen model")
-    return model

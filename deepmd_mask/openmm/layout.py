@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What a DP region is, in a user's words, and laid out on the atoms of a topology."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from os import PathLike
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from openmm import app, unit
 from ..shared.elements import Types
 from .arguments import box_vectors, indices, is_names, length, names, topology_of, vectors
 from .labels import Labels
+from .layout_of_edge import lay_out_edge, require_smooth
 from .links import LENGTHS
 from .region import Cut, Region
 
@@ -70,6 +72,14 @@ class DPRegion:
         Whether bonds that leave the region end in hydrogen atoms, of the model's type H, on the
         bond, at the distance of OpenMM-ML. Or that distance by the member's element,
         {"C": 0.109}, a length, or in nm; others keep theirs.
+    buffer
+        How wide the smooth edge is, a length, or in nm; at most the radius, inside of which it
+        lies. Residues in it are there in part, so that the energy does not jump. None for an abrupt
+        edge. Of no effect if the atoms are fixed.
+    reference
+        What a residue gives on entering, alpha + beta W, W being how many of its kind are there:
+        {"HOH": (alpha, beta)}, energies, or in kJ/mol, by names of residues, or, of single atoms,
+        by their types. It is for one model; `calibrate` finds it.
     """
 
     centres: Sequence[int]
@@ -82,6 +92,8 @@ class DPRegion:
     whole_residues: bool = True
     hydrogens: bool = True
     link_atoms: bool | Mapping[str, unit.Quantity | float] = False
+    buffer: unit.Quantity | float | None = None
+    reference: Mapping[str, Sequence[Any]] | None = None
 
     def __post_init__(self) -> None:
         """Keep what can be read only once."""
@@ -143,6 +155,44 @@ class DPRegion:
         found = self.cut(topology, positions, box, **options)
         return replace(self, atoms=found.atoms.tolist())
 
+    def calibrate(
+        self,
+        model: str | PathLike,
+        topology: app.Topology,
+        frames: Iterable,
+        box: Any = None,
+        **options: Any,
+    ) -> "DPRegion":
+        """Return this region with a reference for each kind of residue that is in the buffer.
+
+        For each kind alpha + beta W is fitted to dE/dw of its residues in the buffer, in all
+        frames, so that entering costs nothing on average.
+
+        Parameters
+        ----------
+        model
+            The frozen model.
+        topology
+            Of the system.
+        frames
+            Positions of all atoms, [natoms, 3] each, lengths, or numbers in nm. As many, and as
+            different, as the simulation to come will meet.
+        box
+            Rows are the box vectors, for all frames, or for each its own; by default the
+            topology's, if it has a box.
+        options
+            Of `dp_force`, but for `scale`.
+
+        Raises
+        ------
+        ValueError
+            If no residue is in the buffer in any frame, there are too few different W of a kind to
+            fit to, or an argument is none that can be meant.
+        """
+        from .calibration import calibrated  # noqa: PLC0415  it needs this module
+
+        return replace(self, reference=calibrated(self, model, topology, frames, box, options))
+
 
 def lay_out(region: DPRegion, labels: Labels, candidates: Sequence[int] | None = None) -> Region:
     """Lay out a region on the atoms of a system, and check it.
@@ -184,25 +234,32 @@ def lay_out(region: DPRegion, labels: Labels, candidates: Sequence[int] | None =
     eligible &= real
     for what in ("atoms",) if fixed else ("centres", "always"):
         _require_eligible(region, labels, what, marks[what] & ~eligible)
+    always = _mask(group[marks["always"]], group.max() + 1)
+    edge = None if fixed else lay_out_edge(region, labels, radius)
+    if edge is not None:
+        always[group[marks["centres"]]] = True
     members = np.flatnonzero(marks["atoms"]) if fixed else None
     if members is not None and len(members) == 0:
         raise ValueError(f"{region.name}: `atoms` has no atom; None finds the members anew")
     telling = eligible
     if not region.hydrogens:
         telling = eligible & ((np.array(labels.elements) != "H") | marks["centres"])
-    return Region(
+    found = Region(
         region.name,
         group,
         labels.bonds[real[labels.bonds].all(axis=1)],
         eligible,
         telling,
         marks["forces_on"] | (region.forces_on is None),
-        _mask(group[marks["always"]], group.max() + 1),
+        always,
         indices(region.centres, natoms, "centres"),
         radius,
         members,
         _link_lengths(region, labels.elements),
+        edge,
     )
+    require_smooth(found, labels)
+    return found
 
 
 def _marked(region: DPRegion, what: str, labels: Labels) -> np.ndarray:

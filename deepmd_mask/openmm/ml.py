@@ -9,9 +9,9 @@ import openmm
 from openmm import app
 from openmmml.mlpotential import MLPotentialImpl, MLPotentialImplFactory
 
-from .force import dp_force
 from .labels import Labels
 from .layout import DPRegion
+from .making import dp_force
 
 
 class MaskPotential(MLPotentialImpl):

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .edge import Edge, Weights
 from .images import minimum_image
 from .links import Links, PlacedLinks
 from .pieces import Pieces
@@ -58,6 +59,9 @@ class Region:
     link_lengths
         [natoms], how far from an atom a link atom is that ends a bond of it which leaves the
         region, nan if there must be none; None if bonds are left open.
+    edge
+        By how much residues are members; None if all are as a whole. Then those of the centres are
+        among those of `always`.
     """
 
     name: str
@@ -71,6 +75,7 @@ class Region:
     radius: float
     fixed: np.ndarray | None = None
     link_lengths: np.ndarray | None = None
+    edge: Edge | None = None
     _last: list[tuple[np.ndarray, Pieces, Links]] = field(
         default_factory=list, init=False, repr=False
     )
@@ -158,6 +163,24 @@ class Region:
                 "large for it: take a larger box, a smaller radius or fewer atoms"
             )
             raise ValueError(msg)
+
+    def weights(
+        self, members: np.ndarray, positions: np.ndarray, box: np.ndarray | None
+    ) -> Weights:
+        """Return by how much residues are members, those of `edge`.
+
+        Parameters
+        ----------
+        members
+            [n] int, atoms, of a cut; the other arguments are those of `cut`.
+        """
+        assert self.edge is not None  # so it is for who asks
+        atoms = members[self.telling[members] & ~self.always[self.residue[members]]]
+        d = minimum_image(positions[atoms, None] - positions[self.centres], box)
+        row, column = np.nonzero(_squares(d) < self.radius**2)
+        of = self.residue[atoms[row]]
+        w, slope = self.edge.weigh(d[row, column], of, self.always, self.radius)
+        return Weights(w, atoms[row], self.centres[column], of, slope)
 
     def members(self, positions: np.ndarray, box: np.ndarray | None) -> np.ndarray:
         """Return the atoms [n], ascending, whose residues are near; arguments are those of cut."""

@@ -17,7 +17,13 @@ from ..systems import System, systems_in
 from ..training import scan_training_data
 from .input_file import check_input
 from .statistics import Statistics, Sums, as_text
-from .suspicions import Repeats, check_balance, check_distances, check_energies
+from .suspicions import (
+    Repeats,
+    check_balance,
+    check_compositions,
+    check_distances,
+    check_energies,
+)
 
 Look = Callable[[System, Scanned, Report], None]
 
@@ -188,6 +194,7 @@ def _check_energies(
     if not places:
         return
     n, E = np.concatenate(counts), np.concatenate(energies)
+    check_compositions(places[0][0].path, n, report)
     usable = np.flatnonzero(np.isfinite(E) & n.any(axis=1))
     if len(usable):
         check_energies([places[k] for k in usable], n[usable], E[usable], report)

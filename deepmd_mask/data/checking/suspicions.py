@@ -8,7 +8,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from ..balance import find_net
-from ..findings import Report
+from ..findings import Finding, Report
 from ..scan import Scanned
 from ..systems import System
 
@@ -163,3 +163,34 @@ def check_energies(
         )
         file = f"{place[0]}/energy.npy"
         report(system.finding("warning", "energy-outlier", message, file, place))
+
+
+def check_compositions(system: str, counts: np.ndarray, report: Report) -> None:
+    """Warn if compositions leave open what a residue costs that enters a region.
+
+    Parameters
+    ----------
+    system
+        Path of the first one, of which the finding is.
+    counts
+        [nframes, ntypes] real atoms of each type, in frames of all systems.
+    report
+        Is told.
+    """
+    counts = counts[counts.any(axis=1)]
+    if len(counts) < 2:
+        return
+    kinds = np.unique(counts, axis=0)
+    kinds = kinds[kinds.sum(axis=1).argsort()]
+    for k, fewer in enumerate(kinds):
+        more = kinds[k + 1 :]
+        if ((more >= fewer).all(axis=1) & (more > fewer).any(axis=1)).any():
+            return
+    what = f"all {len(counts)} frames have one composition"
+    if len(kinds) > 1:
+        what = f"none of {len(kinds)} compositions is another one with residues missing"
+    message = (
+        f"{what}, so energies do not tell what it costs to enter a region; if the model is for a "
+        "region with a smooth edge, add frames cut at several radii, some with residues missing"
+    )
+    report(Finding("warning", "one-composition", system, message))

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The force on regions: a PythonForce that evaluates a model."""
+
+import os
+from collections.abc import Sequence
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import openmm
+from openmm import app, unit
+
+from ..shared.elements import Types
+from .arguments import indices, unit_in
+from .force import DPTerm
+from .labels import Labels
+from .layout import DPRegion, lay_out
+from .layout_of_edge import require_reference
+
+
+def dp_force(
+    model: str | PathLike,
+    topology: app.Topology,
+    regions: DPRegion | Sequence[DPRegion],
+    *,
+    candidates: Sequence[int] | None = None,
+    periodic: bool | None = None,
+    types: Types = "element",
+    system: openmm.System | None = None,
+    scale: str = "dp_scale",
+    length_unit: Any = unit.angstrom,
+    energy_unit: Any = unit.ev,
+    device: str = "auto",
+    precision: str | None = None,
+) -> openmm.PythonForce:
+    """Make a force for ``System.addForce`` that adds a model's energy for each region.
+
+    Parameters
+    ----------
+    model
+        A frozen model of se_a_mask.
+    topology
+        Of the system, atom for atom.
+    regions
+        One region or several. An atom that is in two of them counts twice.
+    candidates
+        Atoms whose residues can become members; by default all. OpenMM hands over only these,
+        which is faster in large systems. Fixed regions do not need it.
+    periodic
+        Whether the system has a box; by default whether the topology has one, or the system if it
+        is given. Without one no images are looked for, so members beyond the box's border would be
+        missed.
+    types
+        What the model's type map calls an atom: "element"; "name", the atom's name; a dict from
+        names of atoms to types, where others go by their element; or a function of an atom of the
+        topology. A dict or function gives None for a virtual site, which is left out.
+    system
+        The system, to tell virtual sites from atoms whose element the topology does not know, and
+        to see that masses are those of the elements. Without it only the sites of water models
+        are known, and another atom without element that may be a member is an error.
+    scale
+        Name of a global parameter, 1 at first, that multiplies energy and forces.
+    length_unit, energy_unit
+        The model's units, of OpenMM; an energy is per particle (eV) or per mole (kJ/mol).
+    device
+        Where the model is evaluated: "cpu"; "cuda", a GPU; or "auto", a GPU where there is one,
+        whatever OpenMM itself computes on.
+    precision
+        Of the `Potential`: "mixed", or None for the model's own.
+
+    Raises
+    ------
+    ValueError
+        If an argument is none that can be meant, there is no region, one does not fit the topology,
+        the model has no type for an atom that will be a member for certain, an atom that may be
+        one has no element, or a smooth edge has no reference, or the model no weights.
+    RuntimeError
+        If there is no GPU that was asked for.
+    """
+    term = make_term(
+        model,
+        topology,
+        regions,
+        candidates=candidates,
+        periodic=periodic,
+        types=types,
+        system=system,
+        scale=scale,
+        length_unit=length_unit,
+        energy_unit=energy_unit,
+        device=device,
+        precision=precision,
+    )
+    for region in term.regions:
+        require_reference(region)
+    visible = [] if term.visible is None else term.visible.tolist()
+    force = openmm.PythonForce(term, {scale: 1.0}, visible)
+    force.setUsesPeriodicBoundaryConditions(term.periodic)
+    force.setName("DPForce")
+    return force
+
+
+def make_term(
+    model: str | PathLike,
+    topology: app.Topology,
+    regions: DPRegion | Sequence[DPRegion],
+    *,
+    candidates: Sequence[int] | None = None,
+    periodic: bool | None = None,
+    types: Types = "element",
+    system: openmm.System | None = None,
+    scale: str = "dp_scale",
+    length_unit: Any = unit.angstrom,
+    energy_unit: Any = unit.ev,
+    device: str = "auto",
+    precision: str | None = None,
+) -> DPTerm:
+    """Make what `dp_force` hands to OpenMM; arguments and errors are those of it.
+
+    A smooth edge needs no reference here.
+    """
+    labels = Labels.of(topology, types, system)
+    regions = _regions(regions)
+    if candidates is not None:
+        candidates = indices(candidates, topology.getNumAtoms(), "candidates").tolist()
+        if not candidates:
+            raise ValueError("dp_force: candidates has no atom; None is for all")
+    laid_out = [lay_out(region, labels, candidates) for region in regions]
+    path = os.path.realpath(_path(model))  # Path.resolve raises what it likes at a loop
+    if periodic is None:
+        periodic = topology.getPeriodicBoxVectors() is not None
+        periodic |= system is not None and system.usesPeriodicBoundaryConditions()
+    if not isinstance(periodic, bool):
+        raise ValueError(f"dp_force: periodic is {periodic!r}; give True, False or None")
+    if not isinstance(scale, str) or not scale:
+        raise ValueError(f"dp_force: scale is {scale!r}; it is the name of a global parameter")
+    visible = None
+    if candidates is not None or all(region.fixed is not None for region in laid_out):
+        visible = np.unique(np.concatenate([region.possible() for region in laid_out]))
+    term = DPTerm(
+        path,
+        laid_out,
+        labels,
+        visible,
+        periodic,
+        scale,
+        unit_in(length_unit, unit.nanometer, "length_unit"),
+        unit_in(energy_unit, unit.kilojoule_per_mole, "energy_unit"),
+        device,
+        precision,
+    )
+    term.load()
+    for region in laid_out:
+        term.check(region, region.certain())
+        term.check_links(region, region.certain_links())
+    term.check_weights()
+    return term
+
+
+def _regions(regions: Any) -> list[DPRegion]:
+    found = [regions] if isinstance(regions, DPRegion) else regions
+    found = list(found) if np.iterable(found) else [found]
+    if not found:
+        raise ValueError("dp_force: there is no region; give one or several")
+    for region in found:
+        if not isinstance(region, DPRegion):
+            msg = f"dp_force: {region!r} is no region; give a DPRegion, or a list of them"
+            raise ValueError(msg)
+    return found
+
+
+def _path(model: Any) -> str | PathLike:
+    if not isinstance(model, str | PathLike):
+        raise ValueError(f"dp_force: the model is {model!r}; give the path of a frozen model")
+    return model
