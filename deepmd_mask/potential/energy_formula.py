@@ -70,7 +70,8 @@ class EnergyFormula:
                 raise ValueError("its energy is not the sum of its atomic energies")
             found = self._of(energies)
         if found.b.shape != (self.ntypes,) or (found.a is None) != bool(whole):
-            raise ValueError("its energies are not those of its fitting nets and a bias of types")
+            msg = "its energies are not those of its fitting nets and a bias of each type"
+            raise ValueError(msg)
         return found
 
     def _node(self, name: str) -> Any:
