@@ -116,7 +116,8 @@ class EnergyFormula:
                 raise self._unknown(node)
             return Affine(None if x.a is None else x.a.astype(dtype), x.b.astype(dtype))
         if node.op == "GatherV2" and x.b.shape != (self.ntypes,):  # each atom's of each type's
-            raise self._unknown(node)
+            what = node.input[0].removesuffix("/read")
+            raise ValueError(f"{what} is of size {x.b.size}, but there are {self.ntypes} types")
         return Affine(None, self._sliced(node, x)) if node.op == "StridedSlice" else x
 
     def _of_energies(self, node: Any) -> Affine:
