@@ -12,11 +12,11 @@ import numpy as np
 
 from ..frozen.description import PLUGIN
 from ..frozen.model_file import FrozenModel
+from .own_operators import BIAS_OF_POTENTIAL
 
 DEEPEST = 64  # a model of this package is a dozen operators deep
 SUMS = {"Identity", "Cast", "Reshape", "UnsortedSegmentSum"}  # from e_i to what DeePMD-kit reads
 DTYPES = {1: np.float32, 2: np.float64}
-BIAS_OF_POTENTIAL = 7  # the input of that number
 
 
 class Affine(NamedTuple):
