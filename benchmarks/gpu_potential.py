@@ -44,14 +44,32 @@ def in_turn(runs, rounds):
     return np.median(found[1:], axis=0)
 
 
-def evaluations(model, atoms, frames, rounds):
-    """Yield a row for each number of atoms and of frames."""
+def weights_of_groups(rng, nframes, natoms):
+    """Return weights and groups of three atoms, as waters, of which a fourth is there in part."""
+    groups = np.broadcast_to(np.arange(natoms) // 3, (nframes, natoms))
+    weights = np.where(rng.random((nframes, natoms)) < 0.25, rng.random((nframes, natoms)), 1.0)
+    return {"weights": np.take_along_axis(weights, groups, axis=1), "groups": groups}
+
+
+def evaluations(model, atoms, frames, rounds, has_weights):
+    """Yield a row for each number of atoms and of frames; with weights, two, timed in turn."""
     potentials = [Potential(model, device=device) for device in DEVICES]
+    for potential in potentials:
+        potential._builtin.clear()  # it is a file of the built-in's kind, but any nets take groups
     rng = np.random.default_rng(0)
     for natoms, nframes in itertools.product(atoms, frames):
         types, positions = random_frames(rng, natoms, nframes)
-        runs = [partial(seconds, partial(p.evaluate, types, positions)) for p in potentials]
-        yield {"what": "evaluation", "atoms": natoms, "frames": nframes}, in_turn(runs, rounds)
+        given = {"evaluation": {}}
+        if has_weights:
+            given["with dE/dw"] = weights_of_groups(rng, nframes, natoms)
+        runs = [
+            partial(seconds, partial(p.evaluate, types, positions, **more))
+            for more in given.values()
+            for p in potentials
+        ]
+        times = in_turn(runs, rounds).reshape(len(given), len(DEVICES))
+        for what, of_devices in zip(given, times, strict=True):
+            yield {"what": what, "atoms": natoms, "frames": nframes}, of_devices
 
 
 def openmm_steps(model, natoms, rounds):
@@ -94,10 +112,11 @@ def line(row):
 @click.option("--atoms", multiple=True, type=int, default=(35, 76, 500), show_default=True)
 @click.option("--frames", multiple=True, type=int, default=(1, 64), show_default=True)
 @click.option("--rounds", default=20, show_default=True)
+@click.option("--weights", "has_weights", is_flag=True, help="Weights with groups and dE/dw, too.")
 @click.option("--openmm", "water", type=int, help="Simulate so many atoms of water, too.")
 @click.option("--output", type=click.Path(path_type=Path), help="A CSV file of the same table.")
 @click.option("--emulated", is_flag=True, help="Try this script without a GPU.")
-def main(atoms, frames, rounds, water, output, emulated):
+def main(atoms, frames, rounds, has_weights, water, output, emulated):
     """Time evaluations of real atoms of a frame and frames of a batch."""
     if emulated:
         module = implementations.load("emulated").cuda
@@ -108,7 +127,7 @@ def main(atoms, frames, rounds, water, output, emulated):
         for precision in ("float64", "float32"):
             nets = random_nets(NTYPES, **ZINC, precision=precision, sel=max(atoms))
             model = write_model(Path(folder) / f"{precision}.pb", nets, TYPE_MAP)
-            found = [evaluations(model, atoms, frames, rounds)]
+            found = [evaluations(model, atoms, frames, rounds, has_weights)]
             if water:
                 found.append(openmm_steps(model, water, rounds))
             for case, times in itertools.chain(*found):

@@ -5,6 +5,7 @@ DeePMD-kit's own, ``deepmd.calculator.DP``, hands over no mask.
 """
 
 import math
+from collections.abc import Callable
 from os import PathLike
 from typing import Any
 
@@ -26,9 +27,11 @@ from .shared.elements import (
 )
 from .shared.numbers import is_number
 
+Groups = str | Callable[[Atoms], Any] | None
 __all__ = ["MaskedDP"]
 
 MASK = "mask"  # the name of the array in Atoms that tells real atoms (1) from virtual ones (0)
+RESIDUES = "residuenumbers"  # that in which ASE keeps what a PDB file calls its residues
 _FORMS = forms_of_types("of Atoms that returns the type of each")
 
 
@@ -39,9 +42,12 @@ class MaskedDP(Calculator):
     0 are virtual: they have no energy, feel no force, and may be of any element. Elements are found
     in the model's type map whatever their case (Zn is ZN).
 
-    The results are energy, free_energy (the same), energies (of each atom) and forces; there is no
-    stress, since nothing is periodic. A copied or pickled calculator loads the model anew from its
-    path.
+    With `groups` the mask may lie between, for residues that are there in part.
+
+    The results are energy, free_energy (the same), energies (of each atom), forces and, with
+    groups, weight_gradient, dE/dw of each atom by its mask, to be summed over a group. Forces are
+    those at fixed masks. There is no stress, since nothing is periodic. A copied or pickled
+    calculator loads the model anew from its path.
 
     Parameters
     ----------
@@ -62,6 +68,10 @@ class MaskedDP(Calculator):
         Where the model is evaluated: "cpu"; "cuda", a GPU; or "auto", a GPU where there is one.
     precision
         Of the `Potential`: "mixed", or None for the model's own.
+    groups
+        The name of an array of the atoms, of integers, such as "residuenumbers", which ASE reads
+        from PDB files; or a function of the Atoms that returns them, [natoms]. Atoms of one number
+        are a group, have one mask and count whole for each other. None allows 0 and 1 alone.
     kwargs
         Of ASE's calculators.
 
@@ -77,7 +87,9 @@ class MaskedDP(Calculator):
     """
 
     # ASE has a list of each class here.
-    implemented_properties: list[str] = ["energy", "free_energy", "energies", "forces"]  # noqa: RUF012
+    implemented_properties: list[str] = [  # noqa: RUF012
+        *("energy", "free_energy", "energies", "forces", "weight_gradient")
+    ]
 
     def __init__(
         self,
@@ -89,6 +101,7 @@ class MaskedDP(Calculator):
         ignore_pbc: bool = False,
         device: str = "auto",
         precision: str | None = None,
+        groups: Groups = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -104,15 +117,22 @@ class MaskedDP(Calculator):
             raise ValueError(f"ignore_pbc is {ignore_pbc!r}; give True or False")
         if not isinstance(model, str | PathLike):
             raise ValueError(f"the model is {model!r}; give the path of a frozen model")
+        if not (groups is None or callable(groups) or (isinstance(groups, str) and groups)):
+            msg = (
+                f"groups is {groups!r}; give the name of an array of the atoms, such as "
+                f'"{RESIDUES}", or a function of Atoms that returns the group of each'
+            )
+            raise ValueError(msg)
         self.potential = Potential(model, device, precision=precision)
         self.types = types
         self.energy_unit = energy_unit
         self.length_unit = length_unit
         self.ignore_pbc = ignore_pbc
+        self.groups = groups
         self._names, self._types = np.empty(0, int), np.empty(0, int)
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-        """Return what has changed since the last evaluation; mask and types count, too.
+        """Return what has changed since the last evaluation; mask, types and groups count, too.
 
         Parameters
         ----------
@@ -132,6 +152,13 @@ class MaskedDP(Calculator):
             and not np.array_equal(self._names_of(before), self._names_of(atoms))
         ):
             changes.append("types")
+        has_groups = self.groups is not None and not changes
+        if (
+            before is not None
+            and has_groups
+            and not np.array_equal(self._groups_of(before), self._groups_of(atoms))
+        ):
+            changes.append("groups")
         return changes
 
     def calculate(
@@ -152,8 +179,10 @@ class MaskedDP(Calculator):
         Raises
         ------
         ValueError
-            If the atoms are periodic, a mask value is neither 0 nor 1, the model does not know
-            an element or has two types for it, a position is not finite, or two atoms coincide.
+            If the atoms are periodic, a mask value is neither 0 nor 1 or, with groups, not between,
+            the model does not know an element or has two types for it, a position is not finite,
+            two atoms coincide or two of a group differ in their mask; if groups are none, or the
+            model is one of the built-in and cannot have any.
         """
         super().calculate(atoms, properties, system_changes)
         atoms = self.atoms
@@ -161,13 +190,20 @@ class MaskedDP(Calculator):
             raise ValueError("there are no atoms to evaluate; give some")
         if atoms.pbc.any() and not self.ignore_pbc:
             require_no_box("ignore_pbc=True")
-        names, real = self._names_of(atoms), _real_atoms(atoms)
+        names, real = self._names_of(atoms), _real_atoms(atoms, self.groups is not None)
         if names.dtype == object:
             real = np.array([atom for atom in real if names[atom] is not None], int)
+        weights, groups = None, None
+        if self.groups is not None:
+            weights, groups = _mask(atoms)[real], self._groups_of(atoms)[real]
+            if self.groups == RESIDUES:
+                _require_runs(groups, real)
         found = self.potential.evaluate(
             self._types_of(names[real], real),
             atoms.positions[real] / self.length_unit,
+            weights,
             numbers=real,
+            groups=groups,
         )
         energies, forces = np.zeros(len(atoms)), np.zeros((len(atoms), 3))
         energies[real] = found.energies * self.energy_unit
@@ -179,6 +215,10 @@ class MaskedDP(Calculator):
             "energies": energies,
             "forces": forces,
         }
+        if found.weight_gradient is not None:
+            gradient = np.zeros(len(atoms))
+            gradient[real] = found.weight_gradient * self.energy_unit
+            self.results["weight_gradient"] = gradient
 
     def _types_of(self, names: np.ndarray, real: np.ndarray) -> np.ndarray:
         """Return the types of the real atoms; only names that have changed are looked up."""
@@ -223,22 +263,53 @@ class MaskedDP(Calculator):
         pairs = zip((str(name).strip() for name in own), atoms.symbols, strict=True)
         return np.array([name_by_rule(self.types, *pair) for pair in pairs], object)
 
+    def _groups_of(self, atoms: Atoms) -> np.ndarray:
+        """Return the group of each atom, [natoms] int."""
+        if isinstance(self.groups, str):
+            found, origin = atoms.arrays.get(self.groups), f'atoms.arrays["{self.groups}"]'
+        else:
+            assert self.groups is not None, "it has been asked for"
+            found, origin = np.asarray(self.groups(atoms)), "what the function groups returns"
+        if found is None or found.shape != (len(atoms),) or found.dtype.kind not in "iu":
+            is_what = "missing" if found is None else f"{found.dtype} of the shape {found.shape}"
+            msg = (
+                f"{origin} is {is_what}; it must be the number of each atom's group, "
+                f"{len(atoms)} integers"
+            )
+            raise ValueError(msg)
+        return found
+
 
 def _mask(atoms: Atoms) -> np.ndarray:
     """Return the mask, 1 for each atom where none is given."""
     return atoms.arrays.get(MASK, np.ones(len(atoms)))
 
 
-def _real_atoms(atoms: Atoms) -> np.ndarray:
-    """Return the indices of the real atoms."""
+def _real_atoms(atoms: Atoms, has_groups: bool) -> np.ndarray:
+    """Return the indices of the real atoms, those that are there in part among them."""
     mask = _mask(atoms)
     if mask.ndim != 1:
         raise ValueError(f'atoms.arrays["{MASK}"] has the shape {mask.shape}, not ({len(atoms)},)')
-    wrong = np.flatnonzero((mask != 0) & (mask != 1))
-    if len(wrong):
+    good = (mask >= 0) & (mask <= 1) if has_groups else (mask == 0) | (mask == 1)
+    for atom in np.flatnonzero(~good)[:1]:
+        wanted = "it must be 1 for a real atom and 0 for a virtual one"
+        if has_groups:
+            wanted += ", or between, for one that is there in part"
+        elif 0 < mask[atom] < 1:
+            wanted += "; for residues that are there in part give the calculator groups"
+        raise ValueError(f'atom {atom}: atoms.arrays["{MASK}"] is {mask[atom]}; {wanted}')
+    return np.flatnonzero(mask)
+
+
+def _require_runs(residues: np.ndarray, real: np.ndarray) -> None:
+    """Refuse numbers of residues that begin anew: in PDB files each chain has its own."""
+    begins = np.flatnonzero(np.diff(residues, prepend=residues[:1] - 1))
+    numbers, first, counts = np.unique(residues[begins], return_index=True, return_counts=True)
+    for number, begin in zip(numbers[counts > 1], begins[first[counts > 1]], strict=True):
+        again = begins[(residues[begins] == number) & (begins > begin)][0]
         msg = (
-            f'atom {wrong[0]}: atoms.arrays["{MASK}"] is {mask[wrong[0]]}; it must be 1 for a real '
-            "atom and 0 for a virtual one"
+            f'atom {real[again]}: atoms.arrays["{RESIDUES}"] is {number}, as of atom {real[begin]},'
+            " and others lie between; chains may number their residues alike. Set an array of your "
+            "own, with a number of its own for each residue, and give its name as groups"
         )
         raise ValueError(msg)
-    return np.flatnonzero(mask)

@@ -35,6 +35,22 @@ class RandomFrames:
         if rng.uniform() < 0.2:
             spoil(rng, self.types, [-1, -2, self.ntypes, 2**31 - 1, -(2**31)], 0.1)
         self.rng = rng
+        self.groups = None
+
+    def give_groups(self):
+        """Give the atoms groups, and each group a weight, unless that is spoilt, too."""
+        rng, shape = self.rng, self.mask.shape
+        numbers = np.array([0, 1, 7, -1, 2**62, -(2**63), 2**63 - 1])
+        which = rng.integers(rng.integers(1, len(numbers) + 1), size=shape)
+        self.groups = numbers[which]
+        weights = rng.uniform(size=(len(self.mask), len(numbers)))
+        spoil(rng, weights, [1.0, 1e-12, 1e-300, np.nextafter(1, 0)], 0.3)
+        with np.errstate(invalid="ignore", over="ignore"):
+            self.mask *= np.take_along_axis(weights, which, axis=1)
+        if rng.uniform() < 0.2:
+            spoil(rng, self.mask, [*WILD, 0.5, -1.0, np.nextafter(1, 2), -1e-300], 0.1)
+        if rng.uniform() < 0.1:
+            spoil(rng, self.groups, [3, 2**62], 0.2)
 
     def atoms(self):
         return _kernels.RealAtoms(self.coord, self.types, self.mask, self.ntypes)
@@ -43,11 +59,21 @@ class RandomFrames:
         """Whether the design allows the frames, by other means than the kernels."""
         real = self.mask != 0
         outside = (self.types < -1) | (self.types >= self.ntypes) | (real & (self.types == -1))
-        if not np.isin(self.mask, [0, 1]).all() or outside.any():
+        if outside.any() or not self.good_weights():
             return False
         if not np.isfinite(self.coord[real]).all():
             return False
         return self.shortest() >= CLOSEST
+
+    def good_weights(self):
+        """Whether they are 0 or 1 or, with groups, between and the same for a group."""
+        if self.groups is None:
+            return np.isin(self.mask, [0, 1]).all()
+        if not ((self.mask >= 0) & (self.mask <= 1)).all():
+            return False
+        pairs = zip(self.groups, self.mask, strict=True)
+        found = [{*zip(g[w != 0].tolist(), w[w != 0].tolist(), strict=True)} for g, w in pairs]
+        return all(len(of_frame) == len({g for g, _ in of_frame}) for of_frame in found)
 
     def shortest(self):
         """Distance of the two closest real atoms."""

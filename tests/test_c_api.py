@@ -129,6 +129,20 @@ def test_message_of_the_library(program, trained):
     assert "frame 0, atom 0: at the same point as atom 1 (distance 0)" in done.stderr
 
 
+def test_atoms_are_real_or_virtual(trained, tmp_path):
+    """To the library, too, where a program does not look."""
+    look = "mask != 0 && mask != 1"
+    text = SOURCE.read_text()
+    assert text.count(look) == 1
+    (tmp_path / "blind.c").write_text(text.replace(look, "mask < 0"))
+    blind = compiled(tmp_path / "blind.c", tmp_path / "blind")
+    for model in (trained.model, trained.compressed):
+        done = run(blind, model, TYPE_MAP[:2], [1, 0.5], np.eye(3)[:2])
+        assert done.returncode != 0
+        assert "frame 0, atom 1: mask value 0.5 is neither 0 nor 1" in done.stderr
+        assert "energy" not in done.stdout
+
+
 def test_cell_is_refused(trained, tmp_path):
     call = "atoms.type, NULL, NULL,"
     text = SOURCE.read_text()

@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from c_library import LIBRARIES, CError, CPotential
 
+from deepmd_mask import Potential
+from deepmd_mask.frozen.messages import Graph
+
 FUZZ = Path(__file__).parent / "fuzz"
 SEEDS = sorted((FUZZ / "seeds").glob("*.pb"))
 TYPES = np.array([[0, 1, 0]])
@@ -39,12 +42,31 @@ def test_there_are_seeds():
 
 @pytest.mark.parametrize("seed", SEEDS, ids=lambda path: path.name)
 def test_seeds_are_models(seed):
-    """They are shortened, so that other readers do not take them."""
+    """They are shortened, so that TensorFlow does not take them; Python's reader does."""
     c = CPotential(seed)
     found = c.evaluate(TYPES, POSITIONS)
     assert all(np.isfinite(values).all() for values in found.values())
     assert np.abs(found["forces"]).max() > 0
     c.close()
+    pytest.importorskip("deepmd_mask._kernels")
+    wanted = Potential(seed, device="cpu").evaluate(TYPES, POSITIONS)
+    np.testing.assert_array_equal(found["energies"], wanted.energies)
+    np.testing.assert_allclose(found["forces"], wanted.forces, rtol=1e-13, atol=1e-15)
+
+
+@pytest.mark.parametrize("name", ["options-frozen", "options-compressed"])
+def test_energies_by_what_no_model_has(name, tmp_path):
+    """As tot_ener_zero has it, of a model that lacks its training input."""
+    pytest.importorskip("deepmd_mask._kernels")
+    graph = Graph.FromString((FUZZ / "seeds" / f"{name}.pb").read_bytes())
+    (node,) = (node for node in graph.node if node.name == "sub")
+    node.op = "RealDiv"
+    file = tmp_path / "model.pb"
+    file.write_bytes(graph.SerializeToString())
+    message = r"model\.pb cannot be evaluated: it computes its energies by sub, an operator RealDiv"
+    for reader, error in ((CPotential, CError), (Potential, ValueError)):
+        with pytest.raises(error, match=message):
+            reader(file)
 
 
 def test_energies_of_compressed_models_are_those_of_their_graphs():

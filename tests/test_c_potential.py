@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from c_library import LIBRARIES, CPotential, functions
 from click.testing import CliRunner
-from frozen_models import assert_same_potential, edited, evaluate
+from frozen_models import assert_same_potential, edited, evaluate, with_input
 
 from deepmd_mask import Potential
 from deepmd_mask.cli import main
@@ -164,6 +164,33 @@ def test_numbers_are_those_of_python(model, trained):
     single = "single" in model.name or is_mixed
     assert_same_potential(results, of_graph, frames.mask, 1e-5 if single else 1e-10)
     c.close()
+
+
+@pytest.mark.parametrize("kind", ["left out", "of another model"])
+@pytest.mark.parametrize("is_compressed", [False, True])
+def test_graph_tells_energies_and_not_the_training_input(kind, is_compressed, options, tmp_path):
+    """Of DeepPot, Python and C; a file may lack its input, with the energies in vacuum."""
+    from jobs import run
+
+    if is_compressed:
+        run([[options.parent, "compress", "-i", options.name, "-o", "compressed.pb"]])
+        options = options.parent / "compressed.pb"
+    model = tmp_path / "changed.pb"
+    if kind == "left out":
+        edited(options, model, drop=["train_attr/training_script"])
+    else:
+        with_input(options, model, lambda script: script["model"]["fitting_net"].pop("atom_ener"))
+    frame = helpers.random_frames(nframes=1)
+    types, real = frame.types, frame.mask[0] != 0
+    wanted = evaluate(model, frame)
+    found = {
+        "Python": Potential(model, device="cpu").evaluate(types, frame.coord, frame.mask).energies,
+        "C": CPotential(model).evaluate([types], frame.coord, frame.mask)["energies"],
+    }
+    wanted = wanted["atom_energy"][..., 0]
+    for name, energies in found.items():
+        limit = 1e-5 * np.abs(wanted).max()
+        np.testing.assert_allclose(energies * real, wanted * real, atol=limit, err_msg=name)
 
 
 def test_what_is_not_wanted(trained):

@@ -233,6 +233,41 @@ def test_potential(seed):
     check_potential(seed)
 
 
+def check_weights(seed):
+    """Good frames with groups give finite numbers, whatever groups are called; bad ones an error.
+
+    Masks of 0 and 1 give the bits that they give without groups.
+    """
+    frames = RandomFrames(seed)
+    if np.abs(frames.coord[frames.mask != 0]).max(initial=0) > 1e100:
+        return "not tried: virials are no numbers"
+    frames.give_groups()
+    potential = _kernels.Potential([_kernels.Model(**random_model(frames))], 2)
+    arguments = frames.types, frames.coord, frames.mask, True
+    if not frames.good():
+        with pytest.raises(_kernels.AtomError, match=r"frame \d+, atom \d+: "):
+            potential.evaluate(*arguments, groups=frames.groups)
+        return "refused"
+    (nframes, natoms), found = frames.mask.shape, potential.evaluate(*arguments, frames.groups)
+    shapes = [(), (natoms,), (natoms, 3), (9,), (natoms, 9), (natoms,)]
+    for array, shape in zip(found, shapes, strict=True):
+        assert_finite(array, (1, nframes, *shape))
+    for array, other in zip(found, potential.evaluate(*arguments, ~frames.groups), strict=True):
+        np.testing.assert_array_equal(array, other)
+    frames.mask = np.ceil(frames.mask)
+    whole = potential.evaluate(*arguments[:2], frames.mask, True, frames.groups)
+    masked = potential.evaluate(*arguments[:2], frames.mask, True)
+    for array, other in zip(whole, masked, strict=False):
+        np.testing.assert_array_equal(array, other)
+    return "done"
+
+
+@MANY
+@given(SEEDS)
+def test_weights(seed):
+    check_weights(seed)
+
+
 def check_wrong_model(seed, one, two, three):
     """Arrays, and what is none, in the place of a model's arguments and of frames."""
     frames = RandomFrames(seed, max_slots=2)
@@ -252,6 +287,8 @@ def check_wrong_model(seed, one, two, three):
         lambda: potential.evaluate(frames.types, one),
         lambda: potential.evaluate(frames.types, frames.coord, one),
         lambda: potential.evaluate(one, frames.coord, frames.mask, True),
+        lambda: potential.evaluate(frames.types, frames.coord, frames.mask, True, one),
+        lambda: potential.evaluate(frames.types, frames.coord, one, True, two),
     ]
     return f"{refusals_of(calls)} of {len(calls)} calls refused"
 

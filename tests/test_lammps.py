@@ -242,6 +242,18 @@ def test_two_ranks_give_the_numbers_of_one_where_one_has_all_atoms(tmp_path, tra
     )
 
 
+def test_atoms_are_real_or_virtual(tmp_path, trained, molecule):
+    """None is there in part, which needs groups."""
+    write_data(tmp_path / "atoms.data", *molecule)
+    script = script_of(trained.compressed, virtual=VIRTUAL + 1)
+    assert script.count("virtual d_real 0\n") == 1
+    part = script.replace("virtual d_real 0\n", "virtual d_real 0.5\n")
+    output = run_script(tmp_path, part, succeeds=False)
+    assert re.search(r"frame 0, atom \d+: mask value 0.5 is neither 0 nor 1", output)
+    assert (tmp_path / "all.dump").exists()
+    assert not (tmp_path / "without.dump").exists()
+
+
 def test_periodic_box_is_refused(tmp_path, trained, molecule):
     types, positions = molecule
     write_data(tmp_path / "atoms.data", types, positions)

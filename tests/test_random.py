@@ -5,9 +5,11 @@ import shutil
 
 import helpers
 import pytest
+from c_library import LIBRARIES
 
 FUZZ = helpers.TESTS / "fuzz"
-COUNT = {"bindings": 160, "operators": 300, "commands": 60, "models": 60, "potentials": 400}
+COUNT = {"bindings": 180, "operators": 350, "commands": 60, "models": 60, "potentials": 400}
+COUNT |= {"c_potentials": 400} if LIBRARIES else {}
 
 
 @pytest.mark.parametrize("target", COUNT)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Atoms that are there in part, in the graphs of models that dp-mask convert has made so."""
 
+import shutil
+
 import numpy as np
 import pytest
 from c_library import LIBRARIES, CPotential
@@ -97,6 +99,19 @@ def test_other_results_stay_those_of_masks(session, weighted, trained):
         run(session, frames, weights, groups, ["o_energy"])
     with pytest.raises(Exception, match="t_groups"):
         run(session, frames, weights, None)
+
+
+def test_dp_test_takes_masks_alone(weighted, trained, tmp_path):
+    """As ever, and with a graph that has an input for groups."""
+    import jobs
+
+    system = shutil.copytree(trained.directory / "system", tmp_path / "system")
+    mask = np.load(system / "set.000" / "aparam.npy")
+    mask[1] *= 0.5
+    np.save(system / "set.000" / "aparam.npy", mask)
+    for model in (weighted, trained.model):
+        with pytest.raises(Exception, match=r"mask value 0.5 is neither 0 nor 1"):
+            jobs.run([[tmp_path, "test", "-m", str(model), "-s", "system", "-n", "0"]])
 
 
 def test_bad_groups(session, trained):

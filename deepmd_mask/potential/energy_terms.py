@@ -3,6 +3,8 @@
 
 The energy of an atom of type t is std_t (F_t(D) - F_t(0) + b_t) + shift_t: F_t(0) only where the
 energy of an atom in vacuum was given, std and shift where DeePMD-kit has them, from version 3 on.
+A graph on this package's operators tells all of it; for one of the built-in, its training input and
+the names of its variables do.
 """
 
 import numpy as np
@@ -10,6 +12,7 @@ import numpy as np
 from .._kernels import Fitting32, Fitting64
 from ..frozen.description import Description
 from ..frozen.model_file import FrozenModel
+from .energy_formula import EnergyFormula
 from .parts import Nets, Parts
 
 
@@ -37,14 +40,19 @@ def energy_terms(
     """
     terms = _Terms(model, len(found.sel or ()))
     fitting = terms.without_mask_as_input(parts.fitting)
-    bias = terms.of_types("fitting_attr/t_bias_atom_e")
-    given = found.fitting_options["atom_ener"]
-    assigned = [t < len(given) and given[t] is not None for t in range(terms.ntypes)]
-    if any(assigned):
-        ninputs = parts.embedding.neuron[-1] * parts.M2
-        bias = bias - np.where(assigned, terms.of_vacuum(fitting, ninputs), 0.0)
+    ninputs = parts.embedding.neuron[-1] * parts.M2
     std = terms.of_output("t_out_std", 1.0)
-    bias = bias * std + terms.of_output("t_out_bias", 0.0)
+    if found.operators == "deepmd-mask":
+        formula = EnergyFormula(model, terms.ntypes, lambda: terms.of_vacuum(fitting, ninputs))
+        scale, bias = formula.evaluate()
+        std = std if scale is None else scale
+    else:
+        bias = terms.of_types("fitting_attr/t_bias_atom_e")
+        given = found.fitting_options["atom_ener"]
+        assigned = [t < len(given) and given[t] is not None for t in range(terms.ntypes)]
+        if any(assigned):
+            bias = bias - np.where(assigned, terms.of_vacuum(fitting, ninputs), 0.0)
+        bias = bias * std + terms.of_output("t_out_bias", 0.0)
     of_net = terms.of_net(fitting)
     parameters = [
         # Matrix and bias of the last layer end a net's list.

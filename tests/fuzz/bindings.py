@@ -32,6 +32,7 @@ def attempt(seed):
         "bad nets": (checks.check_bad_nets, seed),
         "wrong arrays": (checks.check_wrong_arrays, seed, *three),
         "potential": (checks.check_potential, seed),
+        "weights": (checks.check_weights, seed),
         "wrong models": (checks.check_wrong_model, seed, *three),
         "wrong arrays of the fitting nets": (checks.check_wrong_fitting_arrays, seed, *three),
     }

@@ -25,12 +25,16 @@ def memory() -> int:
 
 
 def molecules(seed: int) -> tuple:
-    """Return types, positions and weights of some frames."""
+    """Return types, positions, weights and groups of some frames, where there are groups."""
     rng = np.random.default_rng(seed)
     shape = (int(rng.integers(1, 4)), int(rng.integers(1, MOST)))
     types = rng.integers(NTYPES, size=shape).astype(np.int32)
     weights = (rng.random(shape) < 0.8).astype(float)
-    return types, rng.normal(scale=3.0, size=(*shape, 3)), weights
+    groups = None
+    if seed % 3 == 0:
+        groups = rng.integers(9, size=shape)
+        weights *= np.take_along_axis(rng.random((len(weights), 9)), groups, axis=1)
+    return types, rng.normal(scale=3.0, size=(*shape, 3)), weights, groups
 
 
 def main() -> None:
@@ -43,7 +47,8 @@ def main() -> None:
     at_first, seen, before = None, {}, 0
     for k in range(arguments.number):
         seed = k // 8 * 4 + k % 4  # 0 to 3 twice, 4 to 7 twice, ...
-        found = potential.evaluate(*molecules(seed), virial=seed % 2 == 0)
+        *frames, groups = molecules(seed)
+        found = potential.evaluate(*frames, virial=seed % 2 == 0, groups=groups)
         if seed in seen:
             wanted = [array for array in seen.pop(seed) if array is not None]
             assert_same([array for array in found if array is not None], wanted)

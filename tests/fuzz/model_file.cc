@@ -44,6 +44,11 @@ void evaluate(const dpmask::ModelFile& file) {
   potential->evaluate({1, natoms, types.data(), positions.data(), weights.data()},
                       {results.data(), results.data() + natoms, results.data() + 2 * natoms,
                        results.data() + 5 * natoms, nullptr});
+  const std::vector<int64_t> groups(natoms, -1);  // one, half of which is there
+  for (double& weight : weights) weight /= 2;
+  potential->evaluate({1, natoms, types.data(), positions.data(), weights.data(), groups.data()},
+                      {results.data(), nullptr, results.data() + natoms, nullptr, nullptr,
+                       results.data() + 5 * natoms});
 }
 
 }  // namespace

@@ -81,6 +81,13 @@ class Call:
         sizes = np.array([self.nslots, 0], np.int32)  # no mesh, so no box
         return {**inputs, "sizes": sizes}, {}, {"sel": [3] * self.ntypes}
 
+    def real_atoms_of_groups(self):
+        inputs, lists, attributes = self.real_atoms()
+        groups = self.rng.integers(-1, 3, size=self.mask.shape)
+        weights = np.array([0.25, 1e-300, 1.0, 0.5])
+        inputs["mask"] = self.mask * weights[groups + 1]
+        return {**inputs, "groups": groups}, lists, attributes
+
     def fit_series(self):
         inputs, attributes = self.embedding(series=False)
         return inputs, {"parameters": self.parameters}, attributes
@@ -142,6 +149,12 @@ class Call:
         attributes |= {"M2": self.M2, **{f"fitting_{k}": v for k, v in of_fitting.items()}}
         inputs["bias"] = np.arange(self.ntypes, dtype=float)
         return inputs, {"fitting_parameters": fitting, **lists}, attributes
+
+    def weighted_potential(self):
+        inputs, lists, attributes = self.potential()
+        group = self.rng.integers(-1, 3, size=len(self.slot))
+        inputs["weight"] = np.array([0.25, 1e-300, 1.0, 0.5])[group + 1]
+        return {**inputs, "group": group}, lists, attributes
 
 
 OPERATORS = [name for name in vars(Call) if name not in ("array", "embedding", "fitting")]
