@@ -4,8 +4,6 @@
 // most kMostLayers layers, or there is std::invalid_argument.
 #pragma once
 
-#include <functional>
-
 #include "cuda/common/gpu.h"
 #include "op/kernels/embedding.h"
 
@@ -19,8 +17,8 @@ void embed_grad(const Embedding<T>& embedding, const T* dX, const NetGradients<T
 template <typename T>
 void force(const Embedding<T>& embedding, const T* A, const Forces& out, Gpu& gpu);
 template <typename T>
-void embed_and_force(const Embedding<T>& embedding, T* X, const std::function<void()>& set_A,
-                     const T* A, const Forces& out, Gpu& gpu) {
+void embed_and_force(const Embedding<T>& embedding, T* X, const Callback<>& set_A, const T* A,
+                     const Forces& out, Gpu& gpu) {
   embed(embedding, X, gpu);
   set_A();
   if (out.force != nullptr) force(embedding, A, out, gpu);

@@ -10,19 +10,23 @@
 
 namespace dpmask {
 
-// The body of a loop that is somebody else's: unlike std::function, it needs no memory.
-class LoopBody {
+// What somebody else calls, while the one who made it waits: unlike std::function, it needs no
+// memory.
+template <typename... Arguments>
+class Callback {
  public:
-  template <typename Body>
-  explicit LoopBody(const Body& body)
-      : body_(&body), call_([](const void* of, int64_t k) { (*static_cast<const Body*>(of))(k); }) {
-  }
-  void operator()(int64_t k) const { call_(body_, k); }
+  template <typename Of>
+  explicit Callback(const Of& of)
+      : of_(&of), call_([](const void* of, Arguments... arguments) {
+          (*static_cast<const Of*>(of))(arguments...);
+        }) {}
+  void operator()(Arguments... arguments) const { call_(of_, arguments...); }
 
  private:
-  const void* body_;
-  void (*call_)(const void*, int64_t);
+  const void* of_;
+  void (*call_)(const void*, Arguments...);
 };
+using LoopBody = Callback<int64_t>;
 
 // Threads, and memory. What is given a Cpu as its last argument, as all kernels are, cuts its work
 // into parts for threads, and has arrays between them. Who calls it decides where threads come
@@ -36,8 +40,8 @@ class Cpu {
   // Calls body(0), ..., body(n - 1), in any order and on any thread. The results of the kernels do
   // not depend on how it does so. A body calls no loop, and allocates from Arena::of_thread()
   // alone.
-  template <typename Body>
-  void parallel(int64_t n, const Body& body) {
+  template <typename Of>
+  void parallel(int64_t n, const Of& body) {
     run(n, LoopBody(body));
   }
 

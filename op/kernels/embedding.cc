@@ -118,8 +118,8 @@ void force(const Embedding<T>& embedding, const T* A, const Forces& out, Cpu& cp
 }
 
 template <typename T>
-void embed_and_force(const Embedding<T>& embedding, T* X, const std::function<void()>& set_A,
-                     const T* A, const Forces& out, Cpu& cpu) {
+void embed_and_force(const Embedding<T>& embedding, T* X, const Callback<>& set_A, const T* A,
+                     const Forces& out, Cpu& cpu) {
   const EmbeddingWork<T> work(embedding, cpu);
   embed(work, X);
   set_A();
@@ -151,8 +151,8 @@ void force_grad(const Embedding<T>& embedding, const T* A, const ForceCotangents
   template void embed<T>(const Embedding<T>&, T*, Cpu&);                                    \
   template void embed_grad<T>(const Embedding<T>&, const T*, const NetGradients<T>&, Cpu&); \
   template void force<T>(const Embedding<T>&, const T*, const Forces&, Cpu&);               \
-  template void embed_and_force<T>(const Embedding<T>&, T*, const std::function<void()>&,   \
-                                   const T*, const Forces&, Cpu&);                          \
+  template void embed_and_force<T>(const Embedding<T>&, T*, const Callback<>&, const T*,    \
+                                   const Forces&, Cpu&);                                    \
   template void force_grad<T>(const Embedding<T>&, const T*, const ForceCotangents&, T*,    \
                               const NetGradients<T>&, Cpu&)
 DPMASK_INSTANTIATE(float);

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <vector>
 
 #include "op/kernels/atoms.h"
@@ -84,8 +83,8 @@ void force(const Embedding<T>& embedding, const T* A, const Forces& out, Cpu& cp
 // embed, what makes A of X, and force, unless out.force is nullptr. The CPU finds and sorts the
 // pairs once.
 template <typename T>
-void embed_and_force(const Embedding<T>& embedding, T* X, const std::function<void()>& set_A,
-                     const T* A, const Forces& out, Cpu& cpu);
+void embed_and_force(const Embedding<T>& embedding, T* X, const Callback<>& set_A, const T* A,
+                     const Forces& out, Cpu& cpu);
 
 // The gradient of force: dA = dL/dA [size, 4, M1] and that by the nets, given A and dL/d(forces).
 template <typename T>

@@ -41,7 +41,7 @@ void evaluate(const Evaluation<T>& evaluation, const Energies& to_energies, cons
                                to_forces.weight_gradient};
     spread_energies(atoms, evaluation.bias, e, energies, device);
   };
-  embed_and_force<T>(embedding, X, set_A, A, to_forces, device);
+  embed_and_force<T>(embedding, X, Callback<>(set_A), A, to_forces, device);
 }
 
 }  // namespace dpmask
