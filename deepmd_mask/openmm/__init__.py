@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """DP/MM in OpenMM: a model of se_a_mask as a force on regions of an ordinary System."""
 
+from .dp_region import DPRegion, LinkedCut
 from .edge import Reference
-from .layout import DPRegion, LinkedCut
 from .making import dp_force
 from .region import Cut
 from .reporter import RegionReporter

@@ -4,22 +4,24 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from openmm import app
 
 from .arguments import box_vectors, plain, topology_of, vectors
 from .edge import Reference
-from .layout import DPRegion
-from .making import make_term
+from .term import make_term
+
+if TYPE_CHECKING:
+    from .dp_region import DPRegion
 
 LEAST = 10  # residues in the buffer, over all frames, to fit alpha and beta to
 NARROWEST = 0.1  # range of W that gives a slope
 
 
 def calibrated(
-    region: DPRegion,
+    region: "DPRegion",
     model: str | PathLike,
     topology: app.Topology,
     frames: Iterable,
@@ -41,7 +43,7 @@ def calibrated(
     if default is None and box is not None:
         options = {"periodic": True, **options}
     # Without a reference that it may have, which could lack what enters now.
-    term = make_term(model, topology, replace(region, reference=None), **options)
+    term = make_term(model, topology, [replace(region, reference=None)], **options)
     (laid_out,) = term.regions
     found: dict[str, list[tuple[float, float]]] = {}
     number = 0

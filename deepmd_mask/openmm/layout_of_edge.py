@@ -14,7 +14,7 @@ from .labels import Labels
 from .region import Region
 
 if TYPE_CHECKING:
-    from .layout import DPRegion
+    from .dp_region import DPRegion
 
 
 def lay_out_edge(region: "DPRegion", labels: Labels, radius: float) -> Edge | None:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The force on regions: a PythonForce that evaluates a model."""
 
-import os
 from collections.abc import Sequence
 from os import PathLike
 from typing import Any
@@ -11,11 +10,9 @@ import openmm
 from openmm import app, unit
 
 from ..shared.elements import Types
-from .arguments import indices, unit_in
-from .force import DPTerm
-from .labels import Labels
-from .layout import DPRegion, lay_out
+from .dp_region import DPRegion
 from .layout_of_edge import require_reference
+from .term import make_term
 
 
 def dp_force(
@@ -80,7 +77,7 @@ def dp_force(
     term = make_term(
         model,
         topology,
-        regions,
+        _regions(regions),
         candidates=candidates,
         periodic=periodic,
         types=types,
@@ -100,63 +97,6 @@ def dp_force(
     return force
 
 
-def make_term(
-    model: str | PathLike,
-    topology: app.Topology,
-    regions: DPRegion | Sequence[DPRegion],
-    *,
-    candidates: Sequence[int] | None = None,
-    periodic: bool | None = None,
-    types: Types = "element",
-    system: openmm.System | None = None,
-    scale: str = "dp_scale",
-    length_unit: Any = unit.angstrom,
-    energy_unit: Any = unit.ev,
-    device: str = "auto",
-    precision: str | None = None,
-) -> DPTerm:
-    """Make what `dp_force` hands to OpenMM; arguments and errors are those of it.
-
-    A smooth edge needs no reference here.
-    """
-    labels = Labels.of(topology, types, system)
-    regions = _regions(regions)
-    if candidates is not None:
-        candidates = indices(candidates, topology.getNumAtoms(), "candidates").tolist()
-        if not candidates:
-            raise ValueError("dp_force: candidates has no atom; None is for all")
-    laid_out = [lay_out(region, labels, candidates) for region in regions]
-    path = os.path.realpath(_path(model))  # Path.resolve raises what it likes at a loop
-    if periodic is None:
-        periodic = topology.getPeriodicBoxVectors() is not None
-        periodic |= system is not None and system.usesPeriodicBoundaryConditions()
-    if not isinstance(periodic, bool):
-        raise ValueError(f"dp_force: periodic is {periodic!r}; give True, False or None")
-    if not isinstance(scale, str) or not scale:
-        raise ValueError(f"dp_force: scale is {scale!r}; it is the name of a global parameter")
-    visible = None
-    if candidates is not None or all(region.fixed is not None for region in laid_out):
-        visible = np.unique(np.concatenate([region.possible() for region in laid_out]))
-    term = DPTerm(
-        path,
-        laid_out,
-        labels,
-        visible,
-        periodic,
-        scale,
-        unit_in(length_unit, unit.nanometer, "length_unit"),
-        unit_in(energy_unit, unit.kilojoule_per_mole, "energy_unit"),
-        device,
-        precision,
-    )
-    term.load()
-    for region in laid_out:
-        term.check(region, region.certain())
-        term.check_links(region, region.certain_links())
-    term.check_weights()
-    return term
-
-
 def _regions(regions: Any) -> list[DPRegion]:
     found = [regions] if isinstance(regions, DPRegion) else regions
     found = list(found) if np.iterable(found) else [found]
@@ -167,9 +107,3 @@ def _regions(regions: Any) -> list[DPRegion]:
             msg = f"dp_force: {region!r} is no region; give a DPRegion, or a list of them"
             raise ValueError(msg)
     return found
-
-
-def _path(model: Any) -> str | PathLike:
-    if not isinstance(model, str | PathLike):
-        raise ValueError(f"dp_force: the model is {model!r}; give the path of a frozen model")
-    return model

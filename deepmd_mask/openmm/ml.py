@@ -9,8 +9,8 @@ import openmm
 from openmm import app
 from openmmml.mlpotential import MLPotentialImpl, MLPotentialImplFactory
 
+from .dp_region import DPRegion
 from .labels import Labels
-from .layout import DPRegion
 from .making import dp_force
 
 

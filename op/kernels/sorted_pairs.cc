@@ -18,7 +18,7 @@ double* ends_of_panels(const Series<T>& series, Cpu& cpu) {
   return end;
 }
 
-// For nets of 64 panels and more, it is as good as a search.
+// Beyond so many cells, several panels are in one, and there is a search among these.
 constexpr int64_t kCellsOfPanel = 4, kMostCells = 256;
 
 template <typename T>

@@ -107,6 +107,16 @@ class Polynomials {
   bool are_within_ = true;
 };
 
+// Calls body(first, last) for parts of [begin, end) of at most `most` pairs.
+template <typename Body>
+void for_each_part(const SortedPair* begin, const SortedPair* end, int64_t most, const Body& body) {
+  while (begin < end) {
+    const SortedPair* last = begin + std::min<int64_t>(most, end - begin);
+    body(begin, last);
+    begin = last;
+  }
+}
+
 // Sets rows of terms of the pairs [first, last) of a panel, as many for each pair as kRows says:
 // the polynomials, and their derivatives. Whole vectors of pairs are written.
 template <int kRows, typename T>
@@ -115,9 +125,9 @@ void set_terms(const Series<T>& series, int64_t panel, const SortedPair* first,
   constexpr int64_t kPairs = Polynomials<T>::kPairs;
   using P = typename Polynomials<T>::P;
   static_assert(kTerms % kPairs == 0 && kRows <= 2);
-  for (; first < last; first += kPairs, rows += kPairs * kRows * kTerms) {
+  for_each_part(first, last, kPairs, [&](const SortedPair* begin, const SortedPair* end) {
     P terms[kRows][kTerms];
-    const Polynomials<T> polynomials(series, panel, first, std::min(first + kPairs, last));
+    const Polynomials<T> polynomials(series, panel, begin, end);
     if constexpr (kRows == 1) {
       polynomials.set_values(terms[0]);
     } else {
@@ -133,7 +143,8 @@ void set_terms(const Series<T>& series, int64_t panel, const SortedPair* first,
         }
       }
     }
-  }
+    rows += kPairs * kRows * kTerms;
+  });
 }
 
 // ---- The rows of a panel ------------------------------------------------------------------------
@@ -156,14 +167,6 @@ void for_each_stretch(const SortedPair* begin, const SortedPair* end, int64_t ro
     pair = next;
   }
   if (first < end) on_pairs(first, end);
-}
-
-// Calls body(first, last) for parts of [begin, end) of at most `most` pairs.
-template <typename Body>
-void for_each_part(const SortedPair* begin, const SortedPair* end, int64_t most, const Body& body) {
-  for (; begin < end; begin += std::min<int64_t>(most, end - begin)) {
-    body(begin, begin + std::min<int64_t>(most, end - begin));
-  }
 }
 
 template <typename T>
