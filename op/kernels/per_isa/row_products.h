@@ -126,7 +126,8 @@ void set_row_product(Submatrix<const T> x, Submatrix<const T> W, T* y) {
   });
 }
 
-// y += x W for so many rows of x, at most kRows; in_column and in_row are as in multiply.
+// y += x W for so many rows of x, at most kRows; in_column and in_row are as in multiply. The
+// product is summed by itself, so that what is added up in blocks keeps its digits.
 template <int nrows, typename T>
 void add_row_product(const T* x, int64_t in_column, int64_t in_row, Submatrix<const T> W, T* y,
                      int64_t y_stride) {
@@ -134,19 +135,11 @@ void add_row_product(const T* x, int64_t in_column, int64_t in_row, Submatrix<co
   static_assert(nrows <= kRows);
   for_each_columns<T, Packet<T>, kPackets>(0, W.columns, [&](auto columns, int64_t column) {
     using Part = decltype(columns);
-    using P = typename Part::OfPacket;
-    constexpr int lanes = packets::unpacket_traits<P>::size;
-    P sum[nrows][Part::kCount];
-    T* out = y + column;
-#pragma GCC unroll 8
-    for (int r = 0; r < nrows; ++r) {
-#pragma GCC unroll 8
-      for (int v = 0; v < Part::kCount; ++v)
-        sum[r][v] = packets::ploadu<P>(out + r * y_stride + v * lanes);
-    }
+    typename Part::OfPacket sum[nrows][Part::kCount];
+    clear(sum);
     multiply(x, in_column, in_row, W.rows, W.data + column, W.stride, sum);
 #pragma GCC unroll 8
-    for (int r = 0; r < nrows; ++r) store(columns, sum[r], out + r * y_stride);
+    for (int r = 0; r < nrows; ++r) add(columns, sum[r], T(1), y + column + r * y_stride);
   });
 }
 
