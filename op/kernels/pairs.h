@@ -35,11 +35,13 @@ void for_each_in_frame(const RealAtoms& atoms, const Pairs& pairs, int64_t i, Bo
   }
 }
 
+constexpr int64_t kFewPairs = 4096;
+
 // Calls body(unit) for each unit, for some nanoseconds of work with each pair: without threads
 // where waking them takes longer.
 template <typename Body>
 void for_each_light_unit(const Pairs& pairs, Cpu& cpu, const Body& body) {
-  if (pairs.nunits > 8) {
+  if (pairs.npairs > kFewPairs) {
     cpu.parallel(pairs.nunits, body);
   } else {
     for (int64_t unit = 0; unit < pairs.nunits; ++unit) body(unit);

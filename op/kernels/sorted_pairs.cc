@@ -72,15 +72,6 @@ void for_each_located(const RealAtoms& atoms, const Pairs& pairs, const LocatedP
   }
 }
 
-// With few pairs, waking threads takes longer than it saves.
-constexpr int64_t kFewPairs = 4096;
-
-template <typename Body>
-void for_each_unit(const Pairs& pairs, Cpu& cpu, const Body& body) {
-  if (pairs.npairs > kFewPairs) return cpu.parallel(pairs.nunits, body);
-  for (int64_t unit = 0; unit < pairs.nunits; ++unit) body(unit);
-}
-
 }  // namespace
 
 template <typename T>
@@ -99,7 +90,7 @@ SortedPairs sort_pairs(const Embedding<T>& embedding, const Pairs& pairs, Cpu& c
                                 cpu.allocate<int32_t>(pairs.npairs)};
   const auto locate = DPMASK_CHOOSE(series_units, <T>).locate;
   int64_t* counts = cpu.allocate_zeros<int64_t>(nunits * npanels);
-  for_each_unit(pairs, cpu, [&](int64_t unit) {
+  for_each_light_unit(pairs, cpu, [&](int64_t unit) {
     locate(embedding, pairs, unit, located);
     for_each_located(atoms, pairs, located, unit, [&](int64_t, int64_t, int64_t pair) {
       ++counts[unit * npanels + located.panel[pair]];
@@ -113,7 +104,7 @@ SortedPairs sort_pairs(const Embedding<T>& embedding, const Pairs& pairs, Cpu& c
       count = at[0];  // from now on, where the next one goes
     }
   }
-  for_each_unit(pairs, cpu, [&](int64_t unit) {
+  for_each_light_unit(pairs, cpu, [&](int64_t unit) {
     for_each_located(atoms, pairs, located, unit, [&](int64_t i, int64_t j, int64_t pair) {
       all[counts[unit * npanels + located.panel[pair]]++] = {
           static_cast<int32_t>(i), static_cast<int32_t>(j), located.s[pair]};

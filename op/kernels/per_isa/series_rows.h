@@ -25,8 +25,6 @@ constexpr int64_t kBlock = 32;  // rows that stay in the nearest cache between t
 template <typename T>
 using Terms = Eigen::Matrix<T, 1, kTerms>;
 template <typename T>
-using TermsAt = Eigen::Map<Terms<T>>;
-template <typename T>
 using TermsOf = Eigen::Map<const Terms<T>>;
 
 // ---- Polynomials --------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 // each instruction set, as direct_units.cc says.
 #include "op/kernels/series_units.h"
 
-#include <cmath>
+#include <algorithm>
 
 #include "op/kernels/instruction_set.h"
 #include "op/kernels/per_isa/row_products.h"
