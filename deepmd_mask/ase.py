@@ -6,7 +6,6 @@ DeePMD-kit's own, ``deepmd.calculator.DP``, hands over no mask.
 
 import math
 from collections.abc import Callable
-from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,8 @@ from .shared.elements import (
 )
 from .shared.numbers import is_number
 from .shared.paths import Paths
+from .shared.paths import Paths
+from .shared.paths import Paths, paths_of_models
 
 Groups = str | Callable[[Atoms], Any] | None
 __all__ = ["MaskedDP"]
@@ -48,8 +49,9 @@ class MaskedDP(Calculator):
     The results are energy, free_energy (the same), energies (of each atom), forces and, with
     groups, weight_gradient, dE/dw of each atom by its mask, to be summed over a group. Forces are
     those at fixed masks. Of several models, a committee, there are also deviation, how far they
-    differ about the force on each atom, and max_devi_f, the largest. There is no stress, since nothing is periodic. A copied or pickled
-    calculator loads the model anew from its path.
+    differ about the force on each atom, and max_devi_f, the largest. There is no stress, since nothing is periodic. Of several models, a
+    committee, there are also deviation, how far they differ about the force on each atom, and
+    max_devi_f, the largest. A copied or pickled calculator loads the model anew from its path.
 
     Parameters
     ----------
@@ -119,18 +121,14 @@ class MaskedDP(Calculator):
         require_types(types, _FORMS)
         if not isinstance(ignore_pbc, bool | np.bool_):
             raise ValueError(f"ignore_pbc is {ignore_pbc!r}; give True or False")
-        given = [model] if isinstance(model, str | PathLike) or not np.iterable(model) else model
-        for one in given:
-            if not isinstance(one, str | PathLike):
-                msg = f"the model is {model!r}; give the path of a frozen model, or of several"
-                raise ValueError(msg)
+        given = paths_of_models(model)
         if not (groups is None or callable(groups) or (isinstance(groups, str) and groups)):
             msg = (
                 f"groups is {groups!r}; give the name of an array of the atoms, such as "
                 f'"{RESIDUES}", or a function of Atoms that returns the group of each'
             )
             raise ValueError(msg)
-        self.potential = Potential(model, device, precision=precision)
+        self.potential = Potential(given, device, precision=precision)
         self.types = types
         self.energy_unit = energy_unit
         self.length_unit = length_unit
@@ -222,6 +220,16 @@ class MaskedDP(Calculator):
             "energies": energies,
             "forces": forces,
         }
+        if found.deviation is not None:
+            deviation = np.zeros(len(atoms))
+            deviation[real] = found.deviation * (self.energy_unit / self.length_unit)
+            largest = float(ForceDeviation.of(deviation[real]).max_devi_f)
+            self.results.update(deviation=deviation, max_devi_f=largest)
+        if found.deviation is not None:
+            deviation = np.zeros(len(atoms))
+            deviation[real] = found.deviation * (self.energy_unit / self.length_unit)
+            largest = float(ForceDeviation.of(deviation[real]).max_devi_f)
+            self.results.update(deviation=deviation, max_devi_f=largest)
         if found.deviation is not None:
             deviation = np.zeros(len(atoms))
             deviation[real] = found.deviation * (self.energy_unit / self.length_unit)

@@ -3,12 +3,12 @@
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from openmm import app, unit
 
-from ..shared.paths import Paths
+from ..shared.paths import Paths, paths_of_models
 from .arguments import indices, unit_in
 from .force import DPTerm
 from .labels import Labels
@@ -36,7 +36,8 @@ def make_term(
         if not candidates:
             raise ValueError("dp_force: candidates has no atom; None is for all")
     laid_out = [lay_out(region, labels, candidates) for region in regions]
-    path = _real_paths(model)
+    given = paths_of_models(model, "dp_force: ")
+    paths = tuple(map(os.path.realpath, given))  # Path.resolve raises what it likes at a loop
     if periodic is None:
         periodic = topology.getPeriodicBoxVectors() is not None
         periodic |= system is not None and system.usesPeriodicBoundaryConditions()
@@ -49,7 +50,7 @@ def make_term(
     if candidates is not None or all(region.fixed is not None for region in laid_out):
         visible = np.unique(np.concatenate([region.possible() for region in laid_out]))
     term = DPTerm(
-        path,
+        paths[0] if len(paths) == 1 else paths,
         laid_out,
         labels,
         visible,
@@ -66,16 +67,3 @@ def make_term(
         term.check_links(region, region.certain_links())
     term.check_weights()
     return term
-
-
-def _real_paths(model: Any) -> str | tuple[str, ...]:
-    """Return the path of a model, or those of a committee."""
-    is_one = isinstance(model, str | os.PathLike)
-    given = list(model) if np.iterable(model) and not is_one else [model]
-    for one in given:
-        if not isinstance(one, str | os.PathLike):
-            what = repr(one) if is_one or not np.iterable(model) else f"a list with {one!r}"
-            msg = f"dp_force: the model is {what}; give the path of a frozen model, or of several"
-            raise ValueError(msg)
-    paths = tuple(map(os.path.realpath, given))  # Path.resolve raises what it likes at a loop
-    return paths[0] if len(paths) == 1 else paths
