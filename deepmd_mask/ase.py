@@ -25,8 +25,6 @@ from .shared.elements import (
     types_of_names,
 )
 from .shared.numbers import is_number
-from .shared.paths import Paths
-from .shared.paths import Paths
 from .shared.paths import Paths, paths_of_models
 
 Groups = str | Callable[[Atoms], Any] | None
@@ -48,8 +46,7 @@ class MaskedDP(Calculator):
 
     The results are energy, free_energy (the same), energies (of each atom), forces and, with
     groups, weight_gradient, dE/dw of each atom by its mask, to be summed over a group. Forces are
-    those at fixed masks. Of several models, a committee, there are also deviation, how far they
-    differ about the force on each atom, and max_devi_f, the largest. There is no stress, since nothing is periodic. Of several models, a
+    those at fixed masks. There is no stress, since nothing is periodic. Of several models, a
     committee, there are also deviation, how far they differ about the force on each atom, and
     max_devi_f, the largest. A copied or pickled calculator loads the model anew from its path.
 
@@ -220,16 +217,6 @@ class MaskedDP(Calculator):
             "energies": energies,
             "forces": forces,
         }
-        if found.deviation is not None:
-            deviation = np.zeros(len(atoms))
-            deviation[real] = found.deviation * (self.energy_unit / self.length_unit)
-            largest = float(ForceDeviation.of(deviation[real]).max_devi_f)
-            self.results.update(deviation=deviation, max_devi_f=largest)
-        if found.deviation is not None:
-            deviation = np.zeros(len(atoms))
-            deviation[real] = found.deviation * (self.energy_unit / self.length_unit)
-            largest = float(ForceDeviation.of(deviation[real]).max_devi_f)
-            self.results.update(deviation=deviation, max_devi_f=largest)
         if found.deviation is not None:
             deviation = np.zeros(len(atoms))
             deviation[real] = found.deviation * (self.energy_unit / self.length_unit)

@@ -8,8 +8,6 @@ from .potential import Potential, Prediction
 from .shared.boxes import require_no_box
 from .shared.elements import types_of_names
 from .shared.paths import Paths
-from .shared.paths import Paths
-from .shared.paths import Paths
 
 
 @Driver.register("deepmd-mask")

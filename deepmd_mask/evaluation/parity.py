@@ -18,6 +18,7 @@ _AXES = {
 }
 
 
+DECADES = 50.0  # from least to most, beyond which axes are logarithmic
 # Errors over deviations, in a column of its own.
 SCATTERED = {
     "by_atoms": ("Atoms", "deviation of the force (eV/Å)", "length of its error (eV/Å)"),
@@ -134,7 +135,8 @@ def _draw_scatter(
     if len(shown):
         limits = (shown.min() / 1.2, shown.max() * 1.2)
         axes.plot(limits, limits, color="0.4", linewidth=0.8, zorder=0)
-        axes.set(xscale="log", yscale="log")
+        if limits[1] > DECADES * limits[0]:
+            axes.set(xscale="log", yscale="log")
     axes.set_title(_title(title, some), fontsize="medium")
     axes.set(xlabel=x, ylabel=y)
     if (kinds >= 0).any():
