@@ -28,6 +28,7 @@ from deepmd_mask.cli import main
 from deepmd_mask.data import open_system
 from deepmd_mask.evaluation import model_deviation
 from deepmd_mask.openmm import DeviationError, DPRegion, FrameReporter, RegionReporter, dp_force
+from deepmd_mask.openmm.terms import terms_of
 from deepmd_mask.shared.selection import farthest, fingerprint
 
 TYPE_MAP = ["C", "O", "ZN", "H"]
@@ -87,6 +88,17 @@ def test_the_force_is_the_mean(models, solvated, kind):
     alone = [of(model) for model in given]
     assert energy == pytest.approx(np.mean([one[0] for one in alone]), rel=1e-12)
     np.testing.assert_allclose(forces, np.mean([one[1] for one in alone], axis=0), atol=1e-9)
+
+
+def test_a_serialised_system_has_all_models(models, solvated):
+    """A term of one model stays what older versions can read."""
+    forces = [dp_force(given, solvated.topology, SITE) for given in (models, models[0])]
+    terms = [next(terms_of([force])) for force in forces]
+    assert [term.layout for term in terms] == [3, 1]
+    assert terms[0].model == tuple(map(str, models))
+    assert terms[1].model == str(models[0])
+    again = mm.XmlSerializer.clone(forces[0])
+    np.testing.assert_array_equal(evaluate(solvated, again)[1], evaluate(solvated, forces[0])[1])
 
 
 def test_openmm_ml_and_calibration_take_committees(models, solvated):
@@ -177,6 +189,20 @@ def test_a_run_stops_above_a_bound(models, solvated, tmp_path):
     running = start()
     running.reporters.append(RegionReporter(tmp_path / "region.csv", 3, stop_above=50))
     running.step(3)
+
+
+def test_models_that_give_no_numbers_stop_a_run(models, solvated, tmp_path):
+    nets = random_nets(4, seed=9, **SHAPE)
+    nets["fitting_parameters"] = [
+        np.inf * p if p.shape[-1:] == (1,) else p for p in nets["fitting_parameters"]
+    ]
+    bad = write_model(tmp_path / "bad.pb", nets, TYPE_MAP)
+    site = replace(SITE, forces_on=[1])
+    running = solvated.simulation(dp_force([*models, bad], solvated.topology, site))
+    running.context.setParameter("dp_scale", 0)
+    running.reporters.append(RegionReporter(tmp_path / "region.csv", 1, stop_above=50))
+    with pytest.raises(DeviationError, match="step 1, DP region: the models differ by nan"):
+        running.step(1)
 
 
 def test_bad_arguments_of_reporters(models, solvated, tmp_path):
@@ -325,7 +351,7 @@ def test_bounds_of_the_deviation(models, solvated, tmp_path, caplog):
     run(RegionReporter(tmp_path / "region.csv", 2))
     deviations = [float(row["preferred_max_devi_f"]) for row in rows_of(tmp_path / "region.csv")]
     lower, upper = np.quantile(deviations, [0.25, 0.75])
-    wanted = [2 * k + 2 for k, one in enumerate(deviations) if lower < one < upper]
+    wanted = [2 * k + 2 for k, one in enumerate(deviations) if lower <= one < upper]
     with caplog.at_level(logging.WARNING):
         run(FrameReporter(tmp_path / "frames.xyz", 2, deviation=(lower, upper)))
     frames = ase.io.read(tmp_path / "frames.xyz", ":")

@@ -86,8 +86,8 @@ class FrameReporter:
         How many frames are kept at most.
     deviation
         A pair of bounds, in eV/Å: only frames are kept whose largest deviation of preferred atoms
-        lies between them. Either may be None. The first one of each region is a warning that names
-        step and atom. None for all frames.
+        is at least the first and below the second. Either may be None. The first one of each
+        region is a warning that names step and atom. None for all frames.
     preference
         As of `RegionReporter`.
     regions
@@ -191,7 +191,7 @@ class FrameReporter:
                     _symbol(source.labels, k) for k in np.flatnonzero(region.eligible).tolist()
                 }
         self._elements = sorted(elements)
-        if self._append and self._path.is_file():
+        if self._append and self._path.is_file() and self._path.stat().st_size > 0:
             for frame in read(self._path, ":", format="extxyz"):
                 self._offer(frame)
         self._charges = Charges(system)
@@ -211,7 +211,8 @@ class FrameReporter:
         """Tell whether a deviation lies between the bounds; warn of the first of each region."""
         if self.bounds is None:
             return True
-        if found is None or not self.bounds[0] < found.preferred.max_devi_f < self.bounds[1]:
+        lower, upper = self.bounds
+        if found is None or not lower <= found.preferred.max_devi_f < upper:
             return False
         if region not in self._warned:
             self._warned.add(region)

@@ -44,7 +44,8 @@ class RegionReporter:
         "names:SG,NE2". By default those that feel the force.
     stop_above
         A bound in eV/Å: when preferred_max_devi_f exceeds it, the run stops with a `DeviationError`
-        that names step, region and atom. None for none.
+        that names step, region and atom; so that it keeps that frame, too, a `FrameReporter` must
+        come first in the list of reporters. None for none.
 
     Raises
     ------
@@ -123,7 +124,10 @@ class RegionReporter:
         return RegionDeviation.of(part.molecule, weights, term.labels)
 
     def _is_too_large(self, found: RegionDeviation) -> bool:
-        return self.stop_above is not None and found.preferred.max_devi_f > self.stop_above
+        """Tell whether to stop; also where the models give no numbers."""
+        if self.stop_above is None or not found.worst:
+            return False
+        return not found.preferred.max_devi_f <= self.stop_above
 
     def _of_committee(self, found: RegionDeviation | None) -> tuple[str, ...]:
         if found is None:

@@ -10,6 +10,7 @@ over the preferred atoms i of element a, of preference p_i, and all other atoms 
 takes no model, has one length for frames of any composition, and is zero for what is not there.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -71,7 +72,8 @@ def farthest(features: np.ndarray, number: int, start: Sequence[int] = ()) -> np
     np.ndarray
         [number] int, the rows in the order of choice.
     """
-    features = np.asarray(features, float).reshape(len(features), -1)
+    features = np.asarray(features, float)
+    features = features.reshape(len(features), math.prod(features.shape[1:]))
     chosen: list[int] = []
     distance = np.full(len(features), np.inf)
     for row in start:
