@@ -155,6 +155,8 @@ def test_models_that_give_no_numbers_stop_a_run(models, solvated, tmp_path):
     running.reporters.append(RegionReporter(tmp_path / "region.csv", 1, stop_above=50))
     with pytest.raises(DeviationError, match="step 1, DP region: the models differ by nan"):
         running.step(1)
+    (row,) = rows_of(tmp_path / "region.csv")
+    assert row["preferred_max_devi_f"] == "nan"
 
 
 def test_bad_arguments_of_reporters(models, solvated, tmp_path):

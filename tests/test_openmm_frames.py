@@ -182,6 +182,12 @@ def test_frames_without_a_model(solvated, tmp_path):
     np.testing.assert_array_equal(frames[0].arrays["index"], wanted)
 
 
+def test_regions_that_are_none(tmp_path):
+    for regions, message in (([], "there is no region"), ([0], "FrameReporter: 0 is no region")):
+        with pytest.raises(ValueError, match=message):
+            FrameReporter(tmp_path / "frames.xyz", 1, regions=regions)
+
+
 def test_the_file_is_whole_whenever_a_run_is_killed(solvated, tmp_path):
     script = (
         "import sys\n"
@@ -200,6 +206,7 @@ def test_the_file_is_whole_whenever_a_run_is_killed(solvated, tmp_path):
         while not (path.is_file() and path.stat().st_size > 10**4):
             assert process.poll() is None
             assert time.monotonic() < end
+            time.sleep(0.05)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()

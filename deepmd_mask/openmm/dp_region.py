@@ -187,3 +187,22 @@ class DPRegion:
             fit to, or an argument is none that can be meant.
         """
         return replace(self, reference=calibrated(self, model, topology, frames, box, options))
+
+
+def regions_of(given: Any, what: str) -> list[DPRegion]:
+    """Return one region or several as a list.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or something in it is no region; `what` begins the message.
+    """
+    found = [given] if isinstance(given, DPRegion) else given
+    found = list(found) if np.iterable(found) else [found]
+    if not found:
+        raise ValueError(f"{what}: there is no region; give one or several")
+    for region in found:
+        if not isinstance(region, DPRegion):
+            msg = f"{what}: {region!r} is no region; give a DPRegion, or a list of them"
+            raise ValueError(msg)
+    return found

@@ -23,7 +23,7 @@ from ..shared.selection import Different, fingerprint
 from .arguments import plain, whole_interval
 from .charges import Charges
 from .deviation import DEVIATION_COLUMNS, PreferredAtoms, RegionDeviation
-from .dp_region import DPRegion
+from .dp_region import DPRegion, regions_of
 from .force import DPTerm, Molecule
 from .labels import Labels
 from .layout import lay_out
@@ -122,7 +122,7 @@ class FrameReporter:
             raise ValueError(f"{WHO}: most is {most!r}; give a number of frames, 1 or more")
         self.bounds = None if deviation is None else _bounds(deviation)
         self._preferred = PreferredAtoms(preference, WHO)
-        self._given = [regions] if isinstance(regions, DPRegion) else regions
+        self._given = None if regions is None else regions_of(regions, WHO)
         self._types = types
         self._path = Path(file)
         self._different = Different(int(most))
@@ -170,7 +170,7 @@ class FrameReporter:
         system = simulation.system
         if self._given is None:
             self._sources = list(terms_of(system.getForces()))
-        elif list(self._given):
+        else:
             labels = Labels.of(simulation.topology, self._types, system)
             laid_out = [lay_out(region, labels) for region in self._given]
             box = simulation.topology.getPeriodicBoxVectors()

@@ -4,12 +4,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import openmm
 from openmm import app
 
 from ..shared.paths import Paths
-from .dp_region import DPRegion
+from .dp_region import DPRegion, regions_of
 from .layout_of_edge import require_reference
 from .options import Options, showing_options
 from .term import make_term
@@ -67,7 +66,7 @@ def dp_force(
     RuntimeError
         If there is no GPU that was asked for.
     """
-    term = make_term(model, topology, _regions(regions), Options.of(options))
+    term = make_term(model, topology, regions_of(regions, "dp_force"), Options.of(options))
     for region in term.regions:
         require_reference(region)
     visible = [] if term.visible is None else term.visible.tolist()
@@ -75,15 +74,3 @@ def dp_force(
     force.setUsesPeriodicBoundaryConditions(term.periodic)
     force.setName("DPForce")
     return force
-
-
-def _regions(regions: Any) -> list[DPRegion]:
-    found = [regions] if isinstance(regions, DPRegion) else regions
-    found = list(found) if np.iterable(found) else [found]
-    if not found:
-        raise ValueError("dp_force: there is no region; give one or several")
-    for region in found:
-        if not isinstance(region, DPRegion):
-            msg = f"dp_force: {region!r} is no region; give a DPRegion, or a list of them"
-            raise ValueError(msg)
-    return found

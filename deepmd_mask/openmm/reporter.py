@@ -97,8 +97,9 @@ class RegionReporter:
             If a run is to be stopped; what there is to report is written then.
         """
         if self._terms is None:
-            self._terms = list(terms_of(simulation.system.getForces()))
-            self._begin(self._terms)
+            terms = list(terms_of(simulation.system.getForces()))
+            self._begin(terms)
+            self._terms = terms
         positions = plain(state.getPositions(asNumpy=True))
         beyond: list[str] = []
         for term in self._terms:
@@ -120,6 +121,8 @@ class RegionReporter:
             raise DeviationError(msg)
 
     def _deviation(self, term: DPTerm, part: EvaluatedRegion) -> RegionDeviation | None:
+        if part.molecule.deviation is None:
+            return None
         weights = self._preferred.weights(part.region, term.labels, part.molecule)
         return RegionDeviation.of(part.molecule, weights, term.labels)
 
@@ -132,8 +135,9 @@ class RegionReporter:
     def _of_committee(self, found: RegionDeviation | None) -> tuple[str, ...]:
         if found is None:
             return self._no_deviation
-        values = (*found.whole, *found.preferred)
-        return tuple("" if np.isnan(value) else f"{value:.6f}" for value in values)
+        preferred = found.preferred if found.worst else ("",) * len(found.preferred)
+        values = (*found.whole, *preferred)
+        return tuple(value if isinstance(value, str) else f"{value:.6f}" for value in values)
 
     def _begin(self, terms: list[DPTerm]) -> None:
         """Write the names of the columns, unless the file has them."""
