@@ -19,6 +19,7 @@ from ase.vibrations import Vibrations
 from helpers import TYPE_MAP
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_models import random_nets, write_model
 
 from deepmd_mask.ase import MaskedDP
 
@@ -514,3 +515,39 @@ def test_file_that_is_no_frozen_model(trained, tmp_path):
         MaskedDP(trained.model.parent / "input.json")
     with pytest.raises(FileNotFoundError, match="there is no such model"):
         MaskedDP(tmp_path / "none.pb")
+
+
+# ---- Committees ----------------------------------------------------------------------------------
+
+
+def test_committee(tmp_path):
+    """The mean of several models, and how far they differ; in ASE's units, virtual atoms apart."""
+    shape = {"neuron": [6, 12], "M2": 4, "fitting_neuron": [12]}
+    models = [
+        write_model(tmp_path / f"{k}.pb", random_nets(3, seed=k, **shape), TYPE_MAP)
+        for k in range(3)
+    ]
+    atoms = Atoms("COZnCO", np.random.default_rng(0).normal(scale=2, size=(5, 3)))
+    atoms.set_array("mask", np.array([1, 0, 1, 1, 1]))
+    options = {"energy_unit": 2.0, "length_unit": 0.5, "device": "cpu"}
+
+    def forces_of(calculator):
+        atoms.calc = calculator
+        return atoms.get_forces()
+
+    alone = np.array([forces_of(MaskedDP(model, **options)) for model in models])
+    committee = MaskedDP(models, **options)
+    for calculator in (committee, pickle.loads(pickle.dumps(committee))):
+        forces = forces_of(calculator)
+        np.testing.assert_allclose(forces, alone.mean(axis=0), rtol=1e-12, atol=1e-15)
+        wanted = np.sqrt(((alone - forces) ** 2).sum(axis=2).mean(axis=0))
+        assert wanted.max() > 1e-7
+        deviation = calculator.get_property("deviation", atoms)
+        np.testing.assert_allclose(deviation, wanted, rtol=1e-10, atol=1e-15)
+        assert deviation[1] == 0
+        assert calculator.results["max_devi_f"] == deviation.max()
+    one = MaskedDP(models[0], **options)
+    forces_of(one)
+    assert "deviation" not in one.results
+    with pytest.raises(PropertyNotImplementedError):
+        one.get_property("deviation", atoms)

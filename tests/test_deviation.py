@@ -21,6 +21,7 @@ from deepmd.calculator import DP
 from deepmd.infer import DeepPot, model_devi
 from helpers import TYPE_MAP
 
+from deepmd_mask import ForceDeviation, Potential
 from deepmd_mask.cli import main
 from deepmd_mask.evaluation import evaluate, model_deviation
 
@@ -48,7 +49,15 @@ def test_dp_model_devi_is_of_real_atoms(home, models, wanted, frames, system):
     for column, name in ((4, "max_devi_f"), (5, "min_devi_f"), (6, "avg_devi_f"), (7, "devi_e")):
         values = [row.get(name, 0) for row in wanted]
         np.testing.assert_allclose(table[:, column], values, rtol=0, atol=1e-6)
-    mask = frames.mask if system == "narrow" else widened(frames, (20, 16, 8)).mask
+    some = frames if system == "narrow" else widened(frames, (20, 16, 8))
+    mask = some.mask
+    # A committee of this package has the same numbers, of each atom and over them.
+    found = Potential(models, "cpu").evaluate(some.types, some.coord, mask)
+    np.testing.assert_allclose(found.deviation, table[:, 8:], rtol=0, atol=1e-6)
+    over_atoms = ForceDeviation.of(found.deviation, mask)
+    has_atoms = mask.any(axis=1)
+    for column, values in zip((4, 5, 6), over_atoms, strict=True):
+        np.testing.assert_allclose(values[has_atoms], table[has_atoms, column], atol=1e-6)
     assert table.shape[1] == 8 + mask.shape[1]
     # A lone atom feels no force.
     np.testing.assert_array_equal(table[:, 8:] > 0, mask * (mask.sum(axis=1) > 1)[:, None])

@@ -5,6 +5,7 @@ import dpdata
 import helpers
 import numpy as np
 import pytest
+from plain_models import random_nets, write_model
 
 from deepmd_mask import Potential
 from deepmd_mask.data import check, open_system, pack
@@ -73,6 +74,17 @@ def test_one_composition(many, tmp_path, system):
         np.testing.assert_array_equal(loaded[key], first[key])
     with pytest.raises(ValueError, match=r"load it with dpdata\.MultiSystems"):
         dpdata.LabeledSystem(system, fmt="deepmd/mask")
+
+
+def test_labels_of_a_committee_are_means(many, tmp_path):
+    shape = {"neuron": [4], "M2": 2, "fitting_neuron": [4]}
+    models = [
+        str(write_model(tmp_path / f"{k}.pb", random_nets(3, seed=k, **shape), helpers.TYPE_MAP))
+        for k in range(2)
+    ]
+    both, *alone = (many[0].predict(given, driver="deepmd-mask") for given in (models, *models))
+    wanted = np.mean([one["forces"] for one in alone], axis=0)
+    np.testing.assert_allclose(both["forces"], wanted, rtol=1e-12, atol=1e-15)
 
 
 def test_nothing_to_write(tmp_path):

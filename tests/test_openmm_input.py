@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Regions, arguments, boxes and systems that dp_force refuses, and those that it takes."""
 
+import inspect
 from dataclasses import replace
 
 import helpers
@@ -144,6 +145,15 @@ def test_arguments_that_cannot_be_meant(trained, solvated, changes, message):
     given = {"model": trained.model, "topology": solvated.topology, "regions": SITE}
     with pytest.raises(ValueError, match=message):
         dp_force(**{**given, **changes})
+
+
+def test_options_are_known_by_name(trained, solvated):
+    """To `help`, and to who misspells one."""
+    shown = inspect.signature(dp_force).parameters
+    assert [*shown][:5] == ["model", "topology", "regions", "candidates", "periodic"]
+    assert shown["scale"].default == "dp_scale"
+    with pytest.raises(TypeError, match="dp_force has no option 'devise', only candidates, peri"):
+        dp_force(trained.model, solvated.topology, SITE, devise="cpu")
 
 
 def test_arguments_of_other_kinds_that_are_meant(trained, solvated):

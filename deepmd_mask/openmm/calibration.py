@@ -3,14 +3,15 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from openmm import app
 
+from ..shared.paths import Paths
 from .arguments import box_vectors, plain, topology_of, vectors
 from .edge import Reference
+from .options import Options
 from .term import make_term
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ NARROWEST = 0.1  # range of W that gives a slope
 
 def calibrated(
     region: "DPRegion",
-    model: str | PathLike,
+    model: Paths,
     topology: app.Topology,
     frames: Iterable,
     box: Any,
@@ -43,7 +44,7 @@ def calibrated(
     if default is None and box is not None:
         options = {"periodic": True, **options}
     # Without a reference that it may have, which could lack what enters now.
-    term = make_term(model, topology, [replace(region, reference=None)], **options)
+    term = make_term(model, topology, [replace(region, reference=None)], Options.of(options))
     (laid_out,) = term.regions
     found: dict[str, list[tuple[float, float]]] = {}
     number = 0

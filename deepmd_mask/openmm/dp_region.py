@@ -3,7 +3,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from os import PathLike
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +10,7 @@ import openmm
 from openmm import app, unit
 
 from ..shared.elements import Types
+from ..shared.paths import Paths
 from .arguments import box_vectors, topology_of, vectors
 from .calibration import calibrated
 from .labels import Labels
@@ -154,7 +154,7 @@ class DPRegion:
 
     def calibrate(
         self,
-        model: str | PathLike,
+        model: Paths,
         topology: app.Topology,
         frames: Iterable,
         box: Any = None,
@@ -168,7 +168,7 @@ class DPRegion:
         Parameters
         ----------
         model
-            The frozen model.
+            The frozen model, or several.
         topology
             Of the system.
         frames
@@ -187,3 +187,22 @@ class DPRegion:
             fit to, or an argument is none that can be meant.
         """
         return replace(self, reference=calibrated(self, model, topology, frames, box, options))
+
+
+def regions_of(given: Any, what: str) -> list[DPRegion]:
+    """Return one region or several as a list.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or something in it is no region; `what` begins the message.
+    """
+    found = [given] if isinstance(given, DPRegion) else given
+    found = list(found) if np.iterable(found) else [found]
+    if not found:
+        raise ValueError(f"{what}: there is no region; give one or several")
+    for region in found:
+        if not isinstance(region, DPRegion):
+            msg = f"{what}: {region!r} is no region; give a DPRegion, or a list of them"
+            raise ValueError(msg)
+    return found

@@ -2,40 +2,32 @@
 """The force on regions: a PythonForce that evaluates a model."""
 
 from collections.abc import Sequence
-from os import PathLike
 from typing import Any
 
-import numpy as np
 import openmm
-from openmm import app, unit
+from openmm import app
 
-from ..shared.elements import Types
-from .dp_region import DPRegion
+from ..shared.paths import Paths
+from .dp_region import DPRegion, regions_of
 from .layout_of_edge import require_reference
+from .options import Options, showing_options
 from .term import make_term
 
 
+@showing_options
 def dp_force(
-    model: str | PathLike,
+    model: Paths,
     topology: app.Topology,
     regions: DPRegion | Sequence[DPRegion],
-    *,
-    candidates: Sequence[int] | None = None,
-    periodic: bool | None = None,
-    types: Types = "element",
-    system: openmm.System | None = None,
-    scale: str = "dp_scale",
-    length_unit: Any = unit.angstrom,
-    energy_unit: Any = unit.ev,
-    device: str = "auto",
-    precision: str | None = None,
+    **options: Any,
 ) -> openmm.PythonForce:
     """Make a force for ``System.addForce`` that adds a model's energy for each region.
 
     Parameters
     ----------
     model
-        A frozen model of se_a_mask.
+        A frozen model of se_a_mask, or several, a committee: forces and energies are their means,
+        and reporters tell how far they differ.
     topology
         Of the system, atom for atom.
     regions
@@ -74,36 +66,11 @@ def dp_force(
     RuntimeError
         If there is no GPU that was asked for.
     """
-    term = make_term(
-        model,
-        topology,
-        _regions(regions),
-        candidates=candidates,
-        periodic=periodic,
-        types=types,
-        system=system,
-        scale=scale,
-        length_unit=length_unit,
-        energy_unit=energy_unit,
-        device=device,
-        precision=precision,
-    )
+    term = make_term(model, topology, regions_of(regions, "dp_force"), Options.of(options))
     for region in term.regions:
         require_reference(region)
     visible = [] if term.visible is None else term.visible.tolist()
-    force = openmm.PythonForce(term, {scale: 1.0}, visible)
+    force = openmm.PythonForce(term, {term.scale: 1.0}, visible)
     force.setUsesPeriodicBoundaryConditions(term.periodic)
     force.setName("DPForce")
     return force
-
-
-def _regions(regions: Any) -> list[DPRegion]:
-    found = [regions] if isinstance(regions, DPRegion) else regions
-    found = list(found) if np.iterable(found) else [found]
-    if not found:
-        raise ValueError("dp_force: there is no region; give one or several")
-    for region in found:
-        if not isinstance(region, DPRegion):
-            msg = f"dp_force: {region!r} is no region; give a DPRegion, or a list of them"
-            raise ValueError(msg)
-    return found

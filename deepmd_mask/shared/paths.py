@@ -3,6 +3,9 @@
 
 import os
 from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
 
 AnyPath = str | os.PathLike[str]
 Paths = AnyPath | Iterable[AnyPath]
@@ -12,6 +15,30 @@ def listed(paths: Paths) -> list[str]:
     """Return the paths, one or several, as texts."""
     several = [paths] if isinstance(paths, str | os.PathLike) else paths
     return [os.fspath(path) for path in several]
+
+
+def paths_of_models(given: Any, whose: str = "") -> list[str]:
+    """Return the paths of a model, or of several, as texts.
+
+    Parameters
+    ----------
+    given
+        What a user gave as the model.
+    whose
+        Begins the message.
+
+    Raises
+    ------
+    ValueError
+        If something in it is no path.
+    """
+    is_several = np.iterable(given) and not isinstance(given, str | os.PathLike)
+    several = list(given) if is_several else [given]
+    if not all(isinstance(one, str | os.PathLike) for one in several):
+        what = several if is_several else given
+        msg = f"{whose}the model is {what!r}; give the path of a frozen model, or of several"
+        raise ValueError(msg)
+    return listed(several)
 
 
 def require_unlike_files(
