@@ -31,8 +31,8 @@ struct Series {
 };
 
 // How large the last coefficients may be, relative to the largest G. A force, which has the
-// derivative's error, is then as exact as this, and the gradient of its loss by the nets to some ten
-// times of it; in float32 both are lost in rounding error.
+// derivative's error, is then as exact as this, and the gradient of its loss by the nets to some
+// ten times of it; in float32 both are lost in rounding error.
 template <typename T>
 constexpr double kTolerance = sizeof(T) == sizeof(double) ? 1e-12 : 1e-9;
 
