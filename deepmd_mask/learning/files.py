@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Files that appear whole or not at all, and a lock on a folder."""
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file that is there as it was, or as it is to be, whenever this process is killed."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with part.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON, as `write_text` does."""
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; None if there is no such file."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def to_disk(folder: Path) -> None:
+    """Wait until all that is in a folder is on the disk, so that it outlives a power failure."""
+    for where, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(where, name)
+            if os.path.isfile(path) and not os.path.islink(path):
+                _fsync(path)
+        _fsync(where)
+
+
+def _fsync(path: str | os.PathLike) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def put_in_place(part: Path, whole: Path) -> None:
+    """Give a folder that is complete its name.
+
+    Raises
+    ------
+    OSError
+        If there is something of this name that is not empty.
+    """
+    to_disk(part)
+    os.rename(part, whole)
+    _fsync(whole.parent)
+
+
+def bring(source: Path, target: Path) -> None:
+    """Make a file or folder appear at a second place, by links where the disk is the same."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target, copy_function=_link, dirs_exist_ok=True)
+    else:
+        _link(str(source), str(target))
+
+
+def _link(source: str, target: str) -> str:
+    if os.path.lexists(target):
+        os.unlink(target)
+    try:
+        os.link(os.path.realpath(source), target)
+    except OSError:  # another disk, or one without hard links
+        shutil.copy2(source, target)
+    return target
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Hold a lock on a folder, which ends with this process, however it ends.
+
+    Raises
+    ------
+    ValueError
+        If another process holds it.
+    """
+    with (folder / ".lock").open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            raise ValueError(
+                f"{folder}: a loop runs here already ({file.read().strip() or 'it just began'}); "
+                "wait for it, or end it first"
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
