@@ -5,16 +5,16 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .potential import Potential, Prediction
+    from .potential import ForceDeviation, Potential, Prediction
 
-__all__ = ["Potential", "Prediction", "__version__"]
+__all__ = ["ForceDeviation", "Potential", "Prediction", "__version__"]
 
 __version__ = version("deepmd-mask")
 
 
 def __getattr__(name: str) -> Any:
     """Import the potential when it is asked for."""
-    if name not in ("Potential", "Prediction"):
+    if name.startswith("_") or name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from . import potential  # noqa: PLC0415
 

@@ -10,6 +10,7 @@ from regions import EV
 from deepmd_mask.openmm import DPRegion, dp_force
 from deepmd_mask.openmm.labels import Labels
 from deepmd_mask.openmm.layout import lay_out
+from deepmd_mask.openmm.options import Options
 from deepmd_mask.openmm.term import make_term
 
 SEEDS = Path(__file__).parent / "fuzz" / "seeds"
@@ -51,7 +52,7 @@ def frames_of(solvated, number=8, seed=3):
 
 def costs_of(solvated, region, frames):
     """Return W, and what residues in the buffer pay for entering, in all frames."""
-    term = make_term(MODEL, solvated.topology, [region], **TYPES)
+    term = make_term(MODEL, solvated.topology, [region], Options(**TYPES))
     found = [next(term.parts(positions, solvated.box)).entering for positions in frames]
     kind = term.regions[0].edge.kinds.index("CO")
     W = np.repeat([one.W[kind] for one in found], [len(one.costs) for one in found])

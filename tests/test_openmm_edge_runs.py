@@ -25,6 +25,7 @@ from smooth import (
 
 from deepmd_mask.openmm import RegionReporter
 from deepmd_mask.openmm import edge as edges
+from deepmd_mask.openmm.options import Options
 from deepmd_mask.openmm.term import make_term
 
 
@@ -104,7 +105,8 @@ def test_serialised(boxed):
     assert again[0] == wanted[0]
     np.testing.assert_array_equal(again[1], wanted[1])
     # What knows no edges must not read one as abrupt, and can read what has none.
-    terms = (make_term(MODEL, boxed.topology, [region], **TYPES) for region in (SMOOTH, ABRUPT))
+    options = Options(**TYPES)
+    terms = (make_term(MODEL, boxed.topology, [region], options) for region in (SMOOTH, ABRUPT))
     assert [term.__getstate__()["layout"] for term in terms] == [2, 1]
 
 

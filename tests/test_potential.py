@@ -14,8 +14,9 @@ import helpers
 import numpy as np
 import pytest
 from frozen_models import REAL_ATOMS, assert_potential_agrees, edited, of_first_version, with_input
+from plain_models import random_nets, write_model
 
-from deepmd_mask import Potential, Prediction
+from deepmd_mask import ForceDeviation, Potential, Prediction
 from deepmd_mask.conversion import convert
 from deepmd_mask.potential import device
 
@@ -95,19 +96,38 @@ def test_no_atoms_and_no_frames(potential):
 
 
 def test_committee(trained, other, potential):
-    both = Potential([trained.model, other])
+    """Means, and how far models are from them: straight from the definition."""
+    models = [trained.model, other, other]
     wishes = {"virial": True, "groups": [0, 1, 1, 2]}
-    found = both.evaluate(TYPES, POSITIONS, **wishes)
-    assert (found.energy.shape, found.forces.shape) == ((2,), (2, 4, 3))
-    for k, model in enumerate((trained.model, other)):
-        alone = Potential(model).evaluate(TYPES, POSITIONS, **wishes)
-        for name in Prediction._fields:
-            np.testing.assert_array_equal(getattr(found, name)[k], getattr(alone, name))
-    np.testing.assert_allclose(found.forces[1], 2 * found.forces[0], rtol=1e-12)
-    frames = both.evaluate(TYPES, POSITIONS[None])
-    assert (frames.energy.shape, frames.forces.shape) == ((2, 1), (2, 1, 4, 3))
+    frames = np.stack([POSITIONS, 1.1 * POSITIONS])
+    alone = [Potential(model).evaluate(TYPES, frames, **wishes) for model in models]
+    found = Potential(models).evaluate(TYPES, frames, **wishes)
+    for name in ("energy", "forces", "energies", "virial", "atom_virial", "weight_gradient"):
+        wanted = np.mean([getattr(one, name) for one in alone], axis=0)
+        np.testing.assert_allclose(getattr(found, name), wanted, rtol=1e-14, atol=1e-15)
+    squares = [((one.forces - found.forces) ** 2).sum(axis=2) for one in alone]
+    np.testing.assert_allclose(found.deviation, np.sqrt(np.mean(squares, axis=0)), rtol=1e-12)
+    assert found.deviation.min() > 1e-3
+    energies = [one.energy for one in alone]
+    np.testing.assert_allclose(found.energy_deviation, np.std(energies, axis=0), rtol=1e-12)
+    one = Potential(models).evaluate(TYPES, POSITIONS, **wishes)
+    for name in Prediction._fields:
+        np.testing.assert_array_equal(getattr(one, name), getattr(found, name)[0], err_msg=name)
     of_one = Potential([trained.model]).evaluate(TYPES, POSITIONS)
-    np.testing.assert_array_equal(of_one.forces[0], potential.evaluate(TYPES, POSITIONS).forces)
+    np.testing.assert_array_equal(of_one.forces, potential.evaluate(TYPES, POSITIONS).forces)
+    assert of_one.deviation is of_one.energy_deviation is None
+    again = pickle.loads(pickle.dumps(Potential(models)))
+    np.testing.assert_array_equal(again.evaluate(TYPES, frames).deviation, found.deviation)
+
+
+def test_deviation_of_chosen_atoms():
+    deviation = np.array([[1.0, 2.0, 4.0], [3.0, 5.0, 7.0]])
+    assert ForceDeviation.of(deviation[0]) == (4, 1, pytest.approx(7 / 3))
+    found = ForceDeviation.of(deviation, [[1, 0, 3], [0, 0, 0]])
+    np.testing.assert_array_equal(found.max_devi_f, [4, np.nan])
+    np.testing.assert_array_equal(found.min_devi_f, [1, np.nan])
+    np.testing.assert_array_equal(found.avg_devi_f, [(1 + 3 * 4) / 4, np.nan])
+    assert np.isnan(ForceDeviation.of(np.zeros(0)).max_devi_f)
 
 
 def test_what_it_says_of_the_model(trained, potential):
@@ -233,6 +253,14 @@ def test_there_must_be_models_of_one_type_map(trained, tmp_path):
     message = r"frozen\.pb and .*other\.pb have different type maps, C O ZN and O C ZN"
     with pytest.raises(ValueError, match=message):
         Potential([trained.model, other])
+    shape = {"neuron": [4], "M2": 2, "fitting_neuron": [4]}
+    of_sel = [
+        write_model(tmp_path / f"{sel}.pb", random_nets(2, sel=sel, **shape), ["C", "O"])
+        for sel in (5, 6)
+    ]
+    message = r"5\.pb and .*6\.pb have different sums of sel, 10 and 12"
+    with pytest.raises(ValueError, match=message):
+        Potential(of_sel)
 
 
 def test_device_and_threads(trained, monkeypatch):

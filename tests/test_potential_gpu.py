@@ -158,7 +158,10 @@ def test_device_of_potential(gpu, model):
             np.testing.assert_allclose(found.forces, wanted.forces, rtol=0, atol=1e-12)
         assert gpu.allocated() > before
     committee = Potential([model, model], device="cuda")
-    assert committee.evaluate(molecules.types, molecules.positions).forces.shape == (2, 2, 9, 3)
+    found = committee.evaluate(molecules.types, molecules.positions)
+    np.testing.assert_allclose(found.forces, wanted.forces, rtol=0, atol=1e-12)
+    assert found.deviation.shape == (2, 9)
+    assert found.deviation.max() < 1e-12
 
 
 @pytest.mark.parametrize("platform", ["Reference", "CUDA"])

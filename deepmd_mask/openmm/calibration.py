@@ -11,6 +11,7 @@ from openmm import app
 
 from .arguments import box_vectors, plain, topology_of, vectors
 from .edge import Reference
+from .options import Options
 from .term import make_term
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def calibrated(
     if default is None and box is not None:
         options = {"periodic": True, **options}
     # Without a reference that it may have, which could lack what enters now.
-    term = make_term(model, topology, [replace(region, reference=None)], **options)
+    term = make_term(model, topology, [replace(region, reference=None)], Options.of(options))
     (laid_out,) = term.regions
     found: dict[str, list[tuple[float, float]]] = {}
     number = 0

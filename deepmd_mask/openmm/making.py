@@ -7,28 +7,20 @@ from typing import Any
 
 import numpy as np
 import openmm
-from openmm import app, unit
+from openmm import app
 
-from ..shared.elements import Types
 from .dp_region import DPRegion
 from .layout_of_edge import require_reference
+from .options import Options, showing_options
 from .term import make_term
 
 
+@showing_options
 def dp_force(
     model: str | PathLike,
     topology: app.Topology,
     regions: DPRegion | Sequence[DPRegion],
-    *,
-    candidates: Sequence[int] | None = None,
-    periodic: bool | None = None,
-    types: Types = "element",
-    system: openmm.System | None = None,
-    scale: str = "dp_scale",
-    length_unit: Any = unit.angstrom,
-    energy_unit: Any = unit.ev,
-    device: str = "auto",
-    precision: str | None = None,
+    **options: Any,
 ) -> openmm.PythonForce:
     """Make a force for ``System.addForce`` that adds a model's energy for each region.
 
@@ -74,24 +66,11 @@ def dp_force(
     RuntimeError
         If there is no GPU that was asked for.
     """
-    term = make_term(
-        model,
-        topology,
-        _regions(regions),
-        candidates=candidates,
-        periodic=periodic,
-        types=types,
-        system=system,
-        scale=scale,
-        length_unit=length_unit,
-        energy_unit=energy_unit,
-        device=device,
-        precision=precision,
-    )
+    term = make_term(model, topology, _regions(regions), Options.of(options))
     for region in term.regions:
         require_reference(region)
     visible = [] if term.visible is None else term.visible.tolist()
-    force = openmm.PythonForce(term, {scale: 1.0}, visible)
+    force = openmm.PythonForce(term, {term.scale: 1.0}, visible)
     force.setUsesPeriodicBoundaryConditions(term.periodic)
     force.setName("DPForce")
     return force

@@ -7,14 +7,13 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import openmm
 from openmm import app, unit
 
-from ..shared.elements import Types
 from .arguments import indices, unit_in
 from .force import DPTerm
 from .labels import Labels
 from .layout import lay_out
+from .options import Options
 
 if TYPE_CHECKING:
     from .dp_region import DPRegion
@@ -24,22 +23,14 @@ def make_term(
     model: str | PathLike,
     topology: app.Topology,
     regions: Sequence["DPRegion"],
-    *,
-    candidates: Sequence[int] | None = None,
-    periodic: bool | None = None,
-    types: Types = "element",
-    system: openmm.System | None = None,
-    scale: str = "dp_scale",
-    length_unit: Any = unit.angstrom,
-    energy_unit: Any = unit.ev,
-    device: str = "auto",
-    precision: str | None = None,
+    options: Options,
 ) -> DPTerm:
     """Make what `dp_force` hands to OpenMM; arguments and errors are those of it.
 
     A smooth edge needs no reference here.
     """
-    labels = Labels.of(topology, types, system)
+    system, candidates, periodic = options.system, options.candidates, options.periodic
+    labels = Labels.of(topology, options.types, system)
     if candidates is not None:
         candidates = indices(candidates, topology.getNumAtoms(), "candidates").tolist()
         if not candidates:
@@ -51,8 +42,9 @@ def make_term(
         periodic |= system is not None and system.usesPeriodicBoundaryConditions()
     if not isinstance(periodic, bool):
         raise ValueError(f"dp_force: periodic is {periodic!r}; give True, False or None")
-    if not isinstance(scale, str) or not scale:
-        raise ValueError(f"dp_force: scale is {scale!r}; it is the name of a global parameter")
+    if not isinstance(options.scale, str) or not options.scale:
+        msg = f"dp_force: scale is {options.scale!r}; it is the name of a global parameter"
+        raise ValueError(msg)
     visible = None
     if candidates is not None or all(region.fixed is not None for region in laid_out):
         visible = np.unique(np.concatenate([region.possible() for region in laid_out]))
@@ -62,11 +54,11 @@ def make_term(
         labels,
         visible,
         periodic,
-        scale,
-        unit_in(length_unit, unit.nanometer, "length_unit"),
-        unit_in(energy_unit, unit.kilojoule_per_mole, "energy_unit"),
-        device,
-        precision,
+        options.scale,
+        unit_in(options.length_unit, unit.nanometer, "length_unit"),
+        unit_in(options.energy_unit, unit.kilojoule_per_mole, "energy_unit"),
+        options.device,
+        options.precision,
     )
     term.load()
     for region in laid_out:

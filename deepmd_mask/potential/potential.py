@@ -12,6 +12,7 @@ from .._kernels import SelBound
 from ..shared.log import log
 from ..shared.paths import Paths, listed
 from ..shared.reason import reason_of
+from .deviation import deviation_of
 from .device import kernels_on
 from .molecules import molecules_of
 from .reading import ReadModel, RefusedModelError, read_model
@@ -20,10 +21,9 @@ MIXED = "mixed"
 
 
 class Prediction(NamedTuple):
-    """What a model gives, in the model's units.
+    """What a model gives, or what the models of a committee give on average, in their units.
 
-    With several frames all arrays have an axis of frames first, and energy is an array; with a
-    committee they have one of models before that.
+    With several frames all arrays have an axis of frames first, and energy is an array.
 
     Attributes
     ----------
@@ -40,6 +40,12 @@ class Prediction(NamedTuple):
     weight_gradient
         [natoms], dE/dw of each atom, in the unit of energy; its sum over a group is the derivative
         by the weight of the group. 0 for virtual atoms; None without groups.
+    deviation
+        [natoms], of a committee: the root of the mean over its models of |F_k - F|², which is how
+        far they differ about the force on each atom; 0 for virtual atoms. `ForceDeviation.of` has
+        the largest and the mean. None of one model.
+    energy_deviation
+        The same of E; None of one model.
     """
 
     energy: Any
@@ -48,6 +54,8 @@ class Prediction(NamedTuple):
     virial: np.ndarray | None = None
     atom_virial: np.ndarray | None = None
     weight_gradient: np.ndarray | None = None
+    deviation: np.ndarray | None = None
+    energy_deviation: Any = None
 
 
 class Potential:
@@ -61,7 +69,8 @@ class Potential:
     ----------
     model
         The frozen model, a file that ``dp freeze`` or ``dp compress`` wrote. A list of several, of
-        one type map, is a committee: results have an axis of models first.
+        one type map and one sum of sel, is a committee, trained from several seeds, say: results
+        are means over the models, and tell how far they differ.
     device
         "cpu"; "cuda", a GPU; or "auto", a GPU where there is one that works.
     threads
@@ -92,7 +101,7 @@ class Potential:
         If there is no such file.
     ValueError
         If it is not a frozen model of se_a_mask, is damaged, of a later version, or takes other
-        parameters than a mask; if models of a committee have not one type map.
+        parameters than a mask; if models of a committee differ in type map or sum of sel.
     RuntimeError
         If there is no GPU that was asked for.
 
@@ -121,12 +130,11 @@ class Potential:
         models = [read_model(path) for path in listed(model)]
         if precision == MIXED:
             models = [_mixed(one) for one in models]
-        _require_one_type_map(models)
+        _require_alike(models)
         self.paths = [os.path.realpath(one.path) for one in models]
         self.type_map = models[0].type_map
         self.sel = np.min([one.sel for one in models], axis=0).tolist()
         self._builtin = [one.path for one in models if one.is_builtin]
-        self._is_committee = not isinstance(model, str | os.PathLike)
         self.device = "cpu" if kernels is _kernels else "cuda"
         self._device, self._threads, self._precision = device, threads, precision
         loaded = []
@@ -143,8 +151,7 @@ class Potential:
 
     def __reduce__(self) -> tuple:
         """Return how a copy is made."""
-        model = self.paths if self._is_committee else self.paths[0]
-        return Potential, (model, self._device, self._threads, self._precision)
+        return Potential, (self.paths, self._device, self._threads, self._precision)
 
     def evaluate(
         self,
@@ -205,15 +212,36 @@ class Potential:
         warning = self._sel_bound.warning(molecules.types, molecules.weights)
         if warning:
             log.warning(warning)
-        energy, energies, forces, *others = found
-        # Which axes the caller wants: of models, of molecules.
-        index = slice(None) if self._is_committee else 0, 0 if molecules.is_one else slice(None)
-        return Prediction(
-            energy[index],
-            forces[index],
-            energies[index],
-            *(None if one is None else one[index] for one in others),
-        )
+        # Which axes the caller wants; the first one is of models.
+        of_frames = (slice(None), 0) if molecules.is_one else (slice(None),)
+        arrays: list[Any] = [None if array is None else array[of_frames] for array in found]
+        return _prediction(*arrays)
+
+
+def _prediction(
+    energy: np.ndarray,
+    energies: np.ndarray,
+    forces: np.ndarray,
+    virial: np.ndarray | None,
+    atom_virial: np.ndarray | None,
+    weight_gradient: np.ndarray | None = None,
+) -> Prediction:
+    """Return what the models give, arrays with an axis of models first."""
+    is_one = len(energy) == 1
+
+    def mean(array: np.ndarray) -> np.ndarray:
+        return array[0] if is_one else array.mean(axis=0)
+
+    return Prediction(
+        mean(energy),
+        mean(forces),
+        mean(energies),
+        None if virial is None else mean(virial),
+        None if atom_virial is None else mean(atom_virial),
+        None if weight_gradient is None else mean(weight_gradient),
+        None if is_one else deviation_of(forces, axis=-1),
+        None if is_one else deviation_of(energy),
+    )
 
 
 def _mixed(model: ReadModel) -> ReadModel:
@@ -223,14 +251,19 @@ def _mixed(model: ReadModel) -> ReadModel:
     return model._replace(arguments={**model.arguments, "precision": MIXED})
 
 
-def _require_one_type_map(models: list[ReadModel]) -> None:
-    """Refuse a committee of no model, or whose models number types in different ways."""
+def _require_alike(models: list[ReadModel]) -> None:
+    """Refuse a committee of no model, or whose models take types or sel in different ways."""
     if not models:
         raise ValueError("there is no model; give the path of one, or of several")
     first = models[0]
     for other in models[1:]:
-        if other.type_map != first.type_map:
-            raise ValueError(
-                f"models {first.path} and {other.path} have different type maps, "
-                f"{' '.join(first.type_map)} and {' '.join(other.type_map)}; give models of one"
-            )
+        for what, one, its in (
+            ("type maps", " ".join(first.type_map), " ".join(other.type_map)),
+            ("sums of sel", f"{first.arguments['n']:g}", f"{other.arguments['n']:g}"),
+        ):
+            if one != its:
+                msg = (
+                    f"models {first.path} and {other.path} have different {what}, {one} and "
+                    f"{its}; give models of one"
+                )
+                raise ValueError(msg)
