@@ -31,15 +31,9 @@ def _general() -> list[Argument]:
             doc="Which atoms matter, as `--preference` of `dp-mask pack`: errors and deviations "
             "are of these.",
         ),
-        Argument(
-            "models", int, optional=True, default=4, doc="Number of models of the committee."
-        ),
-        Argument(
-            "seed", int, optional=True, default=1, doc="All random numbers follow from it."
-        ),
-        Argument(
-            "iterations", int, optional=True, default=10, doc="Number of iterations at most."
-        ),
+        Argument("models", int, optional=True, default=4, doc="Number of models of the committee."),
+        Argument("seed", int, optional=True, default=1, doc="All random numbers follow from it."),
+        Argument("iterations", int, optional=True, default=10, doc="Number of iterations at most."),
         Argument(
             "files",
             list[str],
@@ -56,9 +50,7 @@ def _general() -> list[Argument]:
             doc="Masked systems, with labels, to train with from the beginning. Then the first "
             "iteration explores nothing.",
         ),
-        Argument(
-            "test", list[str], optional=True, default=[], doc="Further systems to judge by."
-        ),
+        Argument("test", list[str], optional=True, default=[], doc="Further systems to judge by."),
         Argument(
             "machine",
             [str, dict],
@@ -117,9 +109,7 @@ def _explore() -> Argument:
                 doc="In its place, a command of a shell in which {committee}, {task}, {seed} and "
                 "{common}, the folder of your files, are filled in.",
             ),
-            Argument(
-                "options", dict, optional=True, default={}, doc="For the function, by name."
-            ),
+            Argument("options", dict, optional=True, default={}, doc="For the function, by name."),
             Argument(
                 "tasks",
                 int,
@@ -302,7 +292,7 @@ def table() -> str:
         lines += [
             _row(inner, f"{argument.name}/")
             for inner in argument.sub_fields.values()
-            if not (inner.name in ("machine", "resources", "workers"))
+            if inner.name not in ("machine", "resources", "workers")
         ]
     return "\n".join(lines) + "\n"
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from dargs import Argument
 from dargs.dargs import ArgumentError
@@ -17,6 +18,7 @@ from .tasks import Stage
 
 NAMES = ("learn.yaml", "learn.yml", "learn.json")
 STAGES = STAGES_WITH_MACHINE
+DEFAULT_FILES = ("*.py",)
 _OF_DPGEN = {"explore": "model_devi", "label": "fp", "train": "train"}
 
 
@@ -46,14 +48,26 @@ class Loop:
             return []
         return sorted(self.stage(iteration, "train").folder.glob("graph.*.pb"))
 
-    def shared(self, committee: list[Path]) -> dict[str, Path]:
-        """Return what tasks need, by name: the user's files and the committee."""
-        found = {
-            str(path.relative_to(self.folder)): path
-            for pattern in self.config["files"]
-            for path in sorted(self.folder.glob(pattern))
-        }
-        return found | {path.name: path for path in committee}
+    def files(self) -> dict[str, Path]:
+        """Return the user's files that tasks need, by name.
+
+        Raises
+        ------
+        ValueError
+            If there is none of a name.
+        """
+        found = {}
+        for pattern in self.config["files"]:
+            paths = sorted(self.folder.glob(pattern))
+            if not paths and pattern not in DEFAULT_FILES:
+                raise ValueError(f"files: {self.folder} has no {pattern}")
+            found |= {str(path.relative_to(self.folder)): path for path in paths}
+        return found
+
+    def seed(self, *numbers: int) -> int:
+        """Return a seed that follows from that of the loop and from numbers."""
+        sequence = np.random.SeedSequence([self.config["seed"], *numbers])
+        return int(sequence.generate_state(1)[0]) % 2**31
 
     def path(self, text: str) -> Path:
         """Return a path that the arguments name."""
@@ -86,7 +100,9 @@ def read(folder: Path) -> Loop:
     folder = folder.resolve()
     path = next((folder / name for name in NAMES if (folder / name).is_file()), None)
     if path is None:
-        raise ValueError(f"{folder} has no {NAMES[0]}; `dp-mask learn init {folder.name}` makes one")
+        raise ValueError(
+            f"{folder} has no {NAMES[0]}; `dp-mask learn init {folder.name}` makes one"
+        )
     given = read_file(path)
     label = given.get("label")
     if isinstance(label, str | list) or (isinstance(label, dict) and "command" in label):

@@ -29,7 +29,7 @@ def require() -> ModuleType:
     except ModuleNotFoundError as error:
         raise MissingError(
             "machine needs DPDispatcher, of which "
-            f"{error.name} is not installed: pip install \"deepmd-mask[learn]\"",
+            f'{error.name} is not installed: pip install "deepmd-mask[learn]"',
             name=error.name,
         ) from error
     log = logging.getLogger("dpdispatcher")

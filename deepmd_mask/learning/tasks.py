@@ -17,7 +17,13 @@ from typing import Any
 
 from .files import bring, put_in_place, read_json, write_json
 
-TASK, RESULT, FAILURE, COMMON, SUMMARY = "task.json", "result", "failure.json", "common", "stage.json"
+TASK, RESULT, FAILURE, COMMON, SUMMARY = (
+    "task.json",
+    "result",
+    "failure.json",
+    "common",
+    "stage.json",
+)
 
 
 @dataclass(frozen=True)
@@ -130,7 +136,7 @@ class Stage:
             if folder.name not in names:
                 shutil.rmtree(folder)
         left = [name for name in names if not (self.partial / name / RESULT).exists()]
-        earlier = (read_json(self.partial / "seconds.json") or 0.0)
+        earlier = read_json(self.partial / "seconds.json") or 0.0
         if left:
             try:
                 execute(self.partial, left)
@@ -161,8 +167,9 @@ class Stage:
             elif not (folder / RESULT).exists():
                 reasons[name] = "it ended without a result"
         if reasons:
+            where = os.path.relpath(self.partial)
             shown = [
-                f"  task {name}: {reason}\n    its log: {os.path.relpath(self.partial / name / 'log')}"
+                f"  task {name}: {reason}\n    its log: {where}/{name}/log"
                 for name, reason in reasons.items()
             ]
             raise TaskError(

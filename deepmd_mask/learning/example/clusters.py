@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Explores: molecular dynamics of a zinc ion with some waters, with the committee's mean force."""
+
+from pathlib import Path
+
+import ase.io
+import numpy as np
+from ase import Atoms, units
+from ase.build import molecule
+from ase.md.langevin import Langevin
+from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+from levels import gfn1
+
+from deepmd_mask.ase import MaskedDP
+
+DIRECTIONS = np.vstack([np.eye(3), -np.eye(3)])  # of the waters of an octahedron
+
+
+def cluster(waters: int, rng: np.random.Generator) -> Atoms:
+    """Return zinc with waters around it, each turned about its Zn-O axis."""
+    atoms = Atoms("Zn")
+    for direction in DIRECTIONS[:waters]:
+        water = molecule("H2O")
+        water.translate(-water.positions[0])
+        bisector = water.positions[1:].mean(axis=0)
+        water.rotate(bisector, direction)
+        water.rotate(rng.uniform(0, 360), direction)
+        water.translate(rng.uniform(1.95, 2.2) * direction)
+        atoms += water
+    return atoms
+
+
+def explore(
+    committee: list[str],
+    folder: Path,
+    task: int,
+    seed: int,
+    temperature: float,
+    steps: int,
+    interval: int,
+    stop: float,
+) -> None:
+    """Write the frames of a trajectory to frames.xyz.
+
+    Parameters
+    ----------
+    committee
+        Frozen models; none in the beginning, where GFN1-xTB stands in for them.
+    folder
+        To write to.
+    task
+        Number of the trajectory, which says how many waters there are.
+    seed
+        Of this trajectory in this iteration.
+    temperature, steps, interval, stop
+        The options of learn.yaml.
+    """
+    rng = np.random.default_rng(seed)
+    atoms = cluster(4 + task % 3, rng)
+    atoms.calc = MaskedDP(committee) if committee else gfn1(atoms)
+    MaxwellBoltzmannDistribution(atoms, temperature_K=temperature, rng=rng)
+    dynamics = Langevin(
+        atoms, 0.5 * units.fs, temperature_K=temperature, friction=0.02 / units.fs, rng=rng
+    )
+    frames = []
+    for _ in range(0, steps, interval):
+        dynamics.run(interval)
+        if not np.isfinite(atoms.positions).all():
+            break
+        frame = Atoms(atoms.symbols, atoms.positions)
+        deviation = atoms.calc.results.get("deviation")
+        if deviation is not None:
+            frame.set_array("deviation", deviation)
+        frames.append(frame)
+        if deviation is not None and deviation.max() > stop:
+            break
+    ase.io.write(folder / "frames.xyz", frames)
