@@ -37,6 +37,19 @@ def length(value: Any, what: str) -> float:
     return float(number)
 
 
+def whole_interval(value: Any, what: str) -> int:
+    """Return steps between reports.
+
+    Raises
+    ------
+    ValueError
+        If the value is no positive whole number.
+    """
+    if not is_number(value) or value % 1 != 0 or value < 1:
+        raise ValueError(f"{what}: the interval is {value!r}; give steps, 1 or more")
+    return int(value)
+
+
 def unit_in(value: Any, wanted: unit.Unit, what: str) -> float:
     """Return a unit of a model in another one, that of one particle as that of a mole.
 

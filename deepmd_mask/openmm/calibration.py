@@ -3,12 +3,12 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from openmm import app
 
+from ..shared.paths import Paths
 from .arguments import box_vectors, plain, topology_of, vectors
 from .edge import Reference
 from .options import Options
@@ -23,7 +23,7 @@ NARROWEST = 0.1  # range of W that gives a slope
 
 def calibrated(
     region: "DPRegion",
-    model: str | PathLike,
+    model: Paths,
     topology: app.Topology,
     frames: Iterable,
     box: Any,

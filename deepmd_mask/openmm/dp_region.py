@@ -3,7 +3,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from os import PathLike
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +10,7 @@ import openmm
 from openmm import app, unit
 
 from ..shared.elements import Types
+from ..shared.paths import Paths
 from .arguments import box_vectors, topology_of, vectors
 from .calibration import calibrated
 from .labels import Labels
@@ -154,7 +154,7 @@ class DPRegion:
 
     def calibrate(
         self,
-        model: str | PathLike,
+        model: Paths,
         topology: app.Topology,
         frames: Iterable,
         box: Any = None,
@@ -168,7 +168,7 @@ class DPRegion:
         Parameters
         ----------
         model
-            The frozen model.
+            The frozen model, or several.
         topology
             Of the system.
         frames

@@ -9,6 +9,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 import openmm
+from openmm import unit
 
 from ..potential import Potential
 from ..shared.elements import types_of_names
@@ -18,9 +19,63 @@ from .labels import Labels
 from .links import PlacedLinks
 from .region import Cut, Region
 
-# Of a pickled DPTerm and what it holds; goes up when that changes. A term without smooth edges has
-# the first, as what went before them can read it.
-LAYOUT, SMOOTH_LAYOUT = 1, 2
+# Of a pickled DPTerm and what it holds; goes up when that changes. A term of one model without
+# smooth edges has the first, as what went before these can read it.
+LAYOUT, SMOOTH_LAYOUT, COMMITTEE_LAYOUT = KNOWN_LAYOUTS = 1, 2, 3
+EV_PER_ANGSTROM = (unit.AVOGADRO_CONSTANT_NA * unit.ev / unit.angstrom).value_in_unit(
+    unit.kilojoule_per_mole / unit.nanometer
+)  # in the unit of forces
+
+
+class Molecule(NamedTuple):
+    """What a model sees of a region: its members, then the link atoms.
+
+    Attributes
+    ----------
+    numbers
+        [n] int, the members, and of each link atom the outer atom in whose place it is.
+    coordinates
+        [n, 3] in nm, from the first centre.
+    nlinks
+        How many of them are link atoms.
+    deviation
+        [n] in eV/Å, how far the models of a committee differ about the force on each, at fixed
+        weights; None of one model.
+    """
+
+    numbers: np.ndarray
+    coordinates: np.ndarray
+    nlinks: int
+    deviation: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, cut: Cut, links: PlacedLinks | None) -> "Molecule":
+        """Return that of a region which has been cut out."""
+        if links is None:
+            return cls(*cut, 0)
+        coordinates = np.append(cut.coordinates, links.coordinates, axis=0)
+        return cls(np.append(cut.atoms, links.outer), coordinates, len(links.row))
+
+
+class Evaluated(NamedTuple):
+    """What a model gives for a molecule, in kJ/mol and kJ/mol/nm, the deviation in eV/Å.
+
+    Attributes
+    ----------
+    energy
+        A number.
+    forces
+        [n, 3]
+    gradient
+        [nresidues], dE/dw of residues; None without weights.
+    deviation
+        [n]; None of one model.
+    """
+
+    energy: float
+    forces: np.ndarray
+    gradient: np.ndarray | None
+    deviation: np.ndarray | None
 
 
 class EvaluatedRegion(NamedTuple):
@@ -39,6 +94,8 @@ class EvaluatedRegion(NamedTuple):
         where link atoms are.
     forces
         [m, 3] in kJ/mol/nm, on these.
+    molecule
+        What the model has seen.
     entering
         What it costs to enter; None of an abrupt edge.
     """
@@ -48,6 +105,7 @@ class EvaluatedRegion(NamedTuple):
     energy: float
     feeling: np.ndarray
     forces: np.ndarray
+    molecule: Molecule
     entering: Entering | None = None
 
 
@@ -78,7 +136,7 @@ class DPTerm:
     Parameters
     ----------
     model
-        Path of the frozen model.
+        Path of the frozen model, or those of a committee.
     regions
         The regions.
     labels
@@ -97,7 +155,7 @@ class DPTerm:
         What comes from the model; `load` sets it.
     """
 
-    model: str
+    model: str | tuple[str, ...]
     regions: list[Region]
     labels: Labels
     visible: np.ndarray | None
@@ -121,8 +179,9 @@ class DPTerm:
             If two of its types differ in case only, and an atom may be either.
         """
         if self._loaded is None:
-            changed = Path(self.model).stat().st_mtime_ns
-            potential = _potential(self.model, changed, self.device, self.precision)
+            paths = (self.model,) if isinstance(self.model, str) else self.model
+            changed = tuple(Path(path).stat().st_mtime_ns for path in paths)
+            potential = _potential(paths, changed, self.device, self.precision)
             link_type = -1
             if any(region.link_lengths is not None for region in self.regions):
                 (link_type,) = types_of_names(["H"], potential.type_map)
@@ -137,6 +196,8 @@ class DPTerm:
         layout = self.layout
         if layout == LAYOUT and any(region.edge is not None for region in self.regions):
             layout = SMOOTH_LAYOUT
+        if layout in KNOWN_LAYOUTS and not isinstance(self.model, str):
+            layout = COMMITTEE_LAYOUT
         return {**self.__dict__, "layout": layout, "_loaded": None}
 
     def __setstate__(self, state: dict) -> None:
@@ -202,56 +263,50 @@ class DPTerm:
     ) -> EvaluatedRegion:
         """Evaluate a region that has been cut out."""
         _, types, link_type = self.load()
-        types, coordinates, numbers = types[cut.atoms], cut.coordinates, cut.atoms
-        residue = region.residue[cut.atoms]
+        molecule = Molecule.of(cut, links)
+        types, residue = types[cut.atoms], region.residue[cut.atoms]
         if links is not None:
             self.check_links(region, len(links.row))
             types = np.append(types, np.full(len(links.row), link_type))
-            coordinates = np.append(coordinates, links.coordinates, axis=0)
-            numbers = np.append(numbers, links.outer)
             residue = np.append(residue, residue[links.row])  # a link atom comes with its inner one
         w = None if weights is None else weights.w
-        energy, forces, gradient = self._evaluate(types, coordinates, numbers, residue, w)
+        energy, forces, gradient, deviation = self._evaluate(types, molecule, residue, w)
+        molecule = molecule._replace(deviation=deviation)
         feeling = cut.atoms
         if links is not None:
             forces, on_links = np.split(forces, [len(cut.atoms)])
             on_outer = links.on_outer(on_links)
             np.add.at(forces, links.row, on_links - on_outer)
-            feeling = numbers
+            feeling = molecule.numbers
             forces = np.append(forces, on_outer, axis=0)
+        found = EvaluatedRegion(region, cut.atoms, energy, feeling, forces, molecule)
         if region.edge is None or weights is None or gradient is None:
-            return EvaluatedRegion(region, cut.atoms, energy, feeling, forces)
+            return found
         entering = region.edge.enter(weights.w, gradient, region.always)
         for atoms, on_them in weights.forces(entering):
             np.add.at(forces, np.searchsorted(cut.atoms, atoms), on_them)
-        return EvaluatedRegion(region, cut.atoms, energy - entering.Phi, feeling, forces, entering)
+        return found._replace(energy=energy - entering.Phi, entering=entering)
 
     def _evaluate(
-        self,
-        types: np.ndarray,
-        coordinates: np.ndarray,
-        numbers: np.ndarray,
-        residue: np.ndarray,
-        w: np.ndarray | None,
-    ) -> tuple[float, np.ndarray, np.ndarray | None]:
-        """Return the energy and forces of a molecule, nm and kJ/mol outside.
-
-        With weights of residues [nresidues] also the derivative by these.
-        """
+        self, types: np.ndarray, molecule: Molecule, residue: np.ndarray, w: np.ndarray | None
+    ) -> Evaluated:
+        """Evaluate a molecule; w [nresidues] are weights of residues, None if all are whole."""
         some = {} if w is None else {"weights": w[residue], "groups": residue}
-        potential = self.load().potential
-        found = potential.evaluate(types, coordinates / self.length, numbers=numbers, **some)
-        energy, forces = (
-            float(found.energy * self.energy),
-            found.forces * (self.energy / self.length),
+        found = self.load().potential.evaluate(
+            types, molecule.coordinates / self.length, numbers=molecule.numbers, **some
         )
-        if w is None or found.weight_gradient is None:
-            return energy, forces, None
-        gradient = np.bincount(residue, found.weight_gradient * self.energy, minlength=len(w))
-        return energy, forces, gradient
+        of_force = self.energy / self.length
+        gradient = deviation = None
+        if w is not None and found.weight_gradient is not None:
+            by_atom = found.weight_gradient * self.energy
+            gradient = np.bincount(residue, by_atom, minlength=len(w))
+        if found.deviation is not None:
+            deviation = found.deviation * (of_force / EV_PER_ANGSTROM)
+        energy = float(found.energy * self.energy)
+        return Evaluated(energy, found.forces * of_force, gradient, deviation)
 
     def _require_layout(self) -> None:
-        if self.layout not in (LAYOUT, SMOOTH_LAYOUT):
+        if self.layout not in KNOWN_LAYOUTS:
             msg = (
                 "this DPForce was serialised by another version of deepmd-mask; make it anew with "
                 "dp_force and add it to the System in its place"
@@ -306,6 +361,8 @@ class DPTerm:
 
 
 @lru_cache(maxsize=16)
-def _potential(model: str, changed: int, device: str, precision: str | None) -> Potential:
-    """Return a model; a file that has changed is another."""
-    return Potential(model, device, precision=precision)
+def _potential(
+    paths: tuple[str, ...], changed: tuple[int, ...], device: str, precision: str | None
+) -> Potential:
+    """Return a model or a committee; a file that has changed is another."""
+    return Potential(paths, device, precision=precision)

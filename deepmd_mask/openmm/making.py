@@ -2,13 +2,13 @@
 """The force on regions: a PythonForce that evaluates a model."""
 
 from collections.abc import Sequence
-from os import PathLike
 from typing import Any
 
 import numpy as np
 import openmm
 from openmm import app
 
+from ..shared.paths import Paths
 from .dp_region import DPRegion
 from .layout_of_edge import require_reference
 from .options import Options, showing_options
@@ -17,7 +17,7 @@ from .term import make_term
 
 @showing_options
 def dp_force(
-    model: str | PathLike,
+    model: Paths,
     topology: app.Topology,
     regions: DPRegion | Sequence[DPRegion],
     **options: Any,
@@ -27,7 +27,8 @@ def dp_force(
     Parameters
     ----------
     model
-        A frozen model of se_a_mask.
+        A frozen model of se_a_mask, or several, a committee: forces and energies are their means,
+        and reporters tell how far they differ.
     topology
         Of the system, atom for atom.
     regions

@@ -2,13 +2,13 @@
 """The potential "deepmd-mask" of OpenMM-ML, found through the entry point openmmml.potentials."""
 
 from collections.abc import Iterable
-from os import PathLike
 from typing import Any
 
 import openmm
 from openmm import app
 from openmmml.mlpotential import MLPotentialImpl, MLPotentialImplFactory
 
+from ..shared.paths import Paths
 from .dp_region import DPRegion
 from .labels import Labels
 from .making import dp_force
@@ -20,12 +20,12 @@ class MaskPotential(MLPotentialImpl):
     Parameters
     ----------
     model
-        The frozen model.
+        The frozen model, or several.
     options
         Of `dp_force`: units, types, the name of the scale, the device and the precision.
     """
 
-    def __init__(self, model: str | PathLike, **options: Any) -> None:
+    def __init__(self, model: Paths, **options: Any) -> None:
         super().__init__()
         self.model = model
         self.options = options
@@ -86,9 +86,7 @@ class MaskPotential(MLPotentialImpl):
 class MaskPotentialFactory(MLPotentialImplFactory):
     """Makes what ``MLPotential("deepmd-mask", modelPath=...)`` stands for."""
 
-    def createImpl(
-        self, name: str, modelPath: str | PathLike | None = None, **args: Any
-    ) -> MaskPotential:
+    def createImpl(self, name: str, modelPath: Paths | None = None, **args: Any) -> MaskPotential:
         """Make the potential.
 
         Parameters
@@ -96,7 +94,7 @@ class MaskPotentialFactory(MLPotentialImplFactory):
         name
             "deepmd-mask".
         modelPath
-            The frozen model.
+            The frozen model, or several.
         args
             Of `dp_force`: units, types, the name of the scale, the device and the precision.
 

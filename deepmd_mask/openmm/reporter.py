@@ -2,11 +2,8 @@
 """A reporter of what is in the DP regions while a simulation runs."""
 
 import csv
-import pickle
-from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 import openmm
@@ -14,8 +11,10 @@ from openmm import app
 
 from ..shared.log import log
 from ..shared.numbers import is_number
-from .arguments import plain
+from .arguments import plain, whole_interval
+from .deviation import DEVIATION_COLUMNS, DeviationError, PreferredAtoms, RegionDeviation
 from .force import DPTerm, EvaluatedRegion
+from .terms import terms_of
 
 
 class RegionReporter:
@@ -28,6 +27,10 @@ class RegionReporter:
     the buffer to enter, in kJ/mol, the mean, cost, and the standard deviation, spread. When W
     leaves the range that the reference was fitted in, there is a warning.
 
+    Of a committee there are six more: max_devi_f, min_devi_f and avg_devi_f, in eV/Å, how far its
+    models differ about the force on the atoms of the region, as ``dp model-devi`` has it, and
+    preferred_max_devi_f and so on, of the preferred atoms.
+
     Parameters
     ----------
     file
@@ -36,21 +39,37 @@ class RegionReporter:
         Steps between reports. Each costs an evaluation of the model.
     append
         Whether to go on with a file that exists.
+    preference
+        Which atoms are preferred, as of ``dp-mask pack``: "all", "element:ZN,S", "within:2.8:ZN" or
+        "names:SG,NE2". By default those that feel the force.
+    stop_above
+        A bound in eV/Å: when preferred_max_devi_f exceeds it, the run stops with a `DeviationError`
+        that names step, region and atom. None for none.
 
     Raises
     ------
     ValueError
-        If the interval is no positive whole number.
+        If the interval is no positive whole number, the preference no rule or the bound none.
     """
 
     COLUMNS = ("step", "region", "atoms", "energy", "residues")
     MORE = ("W", "cost", "spread")
 
-    def __init__(self, file: str | PathLike, interval: int, append: bool = False) -> None:
-        if not is_number(interval) or interval % 1 != 0 or interval < 1:
-            msg = f"RegionReporter: the interval is {interval!r}; give steps, 1 or more"
+    def __init__(
+        self,
+        file: str | PathLike,
+        interval: int,
+        append: bool = False,
+        *,
+        preference: str | None = None,
+        stop_above: float | None = None,
+    ) -> None:
+        self.interval = whole_interval(interval, "RegionReporter")
+        self._preferred = PreferredAtoms(preference, "RegionReporter")
+        if stop_above is not None and not (is_number(stop_above) and stop_above > 0):
+            msg = f"RegionReporter: stop_above is {stop_above!r}; give a bound in eV/Å, above 0"
             raise ValueError(msg)
-        self.interval = int(interval)
+        self.stop_above = stop_above
         self._terms: list[DPTerm] | None = None
         self._path = Path(file)
         self._begun = _first_row(self._path) if append and self._path.is_file() else []
@@ -58,6 +77,7 @@ class RegionReporter:
         self._writer = csv.writer(self._file)
         self._blank: tuple[str, ...] = ()  # of an abrupt region, of what smooth ones have more
         self._warned: set[tuple[str, str]] = set()
+        self._no_deviation: tuple[str, ...] = ()  # of one model, of what committees have more
 
     def describeNextReport(self, simulation: app.Simulation) -> dict:  # OpenMM calls this
         """Tell OpenMM when to report next, and what that takes."""
@@ -70,28 +90,65 @@ class RegionReporter:
         Raises
         ------
         ValueError
-            If no force of the system was made by `dp_force`, or the file that is appended to has
-            other columns.
+            If no force of the system was made by `dp_force`, the file that is appended to has
+            other columns, or a run is to be stopped by one model.
+        DeviationError
+            If a run is to be stopped; what there is to report is written then.
         """
         if self._terms is None:
-            self._terms = list(_terms(simulation.system.getForces()))
+            self._terms = list(terms_of(simulation.system.getForces()))
             self._begin(self._terms)
         positions = plain(state.getPositions(asNumpy=True))
+        beyond: list[str] = []
         for term in self._terms:
             for part in term.parts(positions, term.box_of(state)):
                 residues = np.unique(term.labels.residue[part.atoms])
                 names = " ".join(term.labels.residues[residue] for residue in residues)
                 row = (part.region.name, len(part.atoms), f"{part.energy:.6f}", names)
-                self._writer.writerow((simulation.currentStep, *row, *self._more(part)))
+                found = self._deviation(term, part)
+                more = (*self._more(part), *self._of_committee(found))
+                self._writer.writerow((simulation.currentStep, *row, *more))
+                if found is not None and self._is_too_large(found):
+                    beyond.append(found.in_words(simulation.currentStep, part.region.name))
         self._file.flush()
+        for words in beyond[:1]:
+            msg = (
+                f"{words}, and the run stops above {self.stop_above:g}; label frames like this one "
+                "(FrameReporter writes them) and train with them, or raise stop_above"
+            )
+            raise DeviationError(msg)
+
+    def _deviation(self, term: DPTerm, part: EvaluatedRegion) -> RegionDeviation | None:
+        weights = self._preferred.weights(part.region, term.labels, part.molecule)
+        return RegionDeviation.of(part.molecule, weights, term.labels)
+
+    def _is_too_large(self, found: RegionDeviation) -> bool:
+        return self.stop_above is not None and found.preferred.max_devi_f > self.stop_above
+
+    def _of_committee(self, found: RegionDeviation | None) -> tuple[str, ...]:
+        if found is None:
+            return self._no_deviation
+        values = (*found.whole, *found.preferred)
+        return tuple("" if np.isnan(value) else f"{value:.6f}" for value in values)
 
     def _begin(self, terms: list[DPTerm]) -> None:
         """Write the names of the columns, unless the file has them."""
         if not terms:
             raise ValueError("RegionReporter: no force of the system was made by dp_force")
+        for term in terms:
+            self._preferred.require_met(term.labels)
+        has_committee = any(not isinstance(term.model, str) for term in terms)
+        if self.stop_above is not None and not has_committee:
+            msg = (
+                "RegionReporter: stop_above needs a committee, since one model does not tell how "
+                "far it is right; give dp_force several models"
+            )
+            raise ValueError(msg)
+        deviations = DEVIATION_COLUMNS if has_committee else ()
+        self._no_deviation = ("",) * len(deviations)
         edges = [region.edge for term in terms for region in term.regions]
         more = self.MORE if any(edge is not None for edge in edges) else ()
-        wanted = [*self.COLUMNS, *more]
+        wanted = [*self.COLUMNS, *more, *deviations]
         self._blank = ("",) * len(more)
         if not self._begun:
             self._writer.writerow(wanted)
@@ -133,17 +190,3 @@ def _first_row(path: Path) -> list[str]:
     """Return the names of columns of a file, none if it is empty."""
     with path.open(newline="") as file:
         return next(csv.reader(file), [])
-
-
-def _terms(forces: Sequence[openmm.Force]) -> Iterator[DPTerm]:
-    """Find the terms of dp_force, also within the forces that OpenMM-ML interpolates."""
-    for force in forces:
-        if isinstance(force, openmm.PythonForce):
-            # getPickledFunction gives Python a pointer only; the serialised force has the bytes.
-            serialized = ElementTree.fromstring(openmm.XmlSerializer.serialize(force))
-            term = pickle.loads(bytes.fromhex(serialized.get("function", "")) or pickle.dumps(None))
-            if isinstance(term, DPTerm):
-                yield term
-        elif isinstance(force, openmm.CustomCVForce):
-            count = force.getNumCollectiveVariables()
-            yield from _terms([force.getCollectiveVariable(n) for n in range(count)])

@@ -3,12 +3,12 @@
 
 import os
 from collections.abc import Sequence
-from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from openmm import app, unit
 
+from ..shared.paths import Paths
 from .arguments import indices, unit_in
 from .force import DPTerm
 from .labels import Labels
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def make_term(
-    model: str | PathLike,
+    model: Paths,
     topology: app.Topology,
     regions: Sequence["DPRegion"],
     options: Options,
@@ -36,7 +36,7 @@ def make_term(
         if not candidates:
             raise ValueError("dp_force: candidates has no atom; None is for all")
     laid_out = [lay_out(region, labels, candidates) for region in regions]
-    path = os.path.realpath(_path(model))  # Path.resolve raises what it likes at a loop
+    path = _real_paths(model)
     if periodic is None:
         periodic = topology.getPeriodicBoxVectors() is not None
         periodic |= system is not None and system.usesPeriodicBoundaryConditions()
@@ -68,7 +68,14 @@ def make_term(
     return term
 
 
-def _path(model: Any) -> str | PathLike:
-    if not isinstance(model, str | PathLike):
-        raise ValueError(f"dp_force: the model is {model!r}; give the path of a frozen model")
-    return model
+def _real_paths(model: Any) -> str | tuple[str, ...]:
+    """Return the path of a model, or those of a committee."""
+    is_one = isinstance(model, str | os.PathLike)
+    given = list(model) if np.iterable(model) and not is_one else [model]
+    for one in given:
+        if not isinstance(one, str | os.PathLike):
+            what = repr(one) if is_one or not np.iterable(model) else f"a list with {one!r}"
+            msg = f"dp_force: the model is {what}; give the path of a frozen model, or of several"
+            raise ValueError(msg)
+    paths = tuple(map(os.path.realpath, given))  # Path.resolve raises what it likes at a loop
+    return paths[0] if len(paths) == 1 else paths

@@ -91,8 +91,10 @@ def farthest(features: np.ndarray, number: int, start: Sequence[int] = ()) -> np
 class Different:
     """The same of rows that come one by one: of all so far, some that are far from each other.
 
-    When there are too many, one of the two that are the nearest to each other goes, the one of the
-    lower rank, or, of equal ranks, the one that is nearer to the others.
+    Once there are enough, a row that is farther from all of them than the nearest two are from each
+    other takes the place of one of these two: of that with the lower rank, or, of equal ranks, of
+    that which is nearer to the others. Another takes the place of the row that it is nearest to, if
+    its rank is higher and no two come nearer than any were.
 
     Parameters
     ----------
@@ -104,7 +106,7 @@ class Different:
         self.most = most
         self._features: list[np.ndarray] = []
         self._ranks: list[float] = []
-        self._distance = np.full((most + 1, most + 1), np.inf)  # of each two; no row from itself
+        self._distance = np.full((most, most), np.inf)  # of each two; no row from itself
 
     def __len__(self) -> int:
         """Return how many there are."""
@@ -121,25 +123,30 @@ class Different:
             How much it is wanted; a deviation, say.
         """
         n = len(self)
-        distance = _distances(np.array(self._features).reshape(n, -1), features) if n else []
-        if n and min(distance) == 0:
+        distance = _distances(np.array(self._features).reshape(n, len(features)), features)
+        place = n if n < self.most else self._place(distance, rank)
+        if place is None or (distance == 0).any():
             return None
-        self._distance[n, :n] = self._distance[:n, n] = distance
-        goes = self._superfluous([*self._ranks, rank]) if n == self.most else n
-        if n < self.most:
-            self._features.append(features)
-            self._ranks.append(rank)
-        elif goes < n:
-            self._features[goes], self._ranks[goes] = features, rank
-            moved = self._distance[n, :n].copy()
-            moved[goes] = np.inf
-            self._distance[goes, :n] = self._distance[:n, goes] = moved
-        return None if goes == self.most else goes
+        self._features[place : place + 1] = [features]
+        self._ranks[place : place + 1] = [rank]
+        distance = np.append(distance, np.inf)[: len(self)]
+        distance[place] = np.inf
+        self._distance[place, : len(self)] = self._distance[: len(self), place] = distance
+        return place
 
-    def _superfluous(self, ranks: list[float]) -> int:
-        """Return which of the rows, one too many, goes."""
-        pair = np.unravel_index(self._distance.argmin(), self._distance.shape)
-        return min(map(int, pair), key=lambda row: (ranks[row], *np.sort(self._distance[row])[1:2]))
+    def _place(self, distance: np.ndarray, rank: float) -> int | None:
+        """Return the row that goes for one at these distances from all that are kept."""
+        least = self._distance.min()
+        if distance.min() > least:
+            pair = np.unravel_index(self._distance.argmin(), self._distance.shape)
+            return min(map(int, pair), key=lambda row: (self._ranks[row], self._second(row)))
+        nearest = int(distance.argmin())
+        is_apart = np.delete(distance, nearest).min(initial=np.inf) >= least
+        return nearest if rank > self._ranks[nearest] and is_apart else None
+
+    def _second(self, row: int) -> float:
+        """Return the distance of a row from the second nearest one."""
+        return float(np.sort(self._distance[row])[1:2].min(initial=np.inf))
 
 
 def _distances(features: np.ndarray, one: np.ndarray) -> np.ndarray:
