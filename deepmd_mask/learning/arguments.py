@@ -99,8 +99,8 @@ def _explore() -> Argument:
                 str,
                 optional=True,
                 doc="`module:function`, called as `function(committee, folder, task, seed, "
-                "**options)`: writes frames to `frames.xyz` in the folder. "
-                "`deepmd_mask.learning.openmm:explore` comes with this package.",
+                "**options)`: writes frames to `frames.xyz` in the folder, extended XYZ without a "
+                "cell. `deepmd_mask.learning.openmm:explore` comes with this package.",
             ),
             Argument(
                 "command",

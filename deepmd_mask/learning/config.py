@@ -19,6 +19,13 @@ from .tasks import Stage
 NAMES = ("learn.yaml", "learn.yml", "learn.json")
 STAGES = STAGES_WITH_MACHINE
 DEFAULT_FILES = ("*.py",)
+_ONE_EACH = {
+    "number_node": 1,
+    "cpu_per_node": 1,
+    "gpu_per_node": 0,
+    "queue_name": "",
+    "group_size": 1,
+}
 _OF_DPGEN = {"explore": "model_devi", "label": "fp", "train": "train"}
 
 
@@ -56,7 +63,7 @@ class Loop:
         ValueError
             If there is none of a name.
         """
-        found = {}
+        found: dict[str, Path] = {}
         for pattern in self.config["files"]:
             paths = sorted(self.folder.glob(pattern))
             if not paths and pattern not in DEFAULT_FILES:
@@ -83,10 +90,12 @@ class Loop:
         if "train" in machine and "machine" not in machine:  # of DP-GEN
             part = machine.get(_OF_DPGEN.get(stage, "train"))
             part = part[0] if isinstance(part, list) else part
-            return part["machine"], resources or part["resources"]
+            if not isinstance(part, dict) or "machine" not in part:
+                raise ValueError(f"machine of {stage}: DP-GEN's machine.json has none for it")
+            return part["machine"], resources or part.get("resources") or _ONE_EACH
         if "machine" in machine:
             machine, resources = machine["machine"], resources or machine.get("resources")
-        return machine, resources or {"group_size": 1}
+        return machine, resources or _ONE_EACH
 
 
 def read(folder: Path) -> Loop:

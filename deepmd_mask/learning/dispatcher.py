@@ -11,6 +11,7 @@ from typing import Any
 
 from ..shared.missing import MissingError
 from .files import read_json, write_json
+from .processes import threads_of
 from .tasks import COMMON, RESULT, TASK
 
 SUBMITTED = "submitted.json"
@@ -75,6 +76,8 @@ def execute(
     """
     dpdispatcher = require()
     submitted = _submitted(folder, names)
+    # Else each process takes all cores of the machine that others use, too.
+    envs = {**threads_of(resources.get("cpu_per_node", 1)), **resources.get("envs", {})}
     tasks = [
         dpdispatcher.Task(
             command=f"{command or _command_on(machine)} {stage} --attempt {submitted['number']}",
@@ -89,7 +92,7 @@ def execute(
     submission = dpdispatcher.Submission(
         work_base=os.path.relpath(folder, root),
         machine=dpdispatcher.Machine.load_from_dict({**machine, "local_root": str(root)}),
-        resources=dpdispatcher.Resources.load_from_dict(resources),
+        resources=dpdispatcher.Resources.load_from_dict({**resources, "envs": envs}),
         forward_common_files=[COMMON],
         task_list=tasks,
     )

@@ -22,7 +22,10 @@ def prepare(loop: Loop, iteration: int) -> list[Wanted]:
     if not committee and loop.config["data"]:
         return []
     explore = loop.config["explore"]
-    wanted = {key: explore[key] for key in ("function", "command", "options") if key in explore}
+    wanted = {key: explore[key] for key in ("function", "command") if key in explore}
+    bounds = {name: loop.config["select"][name] for name in ("trust_lo", "trust_hi")}
+    given = explore["options"]
+    wanted["options"] = {k: bounds.get(v, v) if isinstance(v, str) else v for k, v in given.items()}
     return [
         Wanted(
             {

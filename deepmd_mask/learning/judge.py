@@ -64,7 +64,8 @@ def errors(committee: list[str], paths: list[str]) -> dict[str, Any]:
             w = chunk.mask * (1.0 if chunk.preference is None else chunk.preference)
             frames, weight = frames + len(chunk), weight + float(w.sum())
             square += float((w[:, :, None] * (found.forces - chunk.force) ** 2).sum())
-            spread += float((w * found.deviation**2).sum())
+            if found.deviation is not None:
+                spread += float((w * found.deviation**2).sum())
             per_atom = (found.energy - chunk.energy) / np.maximum(chunk.mask.sum(axis=1), 1)
             of_energy += float((per_atom**2).sum())
     if not frames or not weight:

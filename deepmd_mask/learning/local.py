@@ -10,16 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from .processes import cores
-
-# What libraries read of it: OpenMP (tblite), BLAS, DeePMD-kit, OpenMM.
-_THREADS = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "DP_INTRA_OP_PARALLELISM_THREADS",
-    "OPENMM_CPU_THREADS",
-)
+from .processes import cores, threads_of
 
 
 def execute(stage: str, workers: int | None, folder: Path, names: list[str]) -> None:
@@ -37,9 +28,7 @@ def execute(stage: str, workers: int | None, folder: Path, names: list[str]) -> 
         Of the tasks.
     """
     at_once = min(workers or cores(), len(names))
-    threads = str(max(1, cores() // at_once))
-    environment = {**os.environ, **{name: os.environ.get(name, threads) for name in _THREADS}}
-    environment["DP_INTER_OP_PARALLELISM_THREADS"] = "1"
+    environment = {**threads_of(max(1, cores() // at_once)), **os.environ}
     running: set[subprocess.Popen] = set()
     with ThreadPoolExecutor(at_once) as pool:
         one = partial(_execute_one, stage, folder, environment, running)

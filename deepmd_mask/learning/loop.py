@@ -46,7 +46,7 @@ def run(folder: Path, tell: Callable[[str], object] = print) -> bool:
         for iteration in range(loop.config["iterations"]):
             for name in STAGES:
                 stage = loop.stage(iteration, name)
-                if stage.summary is None:
+                if not stage.is_complete:
                     _make(loop, iteration, stage, executors[name], tell)
             if stage.summary["converged"]:
                 tell(f"converged in iteration {iteration}: {_models(loop, iteration)}")

@@ -9,6 +9,14 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+# What libraries read of it: OpenMP (tblite), BLAS, DeePMD-kit, OpenMM.
+THREADS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "DP_INTRA_OP_PARALLELISM_THREADS",
+    "OPENMM_CPU_THREADS",
+)
 _SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux
 
 
@@ -48,6 +56,11 @@ def run_or_raise(command: str | Sequence[str], **options: Any) -> None:
         shown = command if isinstance(command, str) else " ".join(command)
         how = f"ended with status {status}" if status > 0 else f"was ended by signal {-status}"
         raise RuntimeError(f"{shown} {how}")
+
+
+def threads_of(number: int) -> dict[str, str]:
+    """Return the environment of a process that is to use so many cores."""
+    return {**dict.fromkeys(THREADS, str(number)), "DP_INTER_OP_PARALLELISM_THREADS": "1"}
 
 
 def cores() -> int:

@@ -72,13 +72,18 @@ def work(task: Task) -> None:
     test = test[np.linspace(0, len(test) - 1, count).round().astype(int)] if count else test[:0]
     for name, some in {CANDIDATES: chosen, HELD_OUT: test}.items():
         for k in some:
+            frames[k].info.pop("lost", None)
             if not without[k]:
                 frames[k].info["max_devi_f"] = float(deviation[k])
         write_frames(task.result / name, [frames[k] for k in some])
     np.save(task.result / DEVIATIONS, deviation)
     counts = {name: int((kind == k).sum()) for k, name in enumerate(SHARES)}
+    lost = sum(int(atoms.info.get("lost", 0)) for atoms in frames)  # of what ended early
+    counts["failed"] += lost
     chosen_counts = {"chosen": len(chosen), "held_out": len(test)}
-    write_json(task.result / "counts.json", {"frames": len(frames), **counts, **chosen_counts})
+    write_json(
+        task.result / "counts.json", {"frames": len(frames) + lost, **counts, **chosen_counts}
+    )
 
 
 def deviations(
@@ -106,7 +111,8 @@ def deviations(
                     f"only {potential.type_map}"
                 )
             by_atom = potential.evaluate(types, atoms.positions).deviation
-        found[k] = ForceDeviation.of(by_atom, weight if weight.any() else None).max_devi_f
+        if by_atom is not None:
+            found[k] = ForceDeviation.of(by_atom, weight if weight.any() else None).max_devi_f
     return found
 
 

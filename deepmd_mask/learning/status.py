@@ -84,7 +84,7 @@ def status(folder: Path) -> Status:
     iterations: list[dict[str, dict[str, Any]]] = []
     for number in range(loop.config["iterations"]):
         stages = {name: loop.stage(number, name) for name in STAGES}
-        done = {name: stage.summary for name, stage in stages.items() if stage.summary is not None}
+        done = {name: stage.summary for name, stage in stages.items() if stage.is_complete}
         next_one = next((name for name in STAGES if name not in done), None)
         if not done and not stages[STAGES[0]].partial.exists():
             return Status(loop, iterations, f"iteration {number} is next; run `dp-mask learn run`")

@@ -89,9 +89,14 @@ class Stage:
         self.partial = folder.with_name(f"{folder.name}.partial")
 
     @property
-    def summary(self) -> dict[str, Any] | None:
-        """Return what the complete stage says of itself; None if it is not complete."""
-        return read_json(self.folder / SUMMARY)
+    def is_complete(self) -> bool:
+        """Return whether it is there."""
+        return (self.folder / SUMMARY).exists()
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Return what the stage says of itself; nothing if it is not complete."""
+        return read_json(self.folder / SUMMARY) or {}
 
     def make(
         self,

@@ -99,7 +99,7 @@ def _sel(loop: Loop, iteration: int, wanted: str) -> list[int]:
     """Return the slots of each type: those of the last iteration, as long as frames fit."""
     paths = [str(path) for path in systems(loop, iteration, "train")]
     most = scan_systems(paths, loop.config["type_map"]).max_count
-    last = loop.stage(iteration - 1, "train").summary if iteration else None
+    last = loop.stage(iteration - 1, "train").summary if iteration else {}
     if last and np.all(most <= last["sel"]):
         return last["sel"]
     return auto_sel(wanted, most)

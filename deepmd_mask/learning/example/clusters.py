@@ -13,6 +13,7 @@ from levels import gfn1
 
 from deepmd_mask.ase import MaskedDP
 
+TIMESTEP, FRICTION = 0.5 * units.fs, 0.02 / units.fs
 DIRECTIONS = np.vstack([np.eye(3), -np.eye(3)])  # of the waters of an octahedron
 
 
@@ -60,18 +61,22 @@ def explore(
     atoms.calc = MaskedDP(committee) if committee else gfn1(atoms)
     MaxwellBoltzmannDistribution(atoms, temperature_K=temperature, rng=rng)
     dynamics = Langevin(
-        atoms, 0.5 * units.fs, temperature_K=temperature, friction=0.02 / units.fs, rng=rng
+        atoms,
+        0.5 * units.fs,
+        temperature_K=temperature,
+        friction=0.02 / units.fs,
+        fixcm=False,
+        rng=rng,
     )
-    frames = []
-    for _ in range(0, steps, interval):
+    frames: list[Atoms] = []
+    for left in reversed(range(steps // interval)):
         dynamics.run(interval)
-        if not np.isfinite(atoms.positions).all():
-            break
         frame = Atoms(atoms.symbols, atoms.positions)
-        deviation = atoms.calc.results.get("deviation")
-        if deviation is not None:
-            frame.set_array("deviation", deviation)
         frames.append(frame)
-        if deviation is not None and deviation.max() > stop:
-            break
+        deviation = atoms.calc.results.get("deviation")
+        if deviation is not None:  # of the force on each atom
+            frame.set_array("deviation", deviation)
+            if not deviation.max() < stop:
+                frame.info["lost"] = left  # frames that do not come count as failed
+                break
     ase.io.write(folder / "frames.xyz", frames)
