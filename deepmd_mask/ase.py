@@ -14,7 +14,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.data import chemical_symbols
 
-from .potential import Potential
+from .potential import ForceDeviation, Potential
 from .shared.boxes import require_no_box
 from .shared.elements import (
     ATOM_NAMES,
@@ -26,6 +26,7 @@ from .shared.elements import (
     types_of_names,
 )
 from .shared.numbers import is_number
+from .shared.paths import Paths
 
 Groups = str | Callable[[Atoms], Any] | None
 __all__ = ["MaskedDP"]
@@ -36,7 +37,7 @@ _FORMS = forms_of_types("of Atoms that returns the type of each")
 
 
 class MaskedDP(Calculator):
-    """Energy and forces of a molecule from a frozen model of se_a_mask.
+    """Energy and forces of a molecule from a frozen model of se_a_mask, or from several.
 
     Atoms come as they are, in any order and number. Where ``atoms.arrays`` has a "mask", atoms with
     0 are virtual: they have no energy, feel no force, and may be of any element. Elements are found
@@ -46,13 +47,15 @@ class MaskedDP(Calculator):
 
     The results are energy, free_energy (the same), energies (of each atom), forces and, with
     groups, weight_gradient, dE/dw of each atom by its mask, to be summed over a group. Forces are
-    those at fixed masks. There is no stress, since nothing is periodic. A copied or pickled
+    those at fixed masks. Of several models, a committee, there are also deviation, how far they
+    differ about the force on each atom, and max_devi_f, the largest. There is no stress, since nothing is periodic. A copied or pickled
     calculator loads the model anew from its path.
 
     Parameters
     ----------
     model
-        The frozen model, a file that ``dp freeze`` or ``dp compress`` wrote.
+        The frozen model, a file that ``dp freeze`` or ``dp compress`` wrote; or a list of several,
+        of one type map, whose means are energies and forces.
     types
         What the model's type map calls an atom: "element"; "name", as in the atoms' array
         "atomtypes", where ASE keeps the names of PDB files; a dict from these names to types,
@@ -88,12 +91,13 @@ class MaskedDP(Calculator):
 
     # ASE has a list of each class here.
     implemented_properties: list[str] = [  # noqa: RUF012
-        *("energy", "free_energy", "energies", "forces", "weight_gradient")
+        *("energy", "free_energy", "energies", "forces", "weight_gradient"),
+        *("deviation", "max_devi_f"),
     ]
 
     def __init__(
         self,
-        model: str | PathLike,
+        model: Paths,
         *,
         types: Types = "element",
         energy_unit: float = 1.0,
@@ -115,8 +119,11 @@ class MaskedDP(Calculator):
         require_types(types, _FORMS)
         if not isinstance(ignore_pbc, bool | np.bool_):
             raise ValueError(f"ignore_pbc is {ignore_pbc!r}; give True or False")
-        if not isinstance(model, str | PathLike):
-            raise ValueError(f"the model is {model!r}; give the path of a frozen model")
+        given = [model] if isinstance(model, str | PathLike) or not np.iterable(model) else model
+        for one in given:
+            if not isinstance(one, str | PathLike):
+                msg = f"the model is {model!r}; give the path of a frozen model, or of several"
+                raise ValueError(msg)
         if not (groups is None or callable(groups) or (isinstance(groups, str) and groups)):
             msg = (
                 f"groups is {groups!r}; give the name of an array of the atoms, such as "
@@ -215,6 +222,11 @@ class MaskedDP(Calculator):
             "energies": energies,
             "forces": forces,
         }
+        if found.deviation is not None:
+            deviation = np.zeros(len(atoms))
+            deviation[real] = found.deviation * (self.energy_unit / self.length_unit)
+            largest = float(ForceDeviation.of(deviation[real]).max_devi_f)
+            self.results.update(deviation=deviation, max_devi_f=largest)
         if found.weight_gradient is not None:
             gradient = np.zeros(len(atoms))
             gradient[real] = found.weight_gradient * self.energy_unit

@@ -300,30 +300,6 @@ def info(model: Path, as_json: bool, training_input: bool) -> None:
         click.echo(frozen.info_text(model))
 
 
-@main.command("test")
-@click.option("-m", "--model", required=True, type=click.Path(), help="Frozen model.")
-@click.option(
-    "-s", "--system", "first", multiple=True, required=True, help="System, or folder of such."
-)
-@click.argument("others", metavar="[SYSTEM]...", nargs=-1)
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-@click.option("--csv", "csv_file", type=click.Path(), help="Write a row for each frame to it.")
-@click.option("--plot", type=click.Path(), help="Write a figure to it: .png, .pdf or .svg.")
-@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
-def test_model(
-    model: str, first: tuple[str, ...], others: tuple[str, ...], as_json: bool, **options: Any
-) -> None:
-    """Compare a model with the labels of masked systems.
-
-    Errors are those on real and on preferred atoms, whatever the padding: dp-mask test -m
-    model.pb -s SYSTEM1 SYSTEM2. Models of the built-in se_a_mask serve, too.
-    """
-    from . import evaluation  # noqa: PLC0415
-
-    result = evaluation.evaluate(model, (*first, *others), progress=not as_json, **options)
-    click.echo(result.as_json() if as_json else result.as_text())
-
-
 class SeveralValues(Command):
     """A command where an option that may be repeated takes several values, too: -m A B."""
 
@@ -337,6 +313,42 @@ class SeveralValues(Command):
             if arg != option:
                 spread += [arg] if option is None else [option, arg]
         return super().parse_args(context, spread)
+
+
+@main.command("test", cls=SeveralValues)
+@click.option(
+    "-m",
+    "--model",
+    multiple=True,
+    required=True,
+    type=click.Path(),
+    help="Frozen model; several are a committee.",
+)
+@click.option(
+    "-s", "--system", "first", multiple=True, required=True, help="System, or folder of such."
+)
+@click.argument("others", metavar="[SYSTEM]...", nargs=-1)
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@click.option("--csv", "csv_file", type=click.Path(), help="Write a row for each frame to it.")
+@click.option("--plot", type=click.Path(), help="Write a figure to it: .png, .pdf or .svg.")
+@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+def test_model(
+    model: tuple[str, ...],
+    first: tuple[str, ...],
+    others: tuple[str, ...],
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Compare a model with the labels of masked systems.
+
+    Errors are those on real and on preferred atoms, whatever the padding: dp-mask test -m
+    model.pb -s SYSTEM1 SYSTEM2. Models of the built-in se_a_mask serve, too. With several models
+    errors are those of their mean, and set against how far the models differ.
+    """
+    from . import evaluation  # noqa: PLC0415
+
+    result = evaluation.evaluate(model, (*first, *others), progress=not as_json, **options)
+    click.echo(result.as_json() if as_json else result.as_text())
 
 
 @main.command(cls=SeveralValues)

@@ -1,24 +1,24 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The driver deepmd-mask of dpdata, which labels its systems with a frozen model."""
 
-from os import PathLike
-
 import numpy as np
 from dpdata.driver import Driver
 
 from .potential import Potential, Prediction
 from .shared.boxes import require_no_box
 from .shared.elements import types_of_names
+from .shared.paths import Paths
 
 
 @Driver.register("deepmd-mask")
 class MaskDriver(Driver):
-    """A frozen model of se_a_mask; all atoms of a system are real ones.
+    """A frozen model of se_a_mask, or a committee; all atoms of a system are real ones.
 
     Parameters
     ----------
     model
-        The frozen model, a file that ``dp freeze`` or ``dp compress`` wrote.
+        The frozen model, a file that ``dp freeze`` or ``dp compress`` wrote; or a list of several,
+        whose means are the labels.
     ignore_pbc
         Whether to take periodic systems for isolated molecules, as they are, not wrapped. Without
         it they are refused, unless DP_MASK_IGNORE_BOX is 1 in the environment.
@@ -28,7 +28,7 @@ class MaskDriver(Driver):
     >>> dpdata.System("molecule.xyz", fmt="xyz").predict("model.pb", driver="deepmd-mask")
     """
 
-    def __init__(self, model: str | PathLike, *, ignore_pbc: bool = False) -> None:
+    def __init__(self, model: Paths, *, ignore_pbc: bool = False) -> None:
         self.potential = Potential(model)
         self.ignore_pbc = ignore_pbc
 

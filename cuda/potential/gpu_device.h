@@ -68,7 +68,14 @@ class GpuDevice::Run : private cuda::OwnStream, public Gpu {
     Arena::Scope memory_, for_copies_;
   };
 
-  Gpu& kernels();
+  using Kernels = Gpu;
+  template <typename Body>
+  void for_each_model(int64_t n, const Body& body) {
+    for (int64_t k = 0; k < n; ++k) {
+      const Scope scope(*this);
+      body(k, kernels());
+    }
+  }
   template <typename T>
   const T* upload(const T* host, int64_t size) {
     T* copy = for_copies_.allocate<T>(size);
@@ -82,6 +89,7 @@ class GpuDevice::Run : private cuda::OwnStream, public Gpu {
   void finish();
 
  private:
+  Gpu& kernels();
   struct Output {
     double* host;  // nullptr if it is not wanted
     double* array;

@@ -4,11 +4,14 @@
 from .against_labels import evaluate
 from .among_models import model_deviation
 from .deviations import Deviations
+from .errors_by_deviation import Correlation, ErrorsByDeviation
 from .metrics import Errors, Evaluation, Metrics, Place
 
 __all__ = [
+    "Correlation",
     "Deviations",
     "Errors",
+    "ErrorsByDeviation",
     "Evaluation",
     "Metrics",
     "Place",

@@ -10,9 +10,11 @@ import numpy as np
 from ..data.scan import Wanted, scan_system
 from ..data.systems import System, systems_in
 from ..shared.paths import AnyPath, Paths, listed
+from .deviations import COLUMNS, Rows
+from .errors_by_deviation import ErrorsByDeviation
 from .metrics import Errors, Evaluation, Metrics, Place
 from .outputs import Outputs, opened, require_possible
-from .parity import Points, draw
+from .parity import SCATTERED, Points, draw
 from .predict import Frames, Model
 
 ERROR_COLUMNS = (
@@ -20,10 +22,12 @@ ERROR_COLUMNS = (
     "force_rmse", "force_mae", "force_max", "preference", "preferred_rmse", "preferred_mae",
     "preferred_max",
 )  # fmt: skip
+# Of a committee there are these, too, as in the table of dp-mask devi.
+COMMITTEE_COLUMNS = tuple(name for name in COLUMNS if "devi" in name)
 
 
 def evaluate(
-    model: AnyPath,
+    model: Paths,
     systems: Paths,
     *,
     csv_file: AnyPath | None = None,
@@ -40,14 +44,16 @@ def evaluate(
     Parameters
     ----------
     model
-        Frozen model with se_a_mask, of this package or of the built-in.
+        Frozen model with se_a_mask, of this package or of the built-in; or several, a committee,
+        whose means are compared, and whose deviation is set against the errors.
     systems
         Path of one system or of several; each may be a folder of systems. What they have no
         labels of is left out.
     csv_file
         File for a table with a row for each frame.
     plot
-        File for a figure, PNG, PDF or SVG by its suffix: parity plots and histograms of errors.
+        File for a figure, PNG, PDF or SVG by its suffix: parity plots and histograms of errors,
+        and of a committee errors over deviations.
     overwrite
         Replace these files if they exist.
     progress
@@ -56,7 +62,8 @@ def evaluate(
     Returns
     -------
     Evaluation
-        Errors over all, by system and by element.
+        Errors over all, by system and by element; of a committee, and if there are forces, also by
+        deviation.
 
     Raises
     ------
@@ -74,14 +81,16 @@ def evaluate(
         raise ValueError("there is no system; name one")
     potential = Model(model)
     scanned = [_scan(path, potential.type_map) for path in paths]
-    result = Evaluation(str(model))
-    points = {key: Points() for key in Metrics().__dict__} if plot is not None else {}
+    result = Evaluation(", ".join(potential.paths))
+    points = {key: Points() for key in (*Metrics().__dict__, *SCATTERED)} if plot else {}
+    row_of = _rows_of_committee if len(potential.paths) > 1 else _rows
     with opened(outputs, sum(system.nframes for system in scanned)) as out:
-        write_row = _row_writer(out.table)
+        more = COMMITTEE_COLUMNS if len(potential.paths) > 1 else ()
+        write_row = _row_writer(out.table, (*ERROR_COLUMNS, *more))
         for system in scanned:
             for frames in potential.predict(system):
                 _add(result, frames, potential.type_map, points)
-                for row in _rows(frames):
+                for row in row_of(frames):
                     write_row(row)
                 out.bar.update(len(frames.chunk))
         if out.figure:
@@ -102,6 +111,7 @@ def _add(
 ) -> None:
     """Add frames to all errors that they belong to."""
     result.nframes += len(frames.chunk)
+    _add_deviations(result, frames, points)
     everything = result.overall, result.systems.setdefault(frames.system, Metrics())
     for key, reference, predicted, weights, place in _compared(frames):
         for metrics in everything:
@@ -112,6 +122,24 @@ def _add(
             getattr(of_element, key).add(reference, predicted, weights * (kinds == kind), place)
         if key in points:
             points[key].add(reference, predicted, weights, kinds)
+
+
+def _add_deviations(result: Evaluation, frames: Frames, points: dict[str, Points]) -> None:
+    """Add frames that a committee has evaluated to the errors by deviation."""
+    chunk = frames.chunk
+    if frames.deviation is None or chunk.force is None:
+        return
+    weights = chunk.mask if chunk.preference is None else chunk.preference * chunk.mask
+    error = np.linalg.norm(frames.force - chunk.force, axis=2)
+    if result.by_deviation is None:
+        result.by_deviation = ErrorsByDeviation()
+    of_frames = result.by_deviation.add(frames.deviation, error, weights)
+    if points:
+        sigma, length = frames.deviation.reshape(-1, 1), error.reshape(-1, 1)
+        points["by_atoms"].add(sigma, length, weights.ravel(), frames.types.ravel())
+        deviation, rmse = of_frames.T[..., None]
+        ones = np.ones(len(rmse))
+        points["by_frames"].add(deviation, rmse, ones, -ones)
 
 
 def _compared(
@@ -132,12 +160,12 @@ def _compared(
             yield "preferred", wanted, found, weights, frames.atom
 
 
-def _row_writer(table: TextIO | None) -> Callable[[list], object]:
+def _row_writer(table: TextIO | None, columns: tuple[str, ...]) -> Callable[[list], object]:
     """Return what writes a row."""
     if table is None:
         return lambda _: None
     writer = csv.writer(table)
-    writer.writerow(ERROR_COLUMNS)
+    writer.writerow(columns)
     return writer.writerow
 
 
@@ -145,11 +173,8 @@ def _rows(frames: Frames) -> Iterator[list]:
     """Yield a row for each frame, as ERROR_COLUMNS are; empty where there are no labels."""
     chunk = frames.chunk
     for f in range(len(chunk)):
-        one = Frames(
-            frames.system, chunk.take(slice(f, f + 1)), *(a[f : f + 1] for a in frames[2:])
-        )
         errors = Metrics()
-        for key, *pair in _compared(one):
+        for key, *pair in _compared(frames.alone(f)):
             getattr(errors, key).add(*pair)
         natoms = int(chunk.mask[f].sum())
         energy = "" if chunk.energy is None else chunk.energy[f].item()
@@ -160,6 +185,13 @@ def _rows(frames: Frames) -> Iterator[list]:
         row = [frames.system, chunk.set_name, chunk.first + f, natoms]
         row += [energy, frames.energy[f].item(), difference]
         yield row + _cells(errors.force) + [weight] + _cells(errors.preferred)
+
+
+def _rows_of_committee(frames: Frames) -> Iterator[list]:
+    """Yield these rows with deviations, as COMMITTEE_COLUMNS are."""
+    where = [COLUMNS.index(name) for name in COMMITTEE_COLUMNS]
+    for row, values in zip(_rows(frames), Rows.of(frames).values[:, where].tolist(), strict=True):
+        yield row + ["" if np.isnan(value) else value for value in values]
 
 
 def _cells(errors: Errors) -> list:

@@ -10,8 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..potential import ForceDeviation
 from .figures import draw_histogram
 from .metrics import Place
+from .predict import Frames
 
 # Names that dp model-devi has, too, mean the same, but for real atoms.
 COLUMNS = (
@@ -46,6 +48,23 @@ class Rows(NamedTuple):
     set_name: str
     first: int
     values: np.ndarray
+
+    @classmethod
+    def of(cls, frames: Frames) -> "Rows":
+        """Return those of frames that a committee has evaluated."""
+        chunk = frames.chunk
+        assert frames.deviation is not None and frames.energy_deviation is not None
+        real = chunk.mask == 1
+        natoms = real.sum(axis=1)
+        energy = frames.energy_deviation / np.maximum(natoms, 1)
+        columns = [natoms, *ForceDeviation.of(frames.deviation, real)]
+        columns.append(np.where(natoms > 0, energy, np.nan))
+        if chunk.preference is None:
+            columns += [np.full(len(chunk), np.nan)] * 4
+        else:
+            weights = chunk.preference * real
+            columns += [weights.sum(axis=1), *ForceDeviation.of(frames.deviation, weights)]
+        return cls(frames.system, chunk.set_name, chunk.first, np.stack(columns, axis=1))
 
 
 class Deviations:

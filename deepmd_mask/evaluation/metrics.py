@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .errors_by_deviation import ErrorsByDeviation
+
 
 class Place(NamedTuple):
     """A frame, or an atom in it."""
@@ -144,12 +146,12 @@ _TITLES = {
 
 @dataclass
 class Evaluation:
-    """What a model does on systems.
+    """What a model or a committee does on systems.
 
     Attributes
     ----------
     model
-        Its path.
+        Its path; those of a committee.
     nframes
         Of all systems.
     overall
@@ -158,6 +160,8 @@ class Evaluation:
         By path.
     elements
         By name of the type; they have no energy.
+    by_deviation
+        Errors of forces by how far the models differ; None of one model, or without forces.
     """
 
     model: str
@@ -165,9 +169,13 @@ class Evaluation:
     overall: Metrics = field(default_factory=Metrics)
     systems: dict[str, Metrics] = field(default_factory=dict)
     elements: dict[str, Metrics] = field(default_factory=dict)
+    by_deviation: ErrorsByDeviation | None = None
 
     def as_json(self) -> str:
-        """Return all of it."""
+        """Return all of it; that by deviation of a committee alone."""
+        more = {}
+        if self.by_deviation is not None:
+            more = {"by_deviation": self.by_deviation.as_dict()}
         return json.dumps(
             {
                 "model": self.model,
@@ -175,6 +183,7 @@ class Evaluation:
                 "overall": self.overall.as_dict(),
                 "systems": {name: part.as_dict() for name, part in self.systems.items()},
                 "elements": {name: part.as_dict() for name, part in self.elements.items()},
+                **more,
             },
             indent=2,
             ensure_ascii=False,
@@ -193,6 +202,8 @@ class Evaluation:
                 rows = [(name, getattr(part, key)) for name, part in parts.items()]
                 if len(rows) > 1 and any(errors.count for _, errors in rows):
                     lines += ["", *_table(f"{title}, by {kind}", rows)]
+        if self.by_deviation is not None:
+            lines += ["", *self.by_deviation.as_lines()]
         worst = [(_TITLES[k], e.worst) for k, e in overall.__dict__.items() if e.worst is not None]
         lines += ["", *(f"largest error, {title}: {place}" for title, place in worst)]
         return "\n".join(lines)

@@ -18,6 +18,13 @@ _AXES = {
 }
 
 
+# Errors over deviations, in a column of its own.
+SCATTERED = {
+    "by_atoms": ("Atoms", "deviation of the force (eV/Å)", "length of its error (eV/Å)"),
+    "by_frames": ("Frames", "largest deviation (eV/Å)", "RMSE of force components (eV/Å)"),
+}
+
+
 class Points:
     """Numbers to be plotted: all of them, or a random choice if there are many.
 
@@ -75,19 +82,22 @@ def draw(
     form
         Its format, as Matplotlib names it.
     points
-        By field of ``Metrics``; those that are empty are left out.
+        By field of ``Metrics``, or as of SCATTERED; those that are empty are left out.
     type_map
         Names of the kinds.
     """
     from matplotlib.figure import Figure  # noqa: PLC0415  takes its time
 
-    points = {key: some for key, some in points.items() if some.seen}
-    figure = Figure(figsize=(4.2 * len(points), 7.2), layout="constrained")
-    axes = figure.subplots(2, len(points), squeeze=False, height_ratios=(3, 2))
-    for (key, some), (parity, histogram) in zip(points.items(), axes.T, strict=True):
+    scattered = {key: some for key, some in points.items() if some.seen and key in SCATTERED}
+    points = {key: some for key, some in points.items() if some.seen and key not in SCATTERED}
+    ncolumns = len(points) + bool(scattered)
+    figure = Figure(figsize=(4.2 * ncolumns, 7.2), layout="constrained")
+    axes = figure.subplots(2, ncolumns, squeeze=False, height_ratios=(3, 2))
+    for (key, some), panel in zip(scattered.items(), axes[:, -1], strict=False):
+        _draw_scatter(panel, some, *SCATTERED[key], type_map)
+    for (key, some), (parity, histogram) in zip(points.items(), axes.T, strict=False):
         title, unit = _AXES[key]
-        few = f"\n{SHOWN} of {some.seen} shown" if some.seen > SHOWN else ""
-        parity.set_title(title + few, fontsize="medium")
+        parity.set_title(_title(title, some), fontsize="medium")
         _draw_parity(parity, some, unit, type_map)
         _draw_histogram(histogram, some, unit)
     drawn = BytesIO()  # on a full disk some of matplotlib's writers raise whatever they meet
@@ -95,14 +105,13 @@ def draw(
     Path(path).write_bytes(drawn.getvalue())
 
 
+def _title(title: str, some: Points) -> str:
+    return title + (f"\n{SHOWN} of {some.seen} shown" if some.seen > SHOWN else "")
+
+
 def _draw_parity(axes: Any, some: Points, unit: str, type_map: tuple[str, ...]) -> None:
     reference, predicted, kinds = some.kept
-    for kind in np.unique(kinds).astype(int):
-        of_kind = kinds == kind
-        name = type_map[kind] if kind >= 0 else None
-        style = {"s": 6, "alpha": 0.5, "linewidths": 0, "rasterized": True}
-        color = f"C{kind % 10}" if kind >= 0 else "C0"
-        axes.scatter(reference[of_kind], predicted[of_kind], color=color, label=name, **style)
+    _draw_kinds(axes, some, type_map)
     low = min(reference.min(), predicted.min())
     high = max(reference.max(), predicted.max())
     margin = 0.04 * (high - low) or 1.0
@@ -112,6 +121,34 @@ def _draw_parity(axes: Any, some: Points, unit: str, type_map: tuple[str, ...]) 
     axes.set(xlabel=f"reference ({unit})", ylabel=f"model ({unit})")
     if (kinds >= 0).any():
         axes.legend(markerscale=2, fontsize="small", framealpha=0.6)
+
+
+def _draw_scatter(
+    axes: Any, some: Points, title: str, x: str, y: str, type_map: tuple[str, ...]
+) -> None:
+    """Draw errors over deviations; where both are alike there is a line."""
+    deviation, error, kinds = some.kept
+    _draw_kinds(axes, some, type_map)
+    shown = np.concatenate([deviation, error])
+    shown = shown[shown > 0]
+    if len(shown):
+        limits = (shown.min() / 1.2, shown.max() * 1.2)
+        axes.plot(limits, limits, color="0.4", linewidth=0.8, zorder=0)
+        axes.set(xscale="log", yscale="log")
+    axes.set_title(_title(title, some), fontsize="medium")
+    axes.set(xlabel=x, ylabel=y)
+    if (kinds >= 0).any():
+        axes.legend(markerscale=2, fontsize="small", framealpha=0.6)
+
+
+def _draw_kinds(axes: Any, some: Points, type_map: tuple[str, ...]) -> None:
+    reference, predicted, kinds = some.kept
+    for kind in np.unique(kinds).astype(int):
+        of_kind = kinds == kind
+        name = type_map[kind] if kind >= 0 else None
+        style = {"s": 6, "alpha": 0.5, "linewidths": 0, "rasterized": True}
+        color = f"C{kind % 10}" if kind >= 0 else "C0"
+        axes.scatter(reference[of_kind], predicted[of_kind], color=color, label=name, **style)
 
 
 def _draw_histogram(axes: Any, some: Points, unit: str) -> None:

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What frozen models give for the frames of masked systems, some at a time."""
 
-import os
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ..data.systems import Chunk, System
-from ..potential import Potential
+from ..data.systems import Chunk
+from ..potential import Potential, Prediction
+from ..shared.paths import Paths, listed
 from .metrics import Place
 
 SLOTS_PER_EVALUATION = 1 << 13  # at most, if they are of several frames
@@ -22,6 +22,8 @@ class Frames(NamedTuple):
     types: np.ndarray  # [nframes, nslots] as the model numbers them; that of no type is 0
     energy: np.ndarray  # [nframes]
     force: np.ndarray  # [nframes, nslots, 3]
+    deviation: np.ndarray | None = None  # [nframes, nslots], of a committee, as of a Prediction
+    energy_deviation: np.ndarray | None = None  # [nframes]
 
     def place(self, index: int) -> Place:
         """Name a frame by its index."""
@@ -32,9 +34,20 @@ class Frames(NamedTuple):
         frame, atom = divmod(index, self.types.shape[1])
         return self.place(frame)._replace(atom=atom)
 
+    def alone(self, index: int) -> "Frames":
+        """Return one of the frames."""
+        one = slice(index, index + 1)
+        arrays: list[Any] = [None if array is None else array[one] for array in self[2:]]
+        return Frames(self.system, self.chunk.take(one), *arrays)
+
 
 class Source(Protocol):
     """Where frames come from: a System, or what stands in its place."""
+
+    @property
+    def path(self) -> str:
+        """Return its path."""
+        ...
 
     @property
     def names(self) -> tuple[str, ...] | None:
@@ -46,29 +59,16 @@ class Source(Protocol):
 
 
 class Model:
-    """A frozen model."""
+    """A frozen model, or a committee of several."""
 
-    def __init__(self, path: str | os.PathLike):
-        self.path = os.fspath(path)
-        self.potential = Potential(path)
+    def __init__(self, paths: Paths):
+        self.paths = listed(paths)
+        self.potential = Potential(self.paths)
         self.type_map = tuple(self.potential.type_map)
+        self.name = f"model{'s' * (len(self.paths) > 1)} {', '.join(self.paths)}"
 
-    def predict(self, system: System) -> Iterator[Frames]:
-        """Yield all frames of a system, with what the model gives."""
-        for chunk, types in parts(system, [self]):
-            yield self.predict_part(system.path, chunk, types)
-
-    def predict_part(self, path: str, chunk: Chunk, types: np.ndarray) -> Frames:
-        """Return some frames with what the model gives.
-
-        Parameters
-        ----------
-        path
-            Of the system.
-        chunk
-            The frames.
-        types
-            [nframes, nslots] as the model numbers them.
+    def predict(self, system: Source) -> Iterator[Frames]:
+        """Yield all frames of a system, some at a time, with what the model gives.
 
         Raises
         ------
@@ -76,29 +76,47 @@ class Model:
             Naming model and system, if the model cannot be evaluated, and the frame if an energy
             or a force is not finite.
         """
+        for chunk, types in _parts(system, self.type_map):
+            yield self._predict_part(system.path, chunk, types)
+
+    def _predict_part(self, path: str, chunk: Chunk, types: np.ndarray) -> Frames:
+        """Return some frames [nframes, nslots] of these types with what the model gives."""
         try:
             found = self.potential.evaluate(types, chunk.coord, chunk.mask)
         except ValueError as error:  # the frames have been looked through
-            raise ValueError(f"model {self.path} cannot evaluate {path} ({error})") from error
-        result = Frames(path, chunk, types, found.energy, found.forces)
-        finite = np.isfinite(found.energy) & np.isfinite(found.forces).all(axis=(1, 2))
-        for frame in np.flatnonzero(~finite)[:1].tolist():
+            raise ValueError(f"{self.name} cannot evaluate {path} ({error})") from error
+        deviations = found.deviation, found.energy_deviation
+        result = Frames(path, chunk, types, found.energy, found.forces, *deviations)
+        for frame in np.flatnonzero(~_is_finite(found))[:1].tolist():
             raise ValueError(
-                f"{result.place(frame)}: model {self.path} gives an energy or a force that is not "
-                "finite; look at its training (lcurve.out)"
+                f"{result.place(frame)}: model {self._culprit(result.alone(frame))} gives an "
+                "energy or a force that is not finite; look at its training (lcurve.out)"
             )
         return result
 
+    def _culprit(self, frame: Frames) -> str:
+        """Return the first model that gives a frame numbers which are not finite."""
+        for path in self.paths[:-1]:
+            found = Potential(path).evaluate(frame.types, frame.chunk.coord, frame.chunk.mask)
+            if not _is_finite(found).all():
+                return path
+        return self.paths[-1]
 
-def parts(system: Source, models: list[Model]) -> Iterator[tuple[Chunk, np.ndarray]]:
+
+def _is_finite(found: Prediction) -> np.ndarray:
+    """Return of which frames [nframes] all is finite."""
+    return np.isfinite(found.energy) & np.isfinite(found.forces).all(axis=(1, 2))
+
+
+def _parts(system: Source, type_map: tuple[str, ...]) -> Iterator[tuple[Chunk, np.ndarray]]:
     """Yield all frames of a system, some at a time, and their types.
 
     Parameters
     ----------
     system
-        The system; the models know its types.
-    models
-        Models of one type map.
+        The system.
+    type_map
+        Of the models, which know the system's types.
 
     Yields
     ------
@@ -107,7 +125,6 @@ def parts(system: Source, models: list[Model]) -> Iterator[tuple[Chunk, np.ndarr
     np.ndarray
         [nframes, nslots] their types as the models number them; 0 for no type.
     """
-    type_map = models[0].type_map
     numbers = np.array([type_map.index(name) for name in system.names or type_map])
     for whole in system.chunks():
         step = max(1, SLOTS_PER_EVALUATION // max(1, whole.mask.shape[1]))

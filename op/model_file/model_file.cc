@@ -11,10 +11,10 @@
 #include <memory>
 #include <sstream>
 
-#include "op/kernels/cpu.h"
 #include "op/model_file/constant.h"
 #include "op/model_file/formula.h"
 #include "op/model_file/operators.h"
+#include "op/potential/workers.h"
 
 namespace dpmask {
 namespace {
@@ -115,17 +115,6 @@ void require_plausible(const Operators& operators, const std::vector<std::string
     throw Damaged("its axis_neuron is " + std::to_string(operators.M2));
   }
 }
-
-// The calling thread.
-class OneThread : public Cpu {
- public:
-  int64_t threads() const override { return 1; }
-
- private:
-  void run(int64_t n, const LoopBody& body) override {
-    for (int64_t k = 0; k < n; ++k) body(k);
-  }
-};
 
 // Reads a model of nets in T.
 template <typename T>

@@ -2,6 +2,8 @@
 #include "op/potential/potential.h"
 
 #include <algorithm>
+#include <memory>
+#include <vector>
 
 #include "op/potential/potential_on.h"
 #include "op/potential/workers.h"
@@ -31,7 +33,22 @@ class CpuDevice {
      public:
       explicit Scope(Run& run) : Cpu::Scope(run.cpu_) {}
     };
-    Cpu& kernels() { return cpu_; }
+    using Kernels = Cpu;
+    // As many models side by side as there are threads, each with one: nobody waits for others
+    // between the loops of a model. Those left over have all threads.
+    template <typename Body>
+    void for_each_model(int64_t n, const Body& body) {
+      const int64_t threads = cpu_.threads(), beside = threads > 1 ? n / threads * threads : 0;
+      while (static_cast<int64_t>(alone_.size()) < beside) {
+        alone_.push_back(std::make_unique<OneThread>());
+      }
+      const auto evaluate = [&](int64_t k, Cpu& cpu) {
+        const Cpu::Scope scope(cpu);
+        body(k, cpu);
+      };
+      if (beside > 0) cpu_.parallel(beside, [&](int64_t k) { evaluate(k, *alone_[k]); });
+      for (int64_t k = beside; k < n; ++k) evaluate(k, cpu_);
+    }
     template <typename T>
     const T* upload(const T* host, int64_t) {
       return host;
@@ -45,6 +62,7 @@ class CpuDevice {
 
    private:
     CpuOfWorkers cpu_;
+    std::vector<std::unique_ptr<OneThread>> alone_;  // for models side by side
   };
 
  private:

@@ -6,7 +6,9 @@
 //   keep(host, size)    an array of the host, for as long as the device lives; the host's own lives
 //                       as long
 //   Run                 one evaluation at a time, made of the device, with
-//     kernels()           what kernels are given as their last argument
+//     Kernels             the class of what kernels are given as their last argument
+//     for_each_model(n, body)  calls body(k, Kernels&) for each k below n, maybe side by side; what
+//                         it allocates there is free again at its end
 //     Scope               frees, at its end, what has been allocated since its beginning
 //     upload(host, size)  an array of the host
 //     output(host, size)  zeros, which finish() puts into that array of the host, if there is one
@@ -50,7 +52,7 @@ class OpenedModel {
  public:
   virtual ~OpenedModel() = default;
   virtual void evaluate(const FramesOnDevice& frames, const Energies& energies,
-                        const Forces& forces, typename Device::Run& run) const = 0;
+                        const Forces& forces, typename Device::Run::Kernels& kernels) const = 0;
 };
 
 template <typename T, typename Device>
@@ -76,7 +78,7 @@ class OpenedModelOf : public OpenedModel<Device> {
   }
 
   void evaluate(const FramesOnDevice& frames, const Energies& energies, const Forces& forces,
-                typename Device::Run& run) const override {
+                typename Device::Run::Kernels& kernels) const override {
     // Beyond the end of a table that was made here the nets themselves are asked, since it says
     // nothing of them there. A table that the model came with is part of what it is.
     Series<T> series = series_;
@@ -86,7 +88,7 @@ class OpenedModelOf : public OpenedModel<Device> {
                                       model_->M2,
                                       bias_,
                                       frames.type_first};
-    dpmask::evaluate(evaluation, energies, forces, run.kernels());
+    dpmask::evaluate(evaluation, energies, forces, kernels);
   }
 
  private:
@@ -168,15 +170,14 @@ class PotentialOn : public Potential {
     const auto of_model = [](double* all, int64_t distance) {
       return all == nullptr ? nullptr : all + distance;
     };
-    for (int64_t k = 0; k < nmodels(); ++k) {
-      const typename Run::Scope scope_of_model(run);
+    run.for_each_model(nmodels(), [&](int64_t k, typename Run::Kernels& kernels) {
       models_[k]->evaluate(
           on_device, {energies.energy + k * nframes, energies.atom_energy + k * natoms},
           {of_model(forces.force, 3 * k * natoms), of_model(forces.virial, 9 * k * nframes),
            of_model(forces.atom_virial, 9 * k * natoms),
            of_model(forces.weight_gradient, k * natoms)},
-          run);
-    }
+          kernels);
+    });
     run.finish();
   }
 

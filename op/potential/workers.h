@@ -36,6 +36,17 @@ class Workers {
   std::atomic<Crew*> crew_{nullptr};
 };
 
+// The calling thread alone.
+class OneThread : public Cpu {
+ public:
+  int64_t threads() const override { return 1; }
+
+ private:
+  void run(int64_t n, const LoopBody& body) override {
+    for (int64_t k = 0; k < n; ++k) body(k);
+  }
+};
+
 class CpuOfWorkers : public Cpu {
  public:
   explicit CpuOfWorkers(Workers& workers) : workers_(workers) {}
