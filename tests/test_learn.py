@@ -5,17 +5,23 @@ import filecmp
 import json
 import re
 import shutil
+import sys
 from types import SimpleNamespace
 
 import numpy as np
+import openmm as mm
 import pytest
 import slurm
 import yaml
-from learning import learn, wait_for_end_in, write
-from pages import DOCS
+from ase import units
+from learning import learn, shrink, wait_for_end_in, write
+from openmm import app, unit
+from pages import DOCS, FENCE, RUN
 
 from deepmd_mask import Potential
 from deepmd_mask.learning.frames import read_frames
+from deepmd_mask.learning.levels import evaluate, load
+from deepmd_mask.learning.openmm import explore
 
 FENCE_JSON = re.compile(r"^```json\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 STAGES = ("explore", "select", "label", "pack", "train", "judge")
@@ -146,6 +152,94 @@ def test_status_and_figure(killed):
     judged = found["iterations"][1]["judge"]
     assert judged["candidate"] == 1.0 and judged["test_frames"] == 2
     assert judged["force_error"] > judged["deviation"] > 0
+
+
+# ---- The page -----------------------------------------------------------------------------------
+
+
+def test_commands_of_the_page(killed, tmp_path):
+    """All of them, in order; iterations are those of the loop, as if it had been killed after."""
+    page = (DOCS / "learning.md").read_text()
+    scripts = [text for language, text in FENCE.findall(page) if language == "bash"]
+    lines = "".join(scripts).splitlines(keepends=True)
+    first = lines.index("cd zinc\n")
+    RUN["bash"]("".join(lines[:first]), "init", tmp_path, sys.executable)
+    folder = tmp_path / "zinc"
+    shrink(folder)
+    shutil.copytree(killed.folder, folder, dirs_exist_ok=True,
+                    ignore=shutil.ignore_patterns(".lock", "figure.png"))  # fmt: skip
+    text = RUN["bash"]("".join(lines[first:]), "rest", tmp_path, sys.executable)
+    assert "not converged after 2 iterations" in text
+    for name in ("learning.png", "test.png"):
+        assert (folder / name).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """A folder with the scripts of the page and a box of water with zinc, to import from."""
+    page = (DOCS / "learning.md").read_text()
+    scripts = [text for language, text in FENCE.findall(page) if language == "python"]
+    names = [text.split("\n", 1)[0].removeprefix("# ") for text in scripts]
+    for name, text in zip(names, scripts, strict=True):
+        (tmp_path / name).write_text(text)
+    assert names == ["system.py", "levels.py"]
+    field = app.ForceField("amber14/tip3p.xml")
+    topology = app.Topology()
+    residue = topology.addResidue("ZN", topology.addChain())
+    topology.addAtom("ZN", app.Element.getBySymbol("Zn"), residue)
+    box = app.Modeller(topology, np.zeros((1, 3)) * unit.nanometer)
+    box.addSolvent(field, boxSize=mm.Vec3(1.9, 1.9, 1.9) * unit.nanometer, neutralize=False)
+    with (tmp_path / "site.pdb").open("w") as file:
+        app.PDBFile.writeFile(box.topology, box.positions, file)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path
+    for name in names:
+        sys.modules.pop(name.removesuffix(".py"), None)
+
+
+def test_openmm_explores(killed, site):
+    """The page's system: with the committee, until it is not trusted, and with the force field."""
+    committee = [str(path) for path in sorted((killed.first / "train").glob("graph.*.pb"))]
+    options = {"build": "system:build", "steps": 6, "interval": 2, "timestep": 0.0005}
+    explore(committee, site, 0, 7, **options)
+    frames = read_frames(site / "frames.xyz")
+    assert [a.info["region"] for a in frames] == ["site"] * 3 + ["wider site"] * 3
+    assert all("deviation" in a.arrays for a in frames[:3])
+    assert all(len(wide) >= len(a) for a, wide in zip(frames[:3], frames[3:], strict=True))
+    assert "lost" not in frames[-1].info
+    explore(committee, site, 0, 7, **options, stop=1e-9)
+    assert [a.info.get("lost") for a in read_frames(site / "frames.xyz")] == [None, 4]
+    explore([], site, 1, 8, **options, temperature=[300, 400])
+    frames = read_frames(site / "frames.xyz")
+    assert len(frames) == 6 and "deviation" not in frames[0].arrays
+    _label(frames[0], site)
+
+
+def _label(atoms, site):
+    """Label a frame by the difference of the page, and compare with both levels themselves."""
+    import levels as of_page
+    import system
+
+    energy, forces = evaluate(load(["levels:gfn2", {"minus": "levels:force_field"}], site), atoms,
+                              site / "work")  # fmt: skip
+    index = atoms.arrays["index"].tolist()
+    part = app.Modeller(system.PDB.topology, system.PDB.positions)
+    part.delete([a for a in part.topology.atoms() if a.index not in index])
+    made = system.FIELD.createSystem(part.topology, rigidWater=False)
+    context = mm.Context(made, mm.VerletIntegrator(0.001), mm.Platform.getPlatform("Reference"))
+    context.setPositions(atoms.positions / 10)
+    state = context.getState(getEnergy=True, getForces=True)
+    unit_of_energy = unit.kilojoule_per_mole
+    mm_energy = state.getPotentialEnergy().value_in_unit(unit_of_energy) * units.kJ / units.mol
+    xtb = of_page.gfn2(atoms)
+    xtb.calculate(atoms, ["energy", "forces"])
+    assert xtb.parameters["charge"] == 2
+    assert energy == pytest.approx(xtb.results["energy"] - mm_energy, abs=1e-8)
+    mm_forces = state.getForces(asNumpy=True)._value * (units.kJ / units.mol / units.nm)
+    np.testing.assert_allclose(forces, xtb.results["forces"] - mm_forces, atol=1e-7)
+    atoms.set_array("index", -np.ones(len(atoms), int))
+    with pytest.raises(ValueError, match="link atoms"):
+        of_page.force_field(atoms)
 
 
 # ---- Through queues ------------------------------------------------------------------------------

@@ -3,8 +3,6 @@
 
 from dargs import Argument
 
-STAGES_WITH_MACHINE = ("explore", "select", "label", "pack", "train", "judge")
-
 
 def _machine() -> list[Argument]:
     """Return what each stage may have of its own."""

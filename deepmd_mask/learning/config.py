@@ -13,11 +13,10 @@ from dargs.dargs import ArgumentError
 
 from ..data.packing.preferences import Preference
 from ..shared.reason import reason_of
-from .arguments import STAGES_WITH_MACHINE, arguments
+from .arguments import arguments
 from .tasks import Stage
 
 NAMES = ("learn.yaml", "learn.yml", "learn.json")
-STAGES = STAGES_WITH_MACHINE
 DEFAULT_FILES = ("*.py",)
 _ONE_EACH = {
     "number_node": 1,
@@ -113,9 +112,7 @@ def read(folder: Path) -> Loop:
             f"{folder} has no {NAMES[0]}; `dp-mask learn init {folder.name}` makes one"
         )
     given = read_file(path)
-    label = given.get("label")
-    if isinstance(label, str | list) or (isinstance(label, dict) and "command" in label):
-        given = {**given, "label": {"levels": label}}
+    given = {**given, "label": _expanded(given.get("label"))} if "label" in given else given
     base = Argument("learn", dict, arguments())
     try:
         config = base.normalize_value({"pack": {}, "judge": {}, **given})
@@ -124,6 +121,16 @@ def read(folder: Path) -> Loop:
         raise ValueError(f"{path}: {reason_of(error)}") from error
     _require(path, config)
     return Loop(folder, config)
+
+
+def _expanded(label: Any) -> Any:
+    """Return the section `label` of what may stand in its place: levels, or a command."""
+    if not isinstance(label, dict):
+        return {"levels": label}
+    if "command" not in label or "levels" in label:
+        return label
+    level = {name: label[name] for name in ("command", "output") if name in label}
+    return {"levels": level, **{name: label[name] for name in label if name not in level}}
 
 
 def read_file(path: Path) -> dict[str, Any]:

@@ -11,12 +11,12 @@ from .files import bring
 from .frames import read_frames
 from .levels import environment
 from .processes import run_or_raise
-from .tasks import Task, Wanted
+from .tasks import Order, Task
 
 FRAMES = "frames.xyz"
 
 
-def prepare(loop: Loop, iteration: int) -> list[Wanted]:
+def prepare(loop: Loop, iteration: int) -> list[Order]:
     """Return the tasks; none where there are data, but no models yet."""
     committee = loop.models(iteration - 1)
     if not committee and loop.config["data"]:
@@ -27,7 +27,7 @@ def prepare(loop: Loop, iteration: int) -> list[Wanted]:
     given = explore["options"]
     wanted["options"] = {k: bounds.get(v, v) if isinstance(v, str) else v for k, v in given.items()}
     return [
-        Wanted(
+        Order(
             {
                 **wanted,
                 "committee": [path.name for path in committee],

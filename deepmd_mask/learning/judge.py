@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from ..data.scan import Wanted as WantedData
-from ..data.scan import scan_system
+from ..data.scan import Wanted, scan_system
 from ..data.systems import systems_in
 from ..potential import Potential
 from .config import Loop
 from .files import read_json, write_json
 from .select import SHARES
-from .tasks import Task, Wanted
+from .tasks import Order, Task
 from .train import systems
 
 
@@ -22,13 +21,13 @@ def common(loop: Loop, iteration: int) -> dict[str, Path]:
     return {f"test/{k:03d}": path for k, path in enumerate(systems(loop, iteration, "test"))}
 
 
-def prepare(loop: Loop, iteration: int) -> list[Wanted]:
+def prepare(loop: Loop, iteration: int) -> list[Order]:
     """Return the one task."""
     settings = {
         "committee": [path.name for path in loop.models(iteration)],
         "test": list(common(loop, iteration)),
     }
-    return [Wanted(settings, {})]
+    return [Order(settings, {})]
 
 
 def work(task: Task) -> None:
@@ -51,7 +50,7 @@ def errors(committee: list[str], paths: list[str]) -> dict[str, Any]:
     potential = Potential(committee)
     frames, weight, square, spread, of_energy = 0, 0.0, 0.0, 0.0, 0.0
     for path in [system for each in paths for system in systems_in(each)]:
-        wanted = WantedData(tuple(potential.type_map), to_evaluate=True)
+        wanted = Wanted(tuple(potential.type_map), to_evaluate=True)
         system = scan_system(path, wanted).system
         numbers = np.array(
             [potential.type_map.index(n) for n in system.names or potential.type_map]

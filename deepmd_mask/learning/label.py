@@ -16,14 +16,14 @@ from .config import Loop
 from .files import read_json, write_json
 from .frames import read_frames, write_frames
 from .processes import run
-from .tasks import Task, TaskError, Wanted
+from .tasks import Order, Task, TaskError
 
 LABELLED, HELD_OUT, FAILED = "labelled.xyz", "held_out.xyz", "failed.xyz"
 KEPT, NOW = "kept", "now.json"
 _INPUTS = ("candidates.xyz", "held_out.xyz")
 
 
-def prepare(loop: Loop, iteration: int) -> list[Wanted]:
+def prepare(loop: Loop, iteration: int) -> list[Order]:
     """Return tasks of so many frames each."""
     selected = loop.stage(iteration, "select")
     counts, label = selected.summary, loop.config["label"]
@@ -32,7 +32,7 @@ def prepare(loop: Loop, iteration: int) -> list[Wanted]:
     inputs = {name: selected.folder / name for name in _INPUTS}
     size = label["frames_per_task"]
     return [
-        Wanted({**wanted, "frames": [first, min(first + size, number)]}, inputs)
+        Order({**wanted, "frames": [first, min(first + size, number)]}, inputs)
         for first in range(0, number, size)
     ]
 

@@ -13,7 +13,7 @@ from ..shared.reason import reason_of
 from .files import read_json, write_json
 from .frames import write_frames
 from .label import KEPT, NOW, frames_of, kept_label, kept_reason
-from .levels import Level, evaluate, load
+from .levels import LevelOfTheory, evaluate, load
 from .tasks import TASK, Task
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def label_all(task: Task) -> None:
 
 
 def labelled(
-    atoms: "Atoms", levels: list[Level], folder: Path, largest_force: float | None
+    atoms: "Atoms", levels: list[LevelOfTheory], folder: Path, largest_force: float | None
 ) -> "Atoms":
     """Return a copy of a frame with energy and forces.
 

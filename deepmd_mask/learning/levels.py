@@ -19,11 +19,11 @@ from .processes import run_or_raise
 if TYPE_CHECKING:
     from ase import Atoms
 
-SAME = 1e-3  # Å; an output's atoms may be so far from where they were
+UNMOVED = 1e-3  # Å; an output's atoms may be so far from where they were
 Evaluate = Callable[["Atoms", Path], tuple[float, np.ndarray]]
 
 
-class Level(NamedTuple):
+class LevelOfTheory(NamedTuple):
     """A level of theory.
 
     Attributes
@@ -66,10 +66,10 @@ def parse(levels: Any) -> list[tuple[int, str | dict]]:
     return found
 
 
-def load(levels: Any, common: Path) -> list[Level]:
+def load(levels: Any, common: Path) -> list[LevelOfTheory]:
     """Return levels that are ready, given the folder of the user's files."""
     return [
-        Level(
+        LevelOfTheory(
             sign,
             _calculator(function_of(named)) if isinstance(named, str) else _command(named, common),
         )
@@ -77,7 +77,7 @@ def load(levels: Any, common: Path) -> list[Level]:
     ]
 
 
-def evaluate(levels: list[Level], atoms: "Atoms", folder: Path) -> tuple[float, np.ndarray]:
+def evaluate(levels: list[LevelOfTheory], atoms: "Atoms", folder: Path) -> tuple[float, np.ndarray]:
     """Return energy and forces [natoms, 3] of a frame, with what is subtracted.
 
     Raises
@@ -135,7 +135,7 @@ def _output(path: Path, atoms: "Atoms") -> tuple[float, np.ndarray]:
     if frame.names.tolist() != atoms.get_chemical_symbols():
         raise ValueError(f"{path.name} has other atoms, or in another order, than frame.xyz")
     away = np.abs(frame.positions - atoms.positions).max()
-    if not away < SAME:
+    if not away < UNMOVED:
         raise ValueError(
             f"in {path.name} atoms are up to {away:.3g} Å from where they are in frame.xyz; the "
             "program must neither turn nor move them"

@@ -7,9 +7,9 @@ from pathlib import Path
 from types import ModuleType
 
 from . import dispatcher, explore, judge, label, levels, local, pack, select, train
-from .config import STAGES, Loop, read
+from .config import Loop, read
 from .files import only_one
-from .tasks import Stage
+from .tasks import STAGES, Stage
 
 MODULES: Mapping[str, ModuleType] = dict(
     zip(STAGES, (explore, select, label, pack, train, judge), strict=True)

@@ -9,12 +9,12 @@ from .. import data
 from .config import Loop
 from .files import bring, read_json, write_json
 from .label import HELD_OUT, LABELLED
-from .tasks import Task, Wanted
+from .tasks import Order, Task
 
 SYSTEMS = {"train": LABELLED, "test": HELD_OUT}
 
 
-def prepare(loop: Loop, iteration: int) -> list[Wanted]:
+def prepare(loop: Loop, iteration: int) -> list[Order]:
     """Return the one task; none where nothing was labelled."""
     labelled = loop.stage(iteration, "label")
     if not labelled.summary["labelled"] + labelled.summary["held_out"]:
@@ -22,7 +22,7 @@ def prepare(loop: Loop, iteration: int) -> list[Wanted]:
     config = loop.config
     settings = {name: config["pack"][name] for name in ("precision", "external_field")}
     settings |= {"type_map": config["type_map"], "preference": config["preference"]}
-    return [Wanted(settings, {name: labelled.folder / name for name in SYSTEMS.values()})]
+    return [Order(settings, {name: labelled.folder / name for name in SYSTEMS.values()})]
 
 
 def work(task: Task) -> None:

@@ -13,7 +13,7 @@ from ..shared.selection import farthest, fingerprint
 from .config import Loop
 from .files import bring, read_json, write_json
 from .frames import preferences, read_frames, write_frames
-from .tasks import Task, Wanted
+from .tasks import Order, Task
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -22,7 +22,7 @@ CANDIDATES, HELD_OUT, DEVIATIONS = "candidates.xyz", "held_out.xyz", "deviations
 SHARES = ("accurate", "candidate", "failed")
 
 
-def prepare(loop: Loop, iteration: int) -> list[Wanted]:
+def prepare(loop: Loop, iteration: int) -> list[Order]:
     """Return the one task; none where nothing was explored."""
     explored = sorted(loop.stage(iteration, "explore").folder.glob("[0-9]*.xyz"))
     if not explored:
@@ -39,7 +39,7 @@ def prepare(loop: Loop, iteration: int) -> list[Wanted]:
         "preference": config["preference"],
         "type_map": config["type_map"],
     }
-    return [Wanted(settings, inputs)]
+    return [Order(settings, inputs)]
 
 
 def work(task: Task) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..data.writer import put_in_place
-from .config import STAGES, Loop, read
+from .config import Loop, read
 from .select import DEVIATIONS, SHARES
-from .tasks import RESULT, TASK
+from .tasks import RESULT, STAGES, TASK
 
 _COLUMNS = ("iteration", "explored", *SHARES, "labelled", "failed labels", "steps", "force error",
             "deviation", "time")  # fmt: skip

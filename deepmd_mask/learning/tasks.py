@@ -17,13 +17,9 @@ from typing import Any
 
 from .files import bring, put_in_place, read_json, write_json
 
-TASK, RESULT, FAILURE, COMMON, SUMMARY = (
-    "task.json",
-    "result",
-    "failure.json",
-    "common",
-    "stage.json",
-)
+STAGES = ("explore", "select", "label", "pack", "train", "judge")
+COMMON, RESULT = "common", "result"
+TASK, FAILURE, SUMMARY = "task.json", "failure.json", "stage.json"
 
 
 @dataclass(frozen=True)
@@ -54,7 +50,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Order:
     """A task that is to be prepared.
 
     Attributes
@@ -100,7 +96,7 @@ class Stage:
 
     def make(
         self,
-        wanted: Sequence[Wanted],
+        wanted: Sequence[Order],
         common: dict[str, Path],
         execute: Callable[[Path, list[str]], None],
         collect: Callable[[Path, list[Path]], dict[str, Any]],
@@ -190,7 +186,7 @@ def _put_aside(result: Path, folder: Path) -> None:
     os.rename(result, folder / f"failed.{len(list(folder.glob('failed.*')))}")
 
 
-def _prepare(folder: Path, task: Wanted) -> None:
+def _prepare(folder: Path, task: Order) -> None:
     """Make the folder of a task, unless it is there for the same task."""
     content = {"settings": task.settings, "inputs": sorted(task.inputs)}
     if read_json(folder / TASK) == content:

@@ -15,7 +15,7 @@ from ..data.training import auto_sel, scan_systems
 from .config import Loop, read_file
 from .files import bring, write_json
 from .processes import run_or_raise
-from .tasks import COMMON, Task, Wanted
+from .tasks import COMMON, Order, Task
 
 CHECKPOINT, WEIGHTS = "model.ckpt", "weights"
 # One process for all commands: to start TensorFlow takes as long as a small training.
@@ -34,7 +34,7 @@ def common(loop: Loop, iteration: int) -> dict[str, Path]:
     return {f"data/{k:03d}": path for k, path in enumerate(systems(loop, iteration, "train"))}
 
 
-def prepare(loop: Loop, iteration: int) -> list[Wanted]:
+def prepare(loop: Loop, iteration: int) -> list[Order]:
     """Return a task for each model; none where there is nothing new to learn."""
     last = loop.models(iteration - 1)
     if last and not loop.stage(iteration, "pack").summary["train"]:
@@ -51,7 +51,7 @@ def prepare(loop: Loop, iteration: int) -> list[Wanted]:
     if before is not None and sel != loop.stage(before, "train").summary["sel"]:
         before = None  # other nets: they begin anew
     return [
-        Wanted(*_one(loop, iteration, number, base, names, before))
+        Order(*_one(loop, iteration, number, base, names, before))
         for number in range(loop.config["models"])
     ]
 

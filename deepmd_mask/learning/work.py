@@ -14,9 +14,7 @@ import click
 from ..shared.reason import reason_of
 from .files import put_in_place, read_json, write_json
 from .processes import end_with
-from .tasks import COMMON, FAILURE, RESULT, TASK, Task
-
-STAGES = ("explore", "select", "label", "pack", "train", "judge")
+from .tasks import COMMON, FAILURE, RESULT, STAGES, TASK, Task
 
 
 @click.command(hidden=True)
