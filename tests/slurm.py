@@ -14,7 +14,7 @@ NEEDED = ("sbatch", "squeue", "sinfo", "slurmctld", "slurmd", "munged")
 # Ports of its own, and a munge of its own: nothing of the machine's is touched.
 CONFIGURATION = """\
 ClusterName=one
-SlurmctldHost={host}
+SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={controller}
 SlurmdPort={node}
 AuthInfo=socket={folder}/munge.socket

@@ -176,7 +176,7 @@ def test_commands_of_the_page(killed, tmp_path):
 
 @pytest.fixture
 def site(tmp_path, monkeypatch):
-    """A folder with the scripts of the page and a box of water with zinc, to import from."""
+    """Return a folder with the scripts of the page, and a box of water with zinc in it."""
     page = (DOCS / "learning.md").read_text()
     scripts = [text for language, text in FENCE.findall(page) if language == "python"]
     names = [text.split("\n", 1)[0].removeprefix("# ") for text in scripts]
