@@ -267,13 +267,14 @@ def through(folder, machine, resources, **more):
 
 def test_a_shell_of_dpdispatcher(killed, copied):
     """Also where the loop is killed before it knows which jobs it has submitted."""
-    machine = {"batch_type": "Shell", "context_type": "LazyLocalContext", "local_root": "./"}
+    machine = {"batch_type": "Shell", "context_type": "LocalContext", "local_root": "./",
+               "remote_root": str(copied.parent / "elsewhere")}  # fmt: skip
     through(copied, machine, {"group_size": 2, "number_node": 1, "cpu_per_node": 1,
                               "gpu_per_node": 0, "queue_name": ""})  # fmt: skip
     learn(copied, "run", kill="explore:submitted")
     assert (copied / "iter.000000" / "explore.partial").exists()
-    learn(copied, "run")
-    wait_for_end_in(copied)
+    learn(copied, "run")  # while jobs of before may run
+    wait_for_end_in(copied.parent)
     same_iteration(killed.first, copied / "iter.000000")
     assert "job" in (copied / "dpdispatcher.log").read_text()
 

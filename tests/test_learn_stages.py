@@ -173,7 +173,7 @@ def test_a_stage_with_a_failed_task(tmp_path):
     execute = partial(local.execute, "explore", 2)
 
     def make():
-        return stage.make(wanted, {"user.py": user}, execute, lambda *_: {})
+        return stage.make(wanted, {"user.py": user}, {}, execute, lambda *_: {})
 
     with pytest.raises(TaskError) as error:
         make()

@@ -11,10 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+LIST = "files.json"
+
 
 def write_text(path: Path, text: str) -> None:
     """Write a file that is there as it was, or as it is to be, whenever this process is killed."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    part = Path(_part_of(str(path)))
     with part.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
@@ -30,6 +32,21 @@ def write_json(path: Path, content: Any) -> None:
 def read_json(path: Path) -> Any:
     """Read JSON; None if there is no such file."""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def list_files(folder: Path) -> None:
+    """Write to a folder which files it has, and how long they are."""
+    found = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    write_json(folder / LIST, {str(f.relative_to(folder)): f.stat().st_size for f in found})
+
+
+def has_all_files(folder: Path) -> bool:
+    """Return whether a folder has all files that it had when they were listed."""
+    listed = read_json(folder / LIST)
+    return listed is not None and all(
+        (folder / name).is_file() and (folder / name).stat().st_size == size
+        for name, size in listed.items()
+    )
 
 
 def to_disk(folder: Path) -> None:
@@ -63,23 +80,52 @@ def put_in_place(part: Path, whole: Path) -> None:
     _fsync(whole.parent)
 
 
-def bring(source: Path, target: Path) -> None:
-    """Make a file or folder appear at a second place, by links where the disk is the same."""
+def put_file_in_place(part: Path, whole: Path) -> None:
+    """Give a file that is complete its name."""
+    _fsync(part)
+    os.replace(part, whole)
+
+
+def bring(source: Path, target: Path, linked: bool = True) -> None:
+    """Make a file or folder appear at a second place, where it is at any time as it was or is.
+
+    Parameters
+    ----------
+    source, target
+        The places.
+    linked
+        Whether it will not change any more, so that links do where the disk is the same.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
+    one = _link if linked else _copy
     if source.is_dir():
-        shutil.copytree(source, target, copy_function=_link, dirs_exist_ok=True)
+        shutil.copytree(source, target, copy_function=one, dirs_exist_ok=True)
     else:
-        _link(str(source), str(target))
+        one(str(source), str(target))
 
 
 def _link(source: str, target: str) -> str:
-    if os.path.lexists(target):
-        os.unlink(target)
+    part = _part_of(target)
     try:
-        os.link(os.path.realpath(source), target)
+        if os.path.exists(target) and os.path.samefile(source, target):
+            return target
+        os.link(os.path.realpath(source), part)
     except OSError:  # another disk, or one without hard links
-        shutil.copy2(source, target)
+        return _copy(source, target)
+    os.replace(part, target)
     return target
+
+
+def _copy(source: str, target: str) -> str:
+    part = _part_of(target)
+    shutil.copy2(source, part)
+    os.replace(part, target)
+    return target
+
+
+def _part_of(target: str) -> str:
+    folder, name = os.path.split(target)
+    return os.path.join(folder, f".{name}.{os.getpid()}.partial")
 
 
 @contextmanager

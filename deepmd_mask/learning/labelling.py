@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..shared.reason import reason_of
-from .files import read_json, write_json
+from .files import put_file_in_place, read_json, write_json
 from .frames import write_frames
 from .label import KEPT, NOW, frames_of, kept_label, kept_reason
 from .levels import LevelOfTheory, evaluate, load
@@ -37,7 +37,7 @@ def label_all(task: Task) -> None:
             continue
         part = label.with_name(f".{os.getpid()}.{label.name}")
         write_frames(part, [found])
-        part.replace(label)
+        put_file_in_place(part, label)
 
 
 def labelled(

@@ -73,16 +73,17 @@ def _make(
     """Make a stage and tell of it."""
     name = stage.folder.name
     module = MODULES[name]
-    common = loop.files() if name in WITH_FILES else {}
+    own = loop.files() if name in WITH_FILES else {}
+    common: dict[str, Path] = {}
     if name in WITH_LAST_COMMITTEE:
-        common |= {path.name: path for path in loop.models(iteration - 1)}
+        common = {path.name: path for path in loop.models(iteration - 1)}
     elif name == "judge":
-        common |= {path.name: path for path in loop.models(iteration)}
+        common = {path.name: path for path in loop.models(iteration)}
     if name in ("train", "judge"):
         common |= module.common(loop, iteration)
     wanted = module.prepare(loop, iteration)
     collect = partial(module.collect, loop, iteration)
-    summary = stage.make(wanted, common, execute, collect)
+    summary = stage.make(wanted, own, common, execute, collect)
     tell(f"iteration {iteration}  {name:<8} {module.line(summary)}  ({summary['seconds']:.0f} s)")
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .files import bring, put_in_place, read_json, write_json
+from .files import bring, has_all_files, put_in_place, read_json, to_disk, write_json
 
 STAGES = ("explore", "select", "label", "pack", "train", "judge")
 COMMON, RESULT = "common", "result"
@@ -97,6 +97,7 @@ class Stage:
     def make(
         self,
         wanted: Sequence[Order],
+        own: dict[str, Path],
         common: dict[str, Path],
         execute: Callable[[Path, list[str]], None],
         collect: Callable[[Path, list[Path]], dict[str, Any]],
@@ -107,9 +108,11 @@ class Stage:
         ----------
         wanted
             Its tasks.
-        common
-            What all tasks share, by name. It is brought anew each time, so that a script that was
+        own
+            The user's files, by name. They are brought anew each time, so that a script that was
             mended after a failure serves what is still to be done.
+        common
+            What else all tasks share, by name.
         execute
             Runs tasks, given the folder of the stage and names of tasks.
         collect
@@ -128,6 +131,8 @@ class Stage:
         """
         began = time.time()
         self.partial.mkdir(parents=True, exist_ok=True)
+        for name, source in own.items():
+            bring(source, self.partial / COMMON / name, linked=False)
         for name, source in common.items():
             bring(source, self.partial / COMMON / name)
         names = [f"{number:03d}" for number in range(len(wanted))]
@@ -136,7 +141,7 @@ class Stage:
         for folder in self.partial.glob("[0-9]*"):
             if folder.name not in names:
                 shutil.rmtree(folder)
-        left = [name for name in names if not (self.partial / name / RESULT).exists()]
+        left = [name for name in names if not self._has_result(name)]
         earlier = read_json(self.partial / "seconds.json") or 0.0
         if left:
             try:
@@ -156,6 +161,13 @@ class Stage:
         put_in_place(self.partial, self.folder)
         return summary
 
+    def _has_result(self, name: str) -> bool:
+        """Return whether a task has a result; remove half of one."""
+        result = self.partial / name / RESULT
+        if result.exists() and not has_all_files(result):
+            shutil.rmtree(result)
+        return result.exists()
+
     def _require_success(self, names: list[str]) -> None:
         """Put the results of failed tasks aside, and refuse to go on."""
         reasons = {}
@@ -165,7 +177,7 @@ class Stage:
             if failure is not None:
                 _put_aside(folder / RESULT, folder)
                 reasons[name] = failure["reason"]
-            elif not (folder / RESULT).exists():
+            elif not self._has_result(name):
                 reasons[name] = "it ended without a result"
         if reasons:
             where = os.path.relpath(self.partial)
@@ -196,4 +208,5 @@ def _prepare(folder: Path, task: Order) -> None:
     folder.mkdir()
     for name, source in task.inputs.items():
         bring(source, folder / name)
+    to_disk(folder)
     write_json(folder / TASK, content)  # last: with it, all is there

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from ..shared.reason import reason_of
-from .files import put_in_place, read_json, write_json
+from .files import list_files, put_in_place, read_json, write_json
 from .processes import end_with
 from .tasks import COMMON, FAILURE, RESULT, STAGES, TASK, Task
 
@@ -55,6 +55,7 @@ def work(stage: str, folder: Path) -> None:
         reason = f"{type(error).__name__}: {reason_of(error)}"
         write_json(result / FAILURE, {"reason": reason})
     sys.stdout.flush()
+    list_files(result)  # a queue may bring half of it back
     try:
         put_in_place(result, folder / RESULT)
     except OSError:

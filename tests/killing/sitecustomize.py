@@ -35,8 +35,8 @@ def _watch(event, arguments):
     if not _is_task() and EVENT == "whole" and target.name == STAGE:
         _die()
     stem = target.stem
-    if EVENT == "submitted" and target.parent.name == f"{STAGE}.partial" and len(stem) == 40:
-        _die()
+    if not _is_task() and EVENT == "submitted" and target.suffix == ".json" and len(stem) == 40:
+        _die()  # a loop's first submission
 
 
 def _is_task():
