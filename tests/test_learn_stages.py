@@ -23,8 +23,10 @@ from deepmd_mask.learning.arguments import table
 from deepmd_mask.learning.example import init
 from deepmd_mask.learning.files import only_one, write_json
 from deepmd_mask.learning.frames import read_frames, write_frames
+from deepmd_mask.learning.loop import run
 from deepmd_mask.learning.tasks import RESULT, Order, Stage, Task, TaskError
 from deepmd_mask.learning.work import work
+from deepmd_mask.shared.missing import MissingError
 
 LEVELS = """
 import os, signal
@@ -140,10 +142,10 @@ def test_machines_of_dpgen(tmp_path):
 
 def test_init_replaces_nothing(tmp_path):
     write(tmp_path)
-    (tmp_path / "levels.py").write_text("mine")
+    (tmp_path / "zinc_waters.py").write_text("mine")
     with pytest.raises(FileExistsError, match=r"exists; choose another folder"):
         init(tmp_path)
-    assert (tmp_path / "levels.py").read_text() == "mine"
+    assert (tmp_path / "zinc_waters.py").read_text() == "mine"
 
 
 def test_a_second_loop_is_refused(tmp_path):
@@ -374,3 +376,12 @@ def test_files_of_the_user_are_there(tmp_path):
         loop.files()
     shutil.copy(Path(__file__), loop.folder / "site.pdb")
     assert list(loop.files()) == ["site.pdb"]
+
+
+def test_without_dpdispatcher(tmp_path, monkeypatch):
+    """The extra to install is named before anything is done."""
+    write(tmp_path, machine={"batch_type": "Shell"})
+    monkeypatch.setitem(sys.modules, "dpdispatcher", None)
+    with pytest.raises(MissingError, match=r'pip install "deepmd-mask\[learn\]"'):
+        run(tmp_path)
+    assert not list(tmp_path.glob("iter.*"))

@@ -17,27 +17,29 @@ from .tasks import COMMON, RESULT, TASK
 SUBMITTED = "submitted.json"
 
 
-def require() -> ModuleType:
-    """Return DPDispatcher, which logs to dpdispatcher.log only.
+def require(folder: Path) -> ModuleType:
+    """Return DPDispatcher, which logs to dpdispatcher.log in a folder and nowhere else.
 
     Raises
     ------
     MissingError
         If it is not installed.
     """
+    here = os.getcwd()
     try:
+        os.chdir(folder)  # where it is imported it begins its log
         import dpdispatcher  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise MissingError(
-            "machine needs DPDispatcher, of which "
-            f'{error.name} is not installed: pip install "deepmd-mask[learn]"',
+            f"machine needs DPDispatcher, and {error.name} is not installed: "
+            'pip install "deepmd-mask[learn]"',
             name=error.name,
         ) from error
+    finally:
+        os.chdir(here)
     log = logging.getLogger("dpdispatcher")
     for handler in list(log.handlers):
-        if isinstance(handler, logging.StreamHandler) and not isinstance(
-            handler, logging.FileHandler
-        ):
+        if not isinstance(handler, logging.FileHandler):
             log.removeHandler(handler)
     return dpdispatcher
 
@@ -74,7 +76,7 @@ def execute(
     RuntimeError
         Of DPDispatcher, if a job cannot be submitted or dies again and again.
     """
-    dpdispatcher = require()
+    dpdispatcher = require(root)
     submitted = _submitted(folder, names)
     # Else each process takes all cores of the machine that others use, too.
     envs = {**threads_of(resources.get("cpu_per_node", 1)), **resources.get("envs", {})}

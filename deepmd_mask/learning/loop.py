@@ -93,7 +93,7 @@ def _executor(loop: Loop, name: str) -> Callable[[Path, list[str]], None]:
     config = loop.config
     if found is None:
         return partial(local.execute, name, config[name].get("workers", config.get("workers")))
-    dispatcher.require()
+    dispatcher.require(loop.folder)
     machine, resources = found
     more = config["poll"], config.get("command"), loop.folder
     return partial(dispatcher.execute, name, machine, resources, *more)

@@ -130,7 +130,7 @@ class Stage:
             Naming the tasks that failed and their logs.
         """
         began = time.time()
-        self.partial.mkdir(parents=True, exist_ok=True)
+        (self.partial / COMMON).mkdir(parents=True, exist_ok=True)
         for name, source in own.items():
             bring(source, self.partial / COMMON / name, linked=False)
         for name, source in common.items():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Explores: molecular dynamics of a zinc ion with some waters, with the committee's mean force."""
+"""A zinc ion with some waters: how it is explored, and labelled."""
 
 from pathlib import Path
 
@@ -7,13 +7,14 @@ import ase.io
 import numpy as np
 from ase import Atoms, units
 from ase.build import molecule
+from ase.calculators.calculator import Calculator
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
-from levels import gfn1
 
 from deepmd_mask.ase import MaskedDP
 
 TIMESTEP, FRICTION = 0.5 * units.fs, 0.02 / units.fs
+CHARGE = 2  # of zinc with its waters
 DIRECTIONS = np.vstack([np.eye(3), -np.eye(3)])  # of the waters of an octahedron
 
 
@@ -41,7 +42,7 @@ def explore(
     interval: int,
     stop: float,
 ) -> None:
-    """Write the frames of a trajectory to frames.xyz.
+    """Explore: write the frames of a trajectory, with the committee's mean force, to frames.xyz.
 
     Parameters
     ----------
@@ -80,3 +81,19 @@ def explore(
                 frame.info["lost"] = left  # frames that do not come count as failed
                 break
     ase.io.write(folder / "frames.xyz", frames)
+
+
+def gfn2(atoms: Atoms) -> Calculator:
+    """Label: return GFN2-xTB for a frame, which the models shall learn."""
+    return _xtb("GFN2-xTB")
+
+
+def gfn1(atoms: Atoms) -> Calculator:
+    """Return GFN1-xTB, which explores as long as there are no models."""
+    return _xtb("GFN1-xTB")
+
+
+def _xtb(method: str) -> Calculator:
+    from tblite.ase import TBLite  # noqa: PLC0415  only levels of theory need it
+
+    return TBLite(method=method, charge=CHARGE, verbosity=0)
