@@ -14,11 +14,13 @@ import pytest
 import yaml
 from ase import Atoms
 from ase.build import molecule
+from helpers import TYPE_MAP, random_frames, write_system
 from learning import DP_MASK, write
 from pages import DOCS
 from plain_models import random_nets, write_model
 
-from deepmd_mask.learning import config, levels, local, select
+from deepmd_mask.data.training import auto_sel
+from deepmd_mask.learning import config, explore, label, levels, local, pack, select, train
 from deepmd_mask.learning.arguments import table
 from deepmd_mask.learning.example import init
 from deepmd_mask.learning.files import only_one, write_json
@@ -53,7 +55,7 @@ def high(atoms):
         os.kill(os.getpid(), signal.SIGSEGV)
     if kind == "huge":
         return Springs(1e6)
-    if kind == "nan":
+    if kind == "undefined":
         return Springs(np.nan)
     return Springs(3.0)
 
@@ -230,7 +232,7 @@ def waters(*kinds):
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory):
     """Label frames of which most cannot be labelled, by a difference."""
-    candidates = waters("good", "raises", "crashes", "huge", "nan", "good")
+    candidates = waters("good", "raises", "crashes", "huge", "undefined", "good")
     settings = {"levels": ["my:high", {"minus": "my:low"}], "largest_force": 100, "frames": [0, 7]}
     tmp_path = tmp_path_factory.mktemp("labels")
     folder = _task(tmp_path, "label", settings, candidates=candidates, held_out=waters("good"))
@@ -241,12 +243,12 @@ def labelled(tmp_path_factory):
 
 def test_failed_labels_are_put_aside(labelled):
     failed = [(a.info["kind"], a.info["reason"]) for a in read_frames(labelled / "failed.xyz")]
-    assert [kind for kind, _ in failed] == ["raises", "crashes", "huge", "nan"]
+    assert [kind for kind, _ in failed] == ["raises", "crashes", "huge", "undefined"]
     reasons = dict(failed)
     assert reasons["raises"] == "RuntimeError: the SCF did not converge"
     assert reasons["crashes"] == "the process that labelled it ended by signal 11"
     assert "more than largest_force, 100" in reasons["huge"]
-    assert "not finite" in reasons["nan"]
+    assert "not finite" in reasons["undefined"]
     assert len(read_frames(labelled / "labelled.xyz")) == 2
     assert len(read_frames(labelled / "held_out.xyz")) == 1
 
@@ -274,7 +276,7 @@ ase.io.write("out.xyz", atoms)
     [
         ("", None),
         ("atoms.positions += 0.1", "atoms are up to 0.1 Å from where they are"),
-        ("atoms = atoms[[1, 0, 2]]", "other atoms, or in another order"),
+        ("atoms.numbers = atoms.numbers[[1, 0, 2]]", "other atoms, or in another order"),
         ("raise SystemExit(3)", "ended with status 3"),
         ("atoms.calc = None", "energy"),
     ],
@@ -385,3 +387,49 @@ def test_without_dpdispatcher(tmp_path, monkeypatch):
     with pytest.raises(MissingError, match=r'pip install "deepmd-mask\[learn\]"'):
         run(tmp_path)
     assert not list(tmp_path.glob("iter.*"))
+
+
+# ---- Training ------------------------------------------------------------------------------------
+
+
+def test_data_to_begin_with(tmp_path):
+    """The first iteration explores nothing; slots are counted once, and anew if need be."""
+    loop = read(tmp_path, type_map=TYPE_MAP, data=["first"])
+    script = json.loads((tmp_path / "input.json").read_text())
+    script["model"]["descriptor"]["sel"] = "auto"
+    (loop.folder / "input.json").write_text(json.dumps(script))
+    frames = random_frames(nframes=4)
+    most = frames.counts().max(axis=0)
+    write_system(loop.folder / "first", frames)
+    for iteration in range(2):
+        for stage in (explore, select, label, pack):
+            if iteration == 0:
+                assert stage.prepare(loop, 0) == []
+            collect = partial(stage.collect, loop, iteration)
+            _empty(loop.stage(iteration, stage.__name__.rpartition(".")[2]), collect)
+        orders = _packed(loop, iteration, frames if iteration else None)
+        assert len(orders) == 3
+        sel = orders[0].settings["input"]["model"]["descriptor"]["sel"]
+        assert sel == auto_sel("auto", most)
+        assert [bool(order.inputs) for order in orders] == [iteration == 1] * 3
+        trained = loop.stage(iteration, "train").folder
+        trained.mkdir(parents=True, exist_ok=True)
+        write_json(trained / "stage.json", {"sel": sel})
+        for number in range(3):
+            (trained / f"graph.{number:03d}.pb").touch()
+    write_json(loop.stage(0, "train").folder / "stage.json", {"sel": [1, 1, 1]})
+    assert [bool(order.inputs) for order in train.prepare(loop, 1)] == [False] * 3
+
+
+def _empty(stage, collect):
+    """Make a stage without tasks."""
+    stage.make([], {}, {}, lambda *_: None, collect)
+
+
+def _packed(loop, iteration, frames):
+    """Return the tasks of a training; with frames as what was packed in this iteration."""
+    if frames is not None:
+        packed = loop.stage(iteration, "pack").folder
+        write_system(packed / "train", frames)
+        write_json(packed / "stage.json", {"train": len(frames.mask), "test": 0})
+    return train.prepare(loop, iteration)
