@@ -17,6 +17,9 @@ _COLUMNS = ("iteration", "explored", *SHARES, "labelled", "failed labels", "step
             "deviation", "time")  # fmt: skip
 
 
+FORMS = ("png", "pdf", "svg")
+
+
 @dataclass(frozen=True)
 class Status:
     """Where a loop stands.
@@ -56,10 +59,13 @@ class Status:
         Raises
         ------
         ValueError
-            If nothing has been selected yet.
+            If nothing has been selected yet, or the file is no figure by its suffix.
         """
         from .figure import draw  # noqa: PLC0415  Matplotlib takes its time
 
+        form = path.suffix.removeprefix(".")
+        if form not in FORMS:
+            raise ValueError(f"{path} is no figure; give it the suffix .png, .pdf or .svg")
         deviations = {}
         for iteration, stages in enumerate(self.iterations):
             file = self.loop.stage(iteration, "select").folder / DEVIATIONS
@@ -74,7 +80,6 @@ class Status:
             raise ValueError("there is nothing to draw yet: no iteration has models")
         select = self.loop.config["select"]
         with put_in_place(path, overwrite=True, folder=False) as part:
-            form = path.suffix.removeprefix(".") or "png"
             draw(part, form, deviations, judged, (select["trust_lo"], select["trust_hi"]))
 
 
