@@ -118,7 +118,7 @@ def test_training_again_gives_the_same_model(killed, tmp_path):
 def test_the_next_iteration_goes_on_from_the_last_models(killed):
     for number in ("000", "001"):
         log = (killed.folder / "iter.000001" / "train" / number / "log").read_text()
-        assert "initialize from model ../last/model.ckpt" in log
+        assert "/last/model.ckpt" in log and "initialize from model" in log
     scripts = [
         json.loads((killed.folder / f"iter.00000{i}/train/00{k}/result/input.json").read_text())
         for i in (0, 1)
@@ -216,30 +216,33 @@ def test_openmm_explores(killed, site):
 
 
 def _label(atoms, site):
-    """Label a frame by the difference of the page, and compare with both levels themselves."""
+    """Label a water of a frame by the page's difference, and compare with both levels."""
     import levels as of_page
     import system
 
-    energy, forces = evaluate(load(["levels:gfn2", {"minus": "levels:force_field"}], site), atoms,
-                              site / "work")  # fmt: skip
-    index = atoms.arrays["index"].tolist()
+    assert of_page.force_field.charge(atoms) == 2
+    water = atoms[-3:]
+    assert water.get_chemical_symbols() == ["O", "H", "H"]
+    level = load(["levels:gfn2", {"minus": "levels:force_field"}], site)
+    energy, forces = evaluate(level, water, site / "work")
+    xtb = of_page.gfn2(water)
+    assert xtb.parameters["charge"] == 0
+    xtb.calculate(water, ["energy", "forces"])
+    index = water.arrays["index"].tolist()
     part = app.Modeller(system.PDB.topology, system.PDB.positions)
     part.delete([a for a in part.topology.atoms() if a.index not in index])
     made = system.FIELD.createSystem(part.topology, rigidWater=False)
     context = mm.Context(made, mm.VerletIntegrator(0.001), mm.Platform.getPlatform("Reference"))
-    context.setPositions(atoms.positions / 10)
+    context.setPositions(water.positions / 10)
     state = context.getState(getEnergy=True, getForces=True)
-    unit_of_energy = unit.kilojoule_per_mole
-    mm_energy = state.getPotentialEnergy().value_in_unit(unit_of_energy) * units.kJ / units.mol
-    xtb = of_page.gfn2(atoms)
-    xtb.calculate(atoms, ["energy", "forces"])
-    assert xtb.parameters["charge"] == 2
-    assert energy == pytest.approx(xtb.results["energy"] - mm_energy, abs=1e-8)
-    mm_forces = state.getForces(asNumpy=True)._value * (units.kJ / units.mol / units.nm)
-    np.testing.assert_allclose(forces, xtb.results["forces"] - mm_forces, atol=1e-7)
-    atoms.set_array("index", -np.ones(len(atoms), int))
+    of_field = state.getPotentialEnergy()._value, state.getForces(asNumpy=True)._value
+    kj_mol = units.kJ / units.mol
+    assert energy == pytest.approx(xtb.results["energy"] - of_field[0] * kj_mol, abs=1e-8)
+    expected = xtb.results["forces"] - of_field[1] * kj_mol / units.nm
+    np.testing.assert_allclose(forces, expected, atol=1e-7)
+    water.set_array("index", -np.ones(3, int))
     with pytest.raises(ValueError, match="link atoms"):
-        of_page.force_field(atoms)
+        of_page.force_field(water)
 
 
 # ---- Through queues ------------------------------------------------------------------------------
@@ -247,12 +250,17 @@ def _label(atoms, site):
 
 @pytest.fixture
 def copied(killed, tmp_path):
-    """Return a copy of the loop, of whose first iteration only the models are there."""
-    folder = tmp_path / "again"
-    shutil.copytree(killed.folder, folder, ignore=shutil.ignore_patterns("iter.000001", ".lock"))
-    for name in set(STAGES) - {"train"}:
-        shutil.rmtree(folder / "iter.000000" / name)
-    return folder
+    """Return a function that copies the first iteration of the loop, but for some stages."""
+
+    def copy(stages):
+        folder = tmp_path / "again"
+        unwanted = shutil.ignore_patterns("iter.000001", ".lock")
+        shutil.copytree(killed.folder, folder, ignore=unwanted)
+        for name in stages:
+            shutil.rmtree(folder / "iter.000000" / name)
+        return folder
+
+    return copy
 
 
 def through(folder, machine, resources, **more):
@@ -267,16 +275,17 @@ def through(folder, machine, resources, **more):
 
 def test_a_shell_of_dpdispatcher(killed, copied):
     """Also where the loop is killed before it knows which jobs it has submitted."""
+    folder = copied(["explore", "label"])
     machine = {"batch_type": "Shell", "context_type": "LocalContext", "local_root": "./",
-               "remote_root": str(copied.parent / "elsewhere")}  # fmt: skip
-    through(copied, machine, {"group_size": 2, "number_node": 1, "cpu_per_node": 1,
+               "remote_root": str(folder.parent / "elsewhere")}  # fmt: skip
+    through(folder, machine, {"group_size": 2, "number_node": 1, "cpu_per_node": 1,
                               "gpu_per_node": 0, "queue_name": ""})  # fmt: skip
-    learn(copied, "run", kill="explore:submitted")
-    assert (copied / "iter.000000" / "explore.partial").exists()
-    learn(copied, "run")  # while jobs of before may run
-    wait_for_end_in(copied.parent)
-    same_iteration(killed.first, copied / "iter.000000")
-    assert "job" in (copied / "dpdispatcher.log").read_text()
+    learn(folder, "run", kill="explore:submitted")
+    assert (folder / "iter.000000" / "explore.partial").exists()
+    learn(folder, "run")  # while jobs of before may run
+    wait_for_end_in(folder.parent)
+    same_iteration(killed.first, folder / "iter.000000")
+    assert "job" in (folder / "dpdispatcher.log").read_text()
 
 
 @pytest.mark.skipif(bool(slurm.why_not()), reason=slurm.why_not())
@@ -285,8 +294,9 @@ def test_slurm(killed, copied, tmp_path_factory):
     files = FENCE_JSON.findall((DOCS / "learning.md").read_text())
     machine, resources = map(json.loads, files[:2])
     assert machine["batch_type"] == "Slurm"
-    through(copied, machine, resources)
+    folder = copied([name for name in STAGES if name != "train"])
+    through(folder, machine, resources)
     with slurm.running(tmp_path_factory.mktemp("slurm")) as environment:
-        learn(copied, "run", environment=environment)
-    same_iteration(killed.first, copied / "iter.000000")
-    assert (copied / "iter.000000" / "explore" / "000" / "log").exists()
+        learn(folder, "run", environment=environment)
+    same_iteration(killed.first, folder / "iter.000000")
+    assert (folder / "iter.000000" / "explore" / "000" / "log").exists()
