@@ -16,7 +16,7 @@ struct EnvironmentOfRow {
     const int64_t i = block.index;
     block.each(frame_size(pairs, i), [=](int64_t local) {
       const int64_t j = row_in_frame(pairs, i, local);
-      const EnvironmentRow row = i == j ? EnvironmentRow{} : row_of(atoms, coord, i, j);
+      const EnvironmentRow row = i == j ? EnvironmentRow{} : row_of_pair(atoms, coord, i, j);
       for (int k = 0; k < 4; ++k) R[4 * pair_number(pairs, i, local) + k] = row.R[k];
     });
   }
@@ -34,7 +34,7 @@ struct ReverseOfRow {
       const int64_t j = row_in_frame(pairs, i, local);
       const int64_t pair = pair_number(pairs, i, local);
       if (i == j) return;
-      set_derivatives(row_of(atoms, coord, i, j), dR + 4 * pair, 0.0, pair, of_pairs);
+      set_derivatives(row_of_pair(atoms, coord, i, j), dR + 4 * pair, 0.0, pair, of_pairs);
     });
   }
 };
@@ -52,7 +52,7 @@ struct TangentOfRow {
       double* tR = ddR + 4 * pair_number(pairs, i, local);
       for (int k = 0; k < 4; ++k) tR[k] = 0;
       if (i == j) return;
-      const EnvironmentRow row = row_of(atoms, coord, i, j);
+      const EnvironmentRow row = row_of_pair(atoms, coord, i, j);
       double u[3];
       pair_cotangent(atoms, pairs, cotangents, i, j, row.r, u);
       environment_tangent(row, u, tR);

@@ -168,9 +168,8 @@ def test_there_and_back_gives_the_same_variables(builtin, tmp_path):
         np.testing.assert_array_equal(found[name], value)
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_graph_alone_tells_what_to_build(builtin, tmp_path, activation):
-    """For a model of the built-in that carries no training input."""
+def without_training_input(builtin, directory, activation):
+    """Return a model of the built-in that carries none, and what it is."""
     source = FrozenModel(builtin.model("two"))
     known = describe(source)
     nets = {
@@ -180,8 +179,21 @@ def test_graph_alone_tells_what_to_build(builtin, tmp_path, activation):
     known = replace(known, exclude_types=[[0, 1]], **nets)
     excluded = re.compile(r"filter_type_(0/.*_1|1/.*_0)")
     variables = {n: v for n, v in source.variables().items() if not excluded.fullmatch(n)}
-    build_frozen(known, variables, tmp_path / "full.pb")
-    bare = edited(tmp_path / "full.pb", tmp_path / "bare.pb", drop=["train_attr/training_script"])
+    build_frozen(known, variables, directory / "full.pb")
+    dropped = ["train_attr/training_script"]
+    return edited(directory / "full.pb", directory / "bare.pb", drop=dropped), known
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_graph_alone_tells_the_nets(builtin, tmp_path, activation):
+    bare, known = without_training_input(builtin, tmp_path, activation)
+    found = describe(FrozenModel(bare))
+    assert (found.embedding, found.fitting) == (known.embedding, known.fitting)
+    assert found.exclude_types == known.exclude_types
+
+
+def test_graph_alone_tells_what_to_build(builtin, tmp_path):
+    bare, _ = without_training_input(builtin, tmp_path, "silut:3.5")
     difference = convert(bare, tmp_path / "fast.pb")
     assert max(difference.force, difference.atom_energy) < 1e-10
     script = FrozenModel(tmp_path / "fast.pb").training_input()

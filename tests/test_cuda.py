@@ -191,11 +191,11 @@ def test_table_with_widths_that_are_no_multiple(kernels):
 
 LOWER, UPPER = 0.02, 4.0  # of tables
 LARGE = {
-    "neighbours": {"nreal": (2100, 3), "nslots": 2100, "excluded": [(0, 0), (0, 1), (1, 1)]},
     "runs": {"nreal": (140,), "nslots": 140, "ntypes": 1, "parts": 140},
-    "frames-of-a-slab": {"nreal": (30, 12, 0, 25), "nslots": 30, "parts": 400},
     "nets-of-a-kernel": {"nreal": (72, 1), "nslots": 72, "ntypes": 18, "one_side": False},
     # Not for sanitizers, under which they take minutes.
+    "many-neighbours": {"nreal": (2100, 3), "nslots": 2100, "excluded": [(0, 0), (0, 1), (1, 1)]},
+    "frames-many-panels": {"nreal": (30, 12, 0, 25), "nslots": 30, "parts": 400},
     "runs-many-panels": {"nreal": (250, 3), "nslots": 250, "parts": 400},
     "slab-many-panels": {
         "nreal": (30, 12, 40, 0, 25),

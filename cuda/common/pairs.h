@@ -6,7 +6,7 @@
 #include "cuda/common/launch.h"
 #include "op/kernels/atoms.h"
 #include "op/kernels/forces.h"
-#include "op/shared/environment_row.h"
+#include "op/kernels/pair_row.h"
 #include "op/shared/pair_cotangent.h"
 
 namespace dpmask::cuda {
@@ -60,12 +60,6 @@ DPMASK_KERNEL EnvironmentRow row_at(const PairNumbers& pairs, int64_t place_i, i
                          weight_of_pair(pairs.group, place_i, place_j, position[3]));
 }
 
-DPMASK_KERNEL EnvironmentRow row_of(const RealAtoms& atoms, const double* coord, int64_t i,
-                                    int64_t j) {
-  return environment_row(coord + 3 * atoms.slot[i], coord + 3 * atoms.slot[j],
-                         weight_of_pair(atoms.group, i, j, atoms.weight[j]));
-}
-
 // u [3]: the derivative of the loss by dE/dr of the pair of rows (i, j), separation r [3].
 DPMASK_KERNEL void pair_cotangent(const RealAtoms& atoms, const PairNumbers& pairs,
                                   const ForceCotangents& cotangents, int64_t i, int64_t j,
@@ -84,14 +78,6 @@ inline PairDerivatives allocate_derivatives(int64_t npairs, const Forces& out, G
 // Sets it to 0.
 void clear_pairs(const RealAtoms& atoms, const PairNumbers& pairs, const PairDerivatives& of_pairs,
                  cudaStream_t stream);
-
-// Sets those of the pair of that number, given dR = dE/dR [4] and ds = dE/ds beyond what s does
-// through R.
-DPMASK_KERNEL void set_derivatives(const EnvironmentRow& row, const double* dR, double ds,
-                                   int64_t number, const PairDerivatives& of_pairs) {
-  environment_reverse(row, dR, ds, of_pairs.dr + 3 * number);
-  if (of_pairs.dw != nullptr) of_pairs.dw[number] = environment_by_weight(row, dR);
-}
 
 // Adds -dE/dr of every pair to the forces and atomic virials of its two atoms, and dE/dw_ij to the
 // weight gradient of atom j: each atom gathers what is its own.

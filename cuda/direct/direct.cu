@@ -66,7 +66,7 @@ struct Direct {
                           int64_t first, bool of_same_type, int64_t size, Tile<T>* tile) const {
     block.each(size, [=](int64_t p) {
       const int64_t j = first + p + (of_same_type && first + p >= i ? 1 : 0);
-      const EnvironmentRow row = row_of(e.atoms, e.coord, i, j);
+      const EnvironmentRow row = row_of_pair(e.atoms, e.coord, i, j);
       tile->j[p] = j;
       tile->row[p] = row;
       on_tile.s()[p] = static_cast<T>(row.s);

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
+#include "op/kernels/pair_row.h"
 #include "op/kernels/pairs.h"
-#include "op/shared/environment_row.h"
 
 namespace dpmask {
 namespace {
@@ -17,11 +17,6 @@ void for_each_pair(const RealAtoms& atoms, const Pairs& pairs, Body&& body) {
       if (j != i) body(i, j, pairs.number(i, j));
     });
   }
-}
-
-EnvironmentRow row_of(const RealAtoms& atoms, const double* coord, int64_t i, int64_t j) {
-  return environment_row(coord + 3 * atoms.slot[i], coord + 3 * atoms.slot[j],
-                         weight_of_pair(atoms.group, i, j, atoms.weight[j]));
 }
 
 }  // namespace
@@ -44,7 +39,7 @@ void environment(const RealAtoms& atoms, const double* coord, double* R, Cpu& cp
   const Pairs pairs(atoms, cpu);
   std::fill(R, R + 4 * pairs.npairs, 0.0);
   for_each_pair(atoms, pairs, [&](int64_t i, int64_t j, int64_t pair) {
-    const EnvironmentRow row = row_of(atoms, coord, i, j);
+    const EnvironmentRow row = row_of_pair(atoms, coord, i, j);
     std::copy(row.R, row.R + 4, R + 4 * pair);
   });
 }
@@ -55,9 +50,8 @@ void environment_force(const RealAtoms& atoms, const double* coord, const double
   const Pairs pairs(atoms, cpu);
   const PairDerivatives of_pairs = allocate_derivatives(pairs, out, cpu);
   for_each_pair(atoms, pairs, [&](int64_t i, int64_t j, int64_t pair) {
-    const EnvironmentRow row = row_of(atoms, coord, i, j);
-    environment_reverse(row, dR + 4 * pair, 0.0, of_pairs.dr + 3 * pair);
-    if (of_pairs.dw != nullptr) of_pairs.dw[pair] = environment_by_weight(row, dR + 4 * pair);
+    const EnvironmentRow row = row_of_pair(atoms, coord, i, j);
+    set_derivatives(row, dR + 4 * pair, 0.0, pair, of_pairs);
   });
   gather_forces(atoms, pairs, coord, of_pairs, out, cpu);
 }
@@ -68,7 +62,7 @@ void environment_force_grad(const RealAtoms& atoms, const double* coord,
   const Pairs pairs(atoms, cpu);
   std::fill(ddR, ddR + 4 * pairs.npairs, 0.0);
   for_each_pair(atoms, pairs, [&](int64_t i, int64_t j, int64_t pair) {
-    const EnvironmentRow row = row_of(atoms, coord, i, j);
+    const EnvironmentRow row = row_of_pair(atoms, coord, i, j);
     double u[3];
     pair_cotangent(atoms, pairs, cotangents, i, j, row.r, u);
     environment_tangent(row, u, ddR + 4 * pair);

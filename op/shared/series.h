@@ -30,10 +30,11 @@ struct Series {
   DPMASK_DEVICE double half_width(int64_t panel) const { return panels[2 * panel + 1]; }
 };
 
-// How large the last coefficients may be, relative to the largest G: rounding error, and in float32
-// less than that, since a force has the derivative's error.
+// How large the last coefficients may be, relative to the largest G. A force, which has the
+// derivative's error, is then as exact as this, and the gradient of its loss by the nets to some ten
+// times of it; in float32 both are lost in rounding error.
 template <typename T>
-constexpr double kTolerance = sizeof(T) == sizeof(double) ? 1.4e-14 : 1e-9;
+constexpr double kTolerance = sizeof(T) == sizeof(double) ? 1e-12 : 1e-9;
 
 // No activation function is steeper: gelu's slope is at most 1.13, the others' are 1.1 or less.
 constexpr double kSteepestActivation = 1.13;

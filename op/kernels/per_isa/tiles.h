@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "op/kernels/embedding.h"
+#include "op/kernels/pair_row.h"
 #include "op/kernels/pairs.h"
 #include "op/kernels/per_isa/embedding_net.h"
 #include "op/shared/environment_row.h"
@@ -38,27 +39,6 @@ void for_each_pair(const Embedding<T>& embedding, const Pairs& pairs, int64_t un
       }
     }
   }
-}
-
-inline EnvironmentRow row_of_pair(const RealAtoms& atoms, const double* coord, int64_t i,
-                                  int64_t j) {
-  return environment_row(coord + 3 * atoms.slot[i], coord + 3 * atoms.slot[j],
-                         weight_of_pair(atoms.group, i, j, atoms.weight[j]));
-}
-
-// The same, given s.
-inline EnvironmentRow row_of_pair(const RealAtoms& atoms, const double* coord, int64_t i, int64_t j,
-                                  double s) {
-  return environment_row(coord + 3 * atoms.slot[i], coord + 3 * atoms.slot[j],
-                         weight_of_pair(atoms.group, i, j, atoms.weight[j]), s);
-}
-
-// Sets what forces are gathered from, of the pair of that number, given dR = dE/dR [4] and
-// ds = dE/ds beyond what s does through R.
-inline void set_derivatives(const EnvironmentRow& row, const double* dR, double ds, int64_t number,
-                            const PairDerivatives& out) {
-  environment_reverse(row, dR, ds, out.dr + 3 * number);
-  if (out.dw != nullptr) out.dw[number] = environment_by_weight(row, dR);
 }
 
 // Calls body(tile) for tiles that together hold every pair of the unit that is one net's once.
