@@ -13,6 +13,8 @@ import yaml
 from helpers import LIMITS, tail
 
 from deepmd_mask.learning.example import init
+from deepmd_mask.learning.files import write_json
+from deepmd_mask.learning.frames import write_frames
 
 DP_MASK = [sys.executable, "-c", "from deepmd_mask.cli import main; main()"]
 KILLING = Path(__file__).parent / "killing"
@@ -111,3 +113,15 @@ def wait_for_end_in(folder):
             return
         time.sleep(0.1)
     raise AssertionError(f"processes {busy} still work in {folder}")
+
+
+def task_folder(tmp_path, stage, settings, **inputs):
+    """Make the folder of a task."""
+    folder = tmp_path / stage / "000"
+    folder.mkdir(parents=True)
+    (tmp_path / stage / "common").mkdir()
+    for name, frames in inputs.items():
+        write_frames(folder / f"{name}.xyz", frames)
+    nothing = {"committee": [], "task": 0, "seed": 0, "options": {}}
+    write_json(folder / "task.json", {"settings": {**nothing, **settings}, "inputs": []})
+    return folder

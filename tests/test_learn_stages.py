@@ -15,7 +15,7 @@ import yaml
 from ase import Atoms
 from ase.build import molecule
 from helpers import TYPE_MAP, random_frames, write_system
-from learning import DP_MASK, write
+from learning import DP_MASK, task_folder, write
 from pages import DOCS
 from plain_models import random_nets, write_model
 
@@ -24,44 +24,10 @@ from deepmd_mask.learning import config, explore, label, levels, local, pack, se
 from deepmd_mask.learning.arguments import table
 from deepmd_mask.learning.example import init
 from deepmd_mask.learning.files import only_one, write_json
-from deepmd_mask.learning.frames import read_frames, write_frames
+from deepmd_mask.learning.frames import read_frames
 from deepmd_mask.learning.loop import run
 from deepmd_mask.learning.tasks import RESULT, Order, Stage, Task, TaskError
-from deepmd_mask.learning.work import work
 from deepmd_mask.shared.missing import MissingError
-
-LEVELS = """
-import os, signal
-import numpy as np
-from ase.calculators.calculator import Calculator
-
-class Springs(Calculator):
-    implemented_properties = ["energy", "forces"]
-
-    def __init__(self, k):
-        super().__init__()
-        self.k = k
-
-    def calculate(self, atoms=None, properties=(), system_changes=()):
-        super().calculate(atoms, properties, system_changes)
-        r = atoms.positions
-        self.results = {"energy": self.k * (r**2).sum() / 2, "forces": -self.k * r}
-
-def high(atoms):
-    kind = atoms.info.get("kind")
-    if kind == "raises":
-        raise RuntimeError("the SCF did not converge")
-    if kind == "crashes":
-        os.kill(os.getpid(), signal.SIGSEGV)
-    if kind == "huge":
-        return Springs(1e6)
-    if kind == "undefined":
-        return Springs(np.nan)
-    return Springs(3.0)
-
-def low(atoms):
-    return Springs(1.0)
-"""
 
 
 def read(folder, **changes):
@@ -165,7 +131,7 @@ def test_a_second_loop_is_refused(tmp_path):
 # ---- Tasks that fail -----------------------------------------------------------------------------
 
 
-def test_a_stage_with_a_failed_task(tmp_path):
+def test_a_stage_with_a_failedtask_folder(tmp_path):
     """The others are kept; it tells which, where its log is, and goes on with mended scripts."""
     user = tmp_path / "user.py"
     text = "def explore(committee, folder, task, seed):\n    print('began')\n"
@@ -198,106 +164,12 @@ def test_a_stage_with_a_failed_task(tmp_path):
 def test_two_processes_with_one_task_do_no_harm(tmp_path):
     """As a queue may start them: the result is that of the first."""
     settings = {"command": "touch frames.xyz; echo $$ > who; sleep 1"}
-    folder = _task(tmp_path, "explore", settings)
+    folder = task_folder(tmp_path, "explore", settings)
     command = [sys.executable, "-m", "deepmd_mask.learning.work", "explore"]
     both = [subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
     assert (folder / RESULT / "who").exists()
     assert not list(folder.glob("attempt.*"))
-
-
-def _task(tmp_path, stage, settings, **inputs):
-    """Make the folder of a task."""
-    folder = tmp_path / stage / "000"
-    folder.mkdir(parents=True)
-    (tmp_path / stage / "common").mkdir()
-    for name, frames in inputs.items():
-        write_frames(folder / f"{name}.xyz", frames)
-    nothing = {"committee": [], "task": 0, "seed": 0, "options": {}}
-    write_json(folder / "task.json", {"settings": {**nothing, **settings}, "inputs": []})
-    return folder
-
-
-# ---- Labels --------------------------------------------------------------------------------------
-
-
-def waters(*kinds):
-    frames = [molecule("H2O") for _ in kinds]
-    for atoms, kind in zip(frames, kinds, strict=True):
-        atoms.info["kind"] = kind
-        atoms.set_array("index", np.arange(3))
-    return frames
-
-
-@pytest.fixture(scope="module")
-def labelled(tmp_path_factory):
-    """Label frames of which most cannot be labelled, by a difference."""
-    candidates = waters("good", "raises", "crashes", "huge", "undefined", "good")
-    settings = {"levels": ["my:high", {"minus": "my:low"}], "largest_force": 100, "frames": [0, 7]}
-    tmp_path = tmp_path_factory.mktemp("labels")
-    folder = _task(tmp_path, "label", settings, candidates=candidates, held_out=waters("good"))
-    (folder.parent / "common" / "my.py").write_text(LEVELS)
-    work("label", folder)
-    return folder / RESULT
-
-
-def test_failed_labels_are_put_aside(labelled):
-    failed = [(a.info["kind"], a.info["reason"]) for a in read_frames(labelled / "failed.xyz")]
-    assert [kind for kind, _ in failed] == ["raises", "crashes", "huge", "undefined"]
-    reasons = dict(failed)
-    assert reasons["raises"] == "RuntimeError: the SCF did not converge"
-    assert reasons["crashes"] == "the process that labelled it ended by signal 11"
-    assert "more than largest_force, 100" in reasons["huge"]
-    assert "not finite" in reasons["undefined"]
-    assert len(read_frames(labelled / "labelled.xyz")) == 2
-    assert len(read_frames(labelled / "held_out.xyz")) == 1
-
-
-def test_a_difference_of_levels(labelled):
-    for atoms in read_frames(labelled / "labelled.xyz"):
-        r = atoms.positions
-        assert atoms.get_potential_energy() == pytest.approx((r**2).sum(), rel=1e-12)
-        np.testing.assert_allclose(atoms.get_forces(), -2 * r, atol=1e-8)
-        assert atoms.arrays["index"].tolist() == [0, 1, 2]
-
-
-COMMAND = """
-import ase.io
-from ase.calculators.singlepoint import SinglePointCalculator
-atoms = ase.io.read("frame.xyz")
-atoms.calc = SinglePointCalculator(atoms, energy=1.5, forces=0 * atoms.positions + 0.5)
-SPOIL
-ase.io.write("out.xyz", atoms)
-"""
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        ("", None),
-        ("atoms.positions += 0.1", "atoms are up to 0.1 Å from where they are"),
-        ("atoms.numbers = atoms.numbers[[1, 0, 2]]", "other atoms, or in another order"),
-        ("raise SystemExit(3)", "ended with status 3"),
-        ("atoms.calc = None", "energy"),
-    ],
-)
-def test_a_command_as_a_level(tmp_path, spoil, message):
-    (tmp_path / "level.py").write_text(COMMAND.replace("SPOIL", spoil))
-    named = {"command": "python {common}/level.py", "output": "out.xyz"}
-    loaded = levels.load(named, tmp_path)
-    if message is None:
-        energy, forces = levels.evaluate(loaded, molecule("H2O"), tmp_path / "work")
-        assert energy == 1.5 and (forces == 0.5).all()
-    else:
-        with pytest.raises((ValueError, RuntimeError), match=re.escape(message)):
-            levels.evaluate(loaded, molecule("H2O"), tmp_path / "work")
-
-
-def test_a_function_that_is_not_there(tmp_path):
-    with pytest.raises(ValueError, match="there is no module nowhere; it must be installed"):
-        levels.load("nowhere:level", tmp_path)
-    with pytest.raises(ValueError, match="has no function nothing"):
-        levels.load("json:nothing", tmp_path)
 
 
 # ---- Selection -----------------------------------------------------------------------------------
@@ -318,7 +190,7 @@ def explored(deviations, seed):
 def selected(tmp_path, files, **changes):
     settings = {"trust_lo": 0.1, "trust_hi": 0.5, "frames": 2, "held_out_frames": 2, "held_out": 1}
     settings |= {"committee": ["none.pb"], "preference": "all", "type_map": ["O", "H"], **changes}
-    folder = _task(tmp_path, "select", settings, **files)
+    folder = task_folder(tmp_path, "select", settings, **files)
     select.work(Task(folder, folder.parent / "common", folder, settings))
     return json.loads((folder / "counts.json").read_text()), folder
 
