@@ -46,7 +46,8 @@ def _draw_deviations(axes: Any, deviations: dict[int, np.ndarray], trust: tuple)
         axes.plot(np.sort(values), share, label=f"iteration {number}")
     for bound in trust:
         axes.axvline(bound, color="grey", linestyle="--")
-    axes.set(xscale="log", xlabel="max_devi_f (eV/Å)", ylabel="share of frames below", ylim=(0, 1))
+    axes.set(xlabel="max_devi_f (eV/Å)", ylabel="share of frames below", ylim=(0, 1))
+    axes.set_xlim(left=0)
     if deviations:
         axes.legend()
 
@@ -66,7 +67,8 @@ def _draw_shares(axes: Any, judged: dict[int, dict[str, Any]]) -> None:
 def _draw_errors(axes: Any, judged: dict[int, dict[str, Any]]) -> None:
     for name, label in {"force_error": "error", "deviation": "deviation"}.items():
         axes.plot(list(judged), [found[name] for found in judged.values()], "o-", label=label)
-    axes.set(xlabel="iteration", ylabel="force, held-out frames (eV/Å)", yscale="log")
+    axes.set(xlabel="iteration", ylabel="force, held-out frames (eV/Å)")
+    axes.set_ylim(bottom=0)
     if judged:
         axes.legend()
         axes.set_xticks(list(judged))
