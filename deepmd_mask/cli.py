@@ -4,7 +4,6 @@
 import json
 import logging
 import os
-import re
 import shlex
 import sys
 import warnings
@@ -15,7 +14,7 @@ from typing import Any
 
 import click
 
-from .shared.missing import MissingError
+from .shared.commands import Command, Commands, in_words_of_options
 from .shared.reason import reason_of
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # what TensorFlow says of itself
@@ -28,32 +27,11 @@ EXTERNAL_FIELD = (
 )
 
 
-class Command(click.Command):
-    """A command that reports what is wrong with the input as one line, not a traceback."""
-
-    def invoke(self, context: click.Context) -> object:
-        """Run the command."""
-        try:
-            return super().invoke(context)
-        except (ValueError, OSError, MissingError) as error:
-            raise click.ClickException(_in_words_of_options(self, str(error))) from error
-
-
-def _in_words_of_options(command: click.Command, message: str) -> str:
-    """Name options where a message names parameters of the function, as in `set_size`."""
-    message = re.sub(r"^\[Errno \d+\] ", "", message)
-    for option in command.params:
-        message = message.replace(f"`{option.name}`", max(option.opts, key=len))
-    return message
-
-
-class Commands(click.Group):
-    """The group of these commands."""
-
-    command_class = Command
-
-
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    lazy={"learn": "deepmd_mask.learning.commands:learn"},
+)
 @click.version_option(package_name="deepmd-mask")
 def main() -> None:
     """Serve Deep Potentials whose atoms change from frame to frame (se_a_mask)."""
@@ -106,7 +84,7 @@ def _warnings_as_lines() -> Iterator[None]:
         for warning in caught:
             text = str(warning.message)
             if issubclass(warning.category, NetForceWarning):
-                text = _in_words_of_options(context.command, text)
+                text = in_words_of_options(context.command, text)
             click.echo(f"warning: {text}", err=True)
 
 
@@ -250,7 +228,7 @@ def check(
         raise click.UsageError("name a system, or an input with --input")
     checked = data.check(systems, input_file, external_field=external_field, progress=not as_json)
     text = checked.as_json() if as_json else checked.as_text(None if everything else 10)
-    click.echo(_in_words_of_options(click.get_current_context().command, text))
+    click.echo(in_words_of_options(click.get_current_context().command, text))
     sys.exit(checked.errors > 0)
 
 

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Explores with OpenMM: molecular dynamics of a user's system with the committee in its region."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import openmm
+from openmm import app, unit
+
+from ..openmm import DeviationError, DPRegion, FrameReporter, RegionReporter, dp_force
+from .calling import function_of
+from .frames import read_frames, write_frames
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+Range = float | Sequence[float]
+
+
+@dataclass
+class Setup:
+    """What a user's function `build` returns.
+
+    Attributes
+    ----------
+    topology, system, positions
+        Of OpenMM; the system is without the committee, which is added to it.
+    region
+        Where the committee acts, and which frames are cut out.
+    cuts
+        Further regions, of other radii, say, that frames are cut out of, too.
+    box
+        Box vectors; by default the system's.
+    options
+        Of `dp_force`.
+    disturb
+        Called before each frame with the Simulation and a random generator, to set parameters of
+        forces that pull, say.
+    """
+
+    topology: app.Topology
+    system: openmm.System
+    positions: Any
+    region: DPRegion
+    cuts: Sequence[DPRegion] = ()
+    box: Any = None
+    options: dict[str, Any] = field(default_factory=dict)
+    disturb: Callable[[app.Simulation, np.random.Generator], object] | None = None
+
+
+def explore(
+    committee: list[str],
+    folder: Path,
+    task: int,
+    seed: int,
+    *,
+    build: str,
+    steps: int,
+    interval: int,
+    temperature: Range = 300.0,
+    timestep: float = 0.001,
+    friction: float = 1.0,
+    stop: float | None = None,
+    preference: str | None = None,
+    platform: str = "CPU",
+    **options: Any,
+) -> None:
+    """Run molecular dynamics and write the frames of the region to frames.xyz.
+
+    Parameters
+    ----------
+    committee
+        Frozen models; none in the beginning, when the system is simulated as it is.
+    folder
+        To write to.
+    task, seed
+        Number and seed of the trajectory.
+    build
+        `module:function`, called as `function(committee, task, seed, **options)`, returns a
+        `Setup`.
+    steps, interval
+        Of the trajectory, and between frames.
+    temperature
+        In K; of two numbers, something between, drawn anew for each trajectory.
+    timestep, friction
+        In ps and 1/ps, of LangevinMiddleIntegrator.
+    stop
+        eV/Å; the trajectory ends where max_devi_f of preferred atoms is larger. The frames that do
+        not come count as failed.
+    preference
+        Which atoms these are, as of `RegionReporter`.
+    platform
+        Of OpenMM.
+    options
+        For `build`.
+    """
+    setup = function_of(build)(committee, task, seed, **options)
+    if not isinstance(setup, Setup):
+        raise ValueError(f"{build} returns a {type(setup).__name__}; let it return a Setup")
+    rng = np.random.default_rng(seed)
+    lo, hi = np.broadcast_to(temperature, 2).tolist()
+    simulation = _start(setup, committee, rng.uniform(lo, hi), timestep, friction, seed, platform)
+    nframes = steps // interval
+    files = _report(simulation, setup, committee, folder, interval, nframes, stop, preference)
+    done = _run(simulation, setup, rng, interval, nframes)
+    frames = [atoms for file in files for atoms in read_frames(file)]
+    _write(folder, frames, (nframes - done) * len(files))
+    for file in files:
+        file.unlink(missing_ok=True)
+
+
+def _start(
+    setup: Setup,
+    committee: list[str],
+    temperature: float,
+    timestep: float,
+    friction: float,
+    seed: int,
+    platform: str,
+) -> app.Simulation:
+    """Return a Simulation with velocities."""
+    if committee:
+        force = dp_force(committee, setup.topology, setup.region, **setup.options)
+        setup.system.addForce(force)
+    integrator = openmm.LangevinMiddleIntegrator(
+        temperature * unit.kelvin, friction / unit.picosecond, timestep * unit.picosecond
+    )
+    integrator.setRandomNumberSeed(seed)
+    chosen = openmm.Platform.getPlatform(platform)
+    simulation = app.Simulation(setup.topology, setup.system, integrator, chosen)
+    if setup.box is not None:
+        simulation.context.setPeriodicBoxVectors(*setup.box)
+    simulation.context.setPositions(setup.positions)
+    simulation.context.setVelocitiesToTemperature(temperature * unit.kelvin, seed)
+    return simulation
+
+
+def _report(
+    simulation: app.Simulation,
+    setup: Setup,
+    committee: list[str],
+    folder: Path,
+    interval: int,
+    nframes: int,
+    stop: float | None,
+    preference: str | None,
+) -> list[Path]:
+    """Add reporters, the one that stops last, and return the files of frames, one for a region."""
+    regions = [None if committee else setup.region, *setup.cuts]
+    files = [folder / f"region_{number}.xyz" for number in range(len(regions))]
+    types = setup.options.get("types", "element")
+    for file, region in zip(files, regions, strict=True):
+        more = {} if region is None else {"regions": region, "types": types}
+        reporter = FrameReporter(file, interval, most=nframes, preference=preference, **more)
+        simulation.reporters.append(reporter)
+    if committee:
+        path = folder / "region.csv"
+        bound = RegionReporter(path, interval, preference=preference, stop_above=stop)
+        simulation.reporters.append(bound)
+    return files
+
+
+def _run(
+    simulation: app.Simulation,
+    setup: Setup,
+    rng: np.random.Generator,
+    interval: int,
+    nframes: int,
+) -> int:
+    """Run, and return how many frames have come before the end of all, or of trust."""
+    for done in range(nframes):
+        if setup.disturb is not None:
+            setup.disturb(simulation, rng)
+        try:
+            simulation.step(interval)
+        except DeviationError as end:
+            print(end)
+            return done + 1
+        except (openmm.OpenMMException, ValueError) as end:  # it explodes
+            print(f"the trajectory ends after {done} frames: {end}")
+            if done == 0:
+                raise
+            return done
+    return nframes
+
+
+def _write(folder: Path, frames: "list[Atoms]", lost: int) -> None:
+    """Write all frames; the last one tells how many are lost."""
+    if frames and lost:
+        frames[-1].info["lost"] = lost
+    write_frames(folder / "frames.xyz", frames)

@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Stages of ``dp-mask learn``, one by one: what they refuse, put aside, choose; how they fail."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from ase import Atoms
+from ase.build import molecule
+from helpers import TYPE_MAP, random_frames, write_system
+from learning import DP_MASK, task_folder, write
+from pages import DOCS
+from plain_models import random_nets, write_model
+
+from deepmd_mask.data.training import auto_sel
+from deepmd_mask.learning import config, explore, label, levels, local, pack, select, train
+from deepmd_mask.learning.arguments import table
+from deepmd_mask.learning.example import init
+from deepmd_mask.learning.files import only_one, write_json
+from deepmd_mask.learning.frames import read_frames
+from deepmd_mask.learning.loop import run
+from deepmd_mask.learning.tasks import RESULT, Order, Stage, Task, TaskError
+from deepmd_mask.shared.missing import MissingError
+
+
+def read(folder, **changes):
+    """Write the example with changes and read its arguments."""
+    if not (folder / "learn.yaml").exists():
+        init(folder)
+    given = yaml.safe_load((folder / "learn.yaml").read_text())
+    for name, value in changes.items():
+        given[name] = {**given[name], **value} if isinstance(given.get(name), dict) else value
+    (folder / "other").mkdir(exist_ok=True)
+    (folder / "other" / "learn.yaml").write_text(yaml.safe_dump(given))
+    return config.read(folder / "other")
+
+
+# ---- Arguments -----------------------------------------------------------------------------------
+
+
+def test_the_page_has_the_arguments():
+    page = (DOCS / "learning.md").read_text()
+    (shown,) = re.findall(r"<!-- arguments -->\n(.*?)<!-- end -->", page, re.DOTALL)
+    assert shown == table()
+
+
+def test_every_yaml_of_the_page_is_read(tmp_path):
+    page = (DOCS / "learning.md").read_text()
+    for text in re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
+        found = yaml.safe_load(text)
+        label = found.pop("label", "levels:gfn2")
+        found.pop("files", None)
+        loop = read(tmp_path, **found, label=label, files=[])
+        levels.parse(loop.config["label"]["levels"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"iteratons": 3}, "iteratons"),
+        ({"select": {"trust_lo": "small"}}, "trust_lo"),
+        ({"select": {"trust_lo": 0.9, "trust_hi": 0.1}}, "trust_lo is 0.9 and trust_hi 0.1"),
+        ({"explore": {"held_out": 6}}, "held_out is 6 of 6 tasks"),
+        ({"explore": {"command": "true"}}, "either function or command"),
+        ({"models": 1}, "models is too small"),
+        ({"preference": "near:ZN"}, "near:ZN"),
+        ({"judge": {"accurate": 95}}, "between 0 and 1"),
+    ],
+)
+def test_wrong_arguments(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=re.escape(message)) as error:
+        read(tmp_path, **changes)
+    assert "learn.yaml" in str(error.value)
+
+
+def test_what_is_missing_is_named(tmp_path):
+    with pytest.raises(ValueError, match="dp-mask learn init"):
+        config.read(tmp_path)
+    (tmp_path / "learn.yaml").write_text("type_map: [O\n")
+    with pytest.raises(ValueError, match=r"learn\.yaml cannot be read"):
+        config.read(tmp_path)
+    (tmp_path / "learn.yaml").write_text("type_map: [O]\n")
+    with pytest.raises(ValueError, match="explore"):
+        config.read(tmp_path)
+
+
+@pytest.mark.parametrize("label", ["levels", {"program": "orca"}, [{"minus": "levels:low"}], []])
+def test_wrong_levels(label):
+    with pytest.raises(ValueError, match=r"^label: "):
+        levels.parse(label)
+
+
+def test_machines_of_dpgen(tmp_path):
+    """Its machine.json serves as it is; a stage may have its own machine."""
+    slurm = {"batch_type": "Slurm", "context_type": "SSHContext"}
+    part = {"command": "dp", "machine": slurm, "resources": {"group_size": 5}}
+    dpgen = {"api_version": "1.0", "train": part, "model_devi": [part], "fp": [part]}
+    loop = read(tmp_path, machine=dpgen, train={"machine": {"batch_type": "PBS"}})
+    assert loop.machine("explore") == (slurm, {"group_size": 5}) == loop.machine("judge")
+    assert loop.machine("train")[0] == {"batch_type": "PBS"}
+    assert read(tmp_path).machine("label") is None
+
+
+def test_init_replaces_nothing(tmp_path):
+    write(tmp_path)
+    (tmp_path / "zinc_waters.py").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"exists; choose another folder"):
+        init(tmp_path)
+    assert (tmp_path / "zinc_waters.py").read_text() == "mine"
+
+
+def test_a_second_loop_is_refused(tmp_path):
+    """As long as the first one runs, in another process; a lock of one that was killed is none."""
+    write(tmp_path)
+    command = [*DP_MASK, "learn", "run", str(tmp_path)]
+    with only_one(tmp_path):
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 1 and "a loop runs here already (process" in done.stderr
+    assert not list(tmp_path.glob("iter.*"))
+    with only_one(tmp_path):
+        pass
+
+
+# ---- Tasks that fail -----------------------------------------------------------------------------
+
+
+def test_a_stage_with_a_failedtask_folder(tmp_path):
+    """The others are kept; it tells which, where its log is, and goes on with mended scripts."""
+    user = tmp_path / "user.py"
+    text = "def explore(committee, folder, task, seed):\n    print('began')\n"
+    text += "    (folder / 'frames.xyz').touch()\n"
+    user.write_text(text + "    assert task != 1, 'no such task'\n")
+    stage = Stage(tmp_path / "iter.000000" / "explore", "iteration 0, explore")
+    settings = {"function": "user:explore", "options": {}, "committee": []}
+    wanted = [Order({**settings, "task": k, "seed": k}, {}) for k in range(2)]
+    execute = partial(local.execute, "explore", 2)
+
+    def make():
+        return stage.make(wanted, {"user.py": user}, {}, execute, lambda *_: {})
+
+    with pytest.raises(TaskError) as error:
+        make()
+    message = str(error.value)
+    assert message.startswith("iteration 0, explore: 1 of 2 tasks failed\n  task 001: Assertion")
+    assert "no such task" in message and "explore.partial/001/log" in message
+    assert "run `dp-mask learn run` again" in message
+    assert "Traceback" in (stage.partial / "001" / "log").read_text()
+    first = (stage.partial / "000" / RESULT).stat().st_mtime_ns
+    assert not stage.is_complete
+    user.write_text(text)
+    assert make()["tasks"] == 2
+    assert stage.is_complete and not stage.partial.exists()
+    assert (stage.folder / "000" / RESULT).stat().st_mtime_ns == first
+    assert (stage.folder / "001" / "failed.0").is_dir()
+
+
+def test_two_processes_with_one_task_do_no_harm(tmp_path):
+    """As a queue may start them: the result is that of the first."""
+    settings = {"command": "touch frames.xyz; echo $$ > who; sleep 1"}
+    folder = task_folder(tmp_path, "explore", settings)
+    command = [sys.executable, "-m", "deepmd_mask.learning.work", "explore"]
+    both = [subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL) for _ in range(2)]
+    assert [process.wait() for process in both] == [0, 0]
+    assert (folder / RESULT / "who").exists()
+    assert not list(folder.glob("attempt.*"))
+
+
+# ---- Selection -----------------------------------------------------------------------------------
+
+
+def explored(deviations, seed):
+    """Return frames of water with deviations of their first atom, and smaller ones of others."""
+    rng = np.random.default_rng(seed)
+    frames = []
+    for deviation in deviations:
+        atoms = molecule("H2O")
+        atoms.positions += rng.normal(scale=0.05, size=(3, 3))
+        atoms.set_array("deviation", np.array([deviation, 0.01, 0.01]))
+        frames.append(atoms)
+    return frames
+
+
+def selected(tmp_path, files, **changes):
+    settings = {"trust_lo": 0.1, "trust_hi": 0.5, "frames": 2, "held_out_frames": 2, "held_out": 1}
+    settings |= {"committee": ["none.pb"], "preference": "all", "type_map": ["O", "H"], **changes}
+    folder = task_folder(tmp_path, "select", settings, **files)
+    select.work(Task(folder, folder.parent / "common", folder, settings))
+    return json.loads((folder / "counts.json").read_text()), folder
+
+
+def test_shares_and_choice(tmp_path):
+    """Bounds are DP-GEN's; what is held out is not chosen; what is lost has failed."""
+    training = explored([0.05, 0.1, 0.2, 0.3, 0.5, 0.7], 1)
+    training[-1].info["lost"] = 4
+    training.append(training[2].copy())  # the same once more
+    held_out = explored([0.05, 0.2, 0.9], 2)
+    counts, folder = selected(tmp_path, {"000": training, "001": held_out})
+    shares = {"accurate": 2, "candidate": 5, "failed": 7}
+    assert counts == {"frames": 14, **shares, "chosen": 2, "held_out": 2}
+    chosen = read_frames(folder / "candidates.xyz")
+    assert all(0.1 <= atoms.info["max_devi_f"] < 0.5 for atoms in chosen)
+    assert not np.allclose(chosen[0].positions, chosen[1].positions)
+    test = read_frames(folder / "held_out.xyz")
+    np.testing.assert_allclose([a.positions for a in test], [a.positions for a in held_out[:2]],
+                               atol=1e-7)  # fmt: skip
+
+
+def test_deviations_are_of_preferred_atoms(tmp_path):
+    counts, _ = selected(tmp_path, {"000": explored([0.7], 1), "001": []}, preference="element:H")
+    assert counts["accurate"] == 1
+
+
+def test_frames_like_those_of_before_are_not_chosen(tmp_path):
+    training = explored([0.2, 0.2], 1)
+    files = {"000": training, "001": [], "before_000000": training[:1]}
+    counts, folder = selected(tmp_path, files)
+    assert counts["chosen"] == 1
+    (chosen,) = read_frames(folder / "candidates.xyz")
+    np.testing.assert_allclose(chosen.positions, training[1].positions, atol=1e-7)
+
+
+def test_frames_that_no_model_takes(tmp_path):
+    """NaN has failed; a box and an element that no model knows are errors."""
+    broken = molecule("H2O")
+    broken.positions[0] = np.nan
+    counts, _ = selected(tmp_path / "nan", {"000": [broken], "001": []})
+    assert counts["failed"] == 1
+    boxed = molecule("H2O")
+    boxed.set_cell([9, 9, 9])
+    boxed.pbc = True
+    with pytest.raises(ValueError, match="frame 0 of task 0 is periodic"):
+        selected(tmp_path / "box", {"000": [boxed], "001": []})
+    nets = random_nets(2, neuron=[4, 8], M2=2, fitting_neuron=[4])
+    models = [str(write_model(tmp_path / f"{k}.pb", nets, ["O", "H"])) for k in range(2)]
+    with pytest.raises(ValueError, match="explored frame 0, atom 0: the models do not know Ar"):
+        select.deviations(models, [Atoms("Ar")], [np.ones(1)])
+    assert select.deviations(models, [molecule("H2O")], [np.ones(3)]).tolist() == [0.0]
+
+
+def test_files_of_the_user_are_there(tmp_path):
+    loop = read(tmp_path, files=["site.pdb"])
+    with pytest.raises(ValueError, match=r"has no site.pdb"):
+        loop.files()
+    shutil.copy(Path(__file__), loop.folder / "site.pdb")
+    assert list(loop.files()) == ["site.pdb"]
+
+
+def test_without_dpdispatcher(tmp_path, monkeypatch):
+    """The extra to install is named before anything is done."""
+    write(tmp_path, machine={"batch_type": "Shell"})
+    monkeypatch.setitem(sys.modules, "dpdispatcher", None)
+    with pytest.raises(MissingError, match=r'pip install "deepmd-mask\[learn\]"'):
+        run(tmp_path)
+    assert not list(tmp_path.glob("iter.*"))
+
+
+# ---- Training ------------------------------------------------------------------------------------
+
+
+def test_data_to_begin_with(tmp_path):
+    """The first iteration explores nothing; slots are counted once, and anew if need be."""
+    loop = read(tmp_path, type_map=TYPE_MAP, data=["first"])
+    script = json.loads((tmp_path / "input.json").read_text())
+    script["model"]["descriptor"]["sel"] = "auto"
+    (loop.folder / "input.json").write_text(json.dumps(script))
+    frames = random_frames(nframes=4)
+    most = frames.counts().max(axis=0)
+    write_system(loop.folder / "first", frames)
+    for iteration in range(2):
+        for stage in (explore, select, label, pack):
+            if iteration == 0:
+                assert stage.prepare(loop, 0) == []
+            collect = partial(stage.collect, loop, iteration)
+            _empty(loop.stage(iteration, stage.__name__.rpartition(".")[2]), collect)
+        orders = _packed(loop, iteration, frames if iteration else None)
+        assert len(orders) == 3
+        sel = orders[0].settings["input"]["model"]["descriptor"]["sel"]
+        assert sel == auto_sel("auto", most)
+        assert [bool(order.inputs) for order in orders] == [iteration == 1] * 3
+        trained = loop.stage(iteration, "train").folder
+        trained.mkdir(parents=True, exist_ok=True)
+        write_json(trained / "stage.json", {"sel": sel})
+        for number in range(3):
+            (trained / f"graph.{number:03d}.pb").touch()
+    write_json(loop.stage(0, "train").folder / "stage.json", {"sel": [1, 1, 1]})
+    assert [bool(order.inputs) for order in train.prepare(loop, 1)] == [False] * 3
+
+
+def _empty(stage, collect):
+    """Make a stage without tasks."""
+    stage.make([], {}, {}, lambda *_: None, collect)
+
+
+def _packed(loop, iteration, frames):
+    """Return the tasks of a training; with frames as what was packed in this iteration."""
+    if frames is not None:
+        packed = loop.stage(iteration, "pack").folder
+        write_system(packed / "train", frames)
+        write_json(packed / "stage.json", {"train": len(frames.mask), "test": 0})
+    return train.prepare(loop, iteration)
