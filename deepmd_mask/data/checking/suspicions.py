@@ -5,7 +5,6 @@ import hashlib
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from ..balance import find_net
 from ..findings import Finding, Report
@@ -20,6 +19,8 @@ OUTLIER = 10.0  # robust standard deviations
 
 def check_distances(system: System, scanned: Scanned, report: Report) -> None:
     """Warn of frames without atoms, with atoms that nearly touch, and with atoms far off."""
+    from scipy.spatial import cKDTree  # noqa: PLC0415  which takes half a second
+
     chunk = scanned.chunk
     for f, frame in enumerate(scanned.frames.tolist()):
         place, file = (chunk.set_name, frame), f"{chunk.set_name}/coord.npy"
