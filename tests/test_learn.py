@@ -100,21 +100,6 @@ def test_what_is_done_is_kept(killed):
     assert not list(killed.folder.rglob("attempt.*"))
 
 
-def test_training_again_gives_the_same_model(killed, tmp_path):
-    """That of the task that was killed, and never begun again in this folder."""
-    source = killed.first / "train"
-    shutil.copytree(source / "common", tmp_path / "common")
-    (tmp_path / "001").mkdir()
-    shutil.copy(source / "001" / "task.json", tmp_path / "001")
-    from helpers import run_python
-
-    run_python(["-m", "deepmd_mask.learning.work", "train"], tmp_path / "001")
-    models = [source / "graph.001.pb", tmp_path / "001" / "result" / "graph.pb"]
-    types, r = [1, 0, 2], [[0.0, 0, 0], [0.96, 0, 0], [0.2, 2.1, 0]]
-    forces = [Potential(model).evaluate(types, r).forces for model in models]
-    assert np.array_equal(*forces)
-
-
 def test_the_next_iteration_goes_on_from_the_last_models(killed):
     for number in ("000", "001"):
         log = (killed.folder / "iter.000001" / "train" / number / "log").read_text()
