@@ -7,6 +7,7 @@ mean error (bias), and how far errors of single waters lie from it (spread).
 """
 
 import argparse
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ def pairs(coord, mask):
     return np.array(
         [
             k
-            for k, (first, second) in enumerate(zip(atoms, atoms[1:], strict=False))
+            for k, (first, second) in enumerate(pairwise(atoms))
             if len(first) == len(second) + WATER and first > second
         ],
         dtype=int,
