@@ -15,6 +15,8 @@ from openmm import app, unit
 from tqdm import tqdm
 
 from deepmd_mask.openmm import DPRegion, dp_force
+from deepmd_mask.openmm.force import DPTerm
+from deepmd_mask.openmm.term import make_term
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "examples" / "dpmm_openmm"))
 from system import FIELD, SOLVENT, SPRING, WALL, load
@@ -106,6 +108,11 @@ def sample(running: app.Simulation, what: str) -> list[np.ndarray]:
         found = running.context.getState(getPositions=True)
         frames.append(found.getPositions(asNumpy=True).value_in_unit(unit.nanometer))
     return frames
+
+
+def term_of(model: Path, droplet: Droplet, region: DPRegion) -> DPTerm:
+    """Return what evaluates the model in a region, outside of OpenMM too."""
+    return make_term(model, droplet.topology, [region], device="cpu")
 
 
 class Prepared(NamedTuple):

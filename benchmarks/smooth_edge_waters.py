@@ -20,14 +20,13 @@ import numpy as np
 import openmm as mm
 from ase import Atoms, units
 from ase.calculators.calculator import CalculationFailed
-from droplet import BUFFER, HERE, RADIUS, Droplet, Prepared, prepare
+from droplet import BUFFER, HERE, RADIUS, Droplet, Prepared, prepare, term_of
 from label import KJ_MOL, Correction
 from openmm import app, unit
 from tqdm import tqdm
 
 from deepmd_mask.openmm import DPRegion, Reference
 from deepmd_mask.openmm.edge import Entering
-from deepmd_mask.openmm.term import make_term
 
 INNER, OUTER = 0.002, 4  # ps; steps between impulses of the difference
 FRICTION = 1.0  # 1/ps
@@ -50,7 +49,7 @@ class Direct:
     """
 
     def __init__(self, droplet: Droplet, model: Path, region: DPRegion) -> None:
-        term = make_term(model, droplet.topology, [region], device="cpu")
+        term = term_of(model, droplet, region)
         (self.region,) = term.regions
         self.correction = Correction(droplet)
         self.symbols = np.array([a.element.symbol for a in droplet.topology.atoms()])
@@ -112,7 +111,7 @@ class Difference:
 
     def __init__(self, direct: Direct, model: Path, region: DPRegion, droplet: Droplet) -> None:
         self.direct = direct
-        self.model = make_term(model, droplet.topology, [region], device="cpu")
+        self.model = term_of(model, droplet, region)
         self.found: tuple[float, Entering] | None = None
 
     def __call__(self, state: mm.State) -> tuple[float, np.ndarray]:
