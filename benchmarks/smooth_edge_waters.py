@@ -171,16 +171,15 @@ def mean(path: Path) -> dict:
 
 
 def prepared(droplet: Droplet, model: Path, buffer: float, output: Path) -> Prepared:
-    """Return what `prepare` does, which is kept in a folder."""
-    files = [output / name for name in ("reference.json", "frames.npy", "state.xml")]
-    if not all(path.exists() for path in files):
+    """Return what `prepare` does; its frames and state are kept, also for other models."""
+    frames, state = (output / name for name in ("frames.npy", "state.xml"))
+    if not (frames.exists() and state.exists()):
         found = prepare(droplet, model, buffer)
-        files[0].write_text(json.dumps(found.region.reference))
-        np.save(files[1], found.frames)
-        files[2].write_text(mm.XmlSerializer.serialize(found.state))
-    reference = {k: Reference(*v) for k, v in json.loads(files[0].read_text()).items()}
-    state = mm.XmlSerializer.deserialize(files[2].read_text())
-    return Prepared(droplet.region(buffer=buffer, reference=reference), np.load(files[1]), state)
+        np.save(frames, found.frames)
+        state.write_text(mm.XmlSerializer.serialize(found.state))
+    kept = np.load(frames)
+    region = droplet.region(buffer=buffer).calibrate(model, droplet.topology, kept, device="cpu")
+    return Prepared(region, kept, mm.XmlSerializer.deserialize(state.read_text()))
 
 
 @click.command(help=__doc__)
