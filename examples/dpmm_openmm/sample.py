@@ -148,7 +148,7 @@ def main():
     )
     parser.add_argument("--model", type=Path, help="of a correction to sample with")
     parser.add_argument("--name", default="pulled", help="which the files begin with")
-    parser.add_argument("--trajectories", type=int, default=32)
+    parser.add_argument("--trajectories", type=int, default=24)
     parser.add_argument("--frames", type=int, default=20, help="configurations of a trajectory")
     parser.add_argument("--interval", type=int, default=150, help="steps between these")
     parser.add_argument("--settle", type=int, default=SETTLE, help="steps before the first")
