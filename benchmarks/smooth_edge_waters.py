@@ -164,8 +164,8 @@ def mean(path: Path) -> dict:
         rows = list(csv.DictReader(file))
     W = np.array([float(row["waters"]) for row in rows])
     kept = W[int(LEFT_OUT * len(W)) :]
-    blocks = [block.mean() for block in np.array_split(kept, BLOCKS)]
-    error = np.std(blocks, ddof=1) / np.sqrt(BLOCKS)
+    blocks = [block.mean() for block in np.array_split(kept, min(BLOCKS, len(kept)))]
+    error = np.std(blocks, ddof=1) / np.sqrt(len(blocks)) if len(blocks) > 1 else np.nan
     at_end = float(rows[-1]["time_ps"])
     return {"waters": kept.mean(), "error": error, "deviation": kept.std(), "picoseconds": at_end}
 
