@@ -7,32 +7,22 @@ scatter about them, and how far minimisers come. MODEL is the example's, of its 
 """
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
 import openmm as mm
+from droplet import BUFFER, HERE, RADIUS, Droplet, prepare
 from matplotlib.figure import Figure
-from openmm import app, unit
+from openmm import unit
+from system import force_field, hold, load, simulation
 from tqdm import tqdm
 
 from deepmd_mask.openmm import DPRegion, dp_force
 from deepmd_mask.openmm.edge import Weights
 
-sys.path.append(str(Path(__file__).resolve().parent.parent / "examples" / "dpmm_openmm"))
-from system import FIELD, SOLVENT, SPRING, WALL, force_field, hold, load, simulation
-
-HERE = Path(__file__).resolve().parent
-RADIUS, BUFFER = 0.38, 0.1  # nm; the first shell, and in part waters about to enter it
-DROPLET = 0.85  # nm, of whole waters round zinc
-OUTER_WALL = 0.9  # nm
-FRICTION = 5.0  # 1/ps, while it is equilibrated
 INTERVAL = 0.01  # ps, between energies
-FRAMES = 40  # to calibrate on, of each of two simulations
-BETWEEN = 50  # steps between these
 TITLES = {
     "force field": "force field",
     "abrupt": "abrupt edge",
@@ -41,106 +31,6 @@ TITLES = {
 }
 AVOGADRO = 602.214  # Da / nm³ in g/cm³
 KJ = unit.kilojoule_per_mole
-
-
-class Droplet:
-    """Zinc, its peptide and the waters nearest to it, without a box.
-
-    Parameters
-    ----------
-    box
-        Path of the example's box, which is built if it is not there.
-    radius
-        Of regions, in nm.
-    """
-
-    def __init__(self, box: Path, radius: float) -> None:
-        self.radius = radius
-        whole = load(box)
-        lengths = whole.topology.getUnitCellDimensions().value_in_unit(unit.nanometer)
-        region = replace(whole.region(), radius=0.01)
-        site, coordinates = region.cut(whole.topology, whole.positions)
-        placed = dict(zip(site.tolist(), coordinates, strict=True))
-        for water in (r for r in whole.topology.residues() if r.name == "HOH"):
-            atoms = [atom.index for atom in water.atoms()]
-            r = whole.positions[atoms] - whole.positions[whole.zinc()]
-            r -= np.rint(r[0] / lengths) * lengths
-            if np.linalg.norm(r[0]) < DROPLET:
-                placed |= dict(zip(atoms, r, strict=True))
-        modeller = app.Modeller(whole.topology, whole.positions * unit.nanometer)
-        modeller.delete([atom for atom in whole.topology.atoms() if atom.index not in placed])
-        modeller.topology.setPeriodicBoxVectors(None)
-        self.topology = modeller.topology
-        self.positions = np.array([placed[atom] for atom in sorted(placed)])
-        atoms = list(self.topology.atoms())
-        self.zinc = next(a.index for a in atoms if a.name == "ZN")
-        self.nitrogens = [a.index for a in atoms if a.name == "NE2"]
-        self.peptide = [a.index for a in atoms if a.residue.name not in SOLVENT]
-
-    def region(self, **edge: Any) -> DPRegion:
-        """Return the example's region, with an edge of this kind."""
-        return DPRegion([self.zinc], self.radius, always=self.peptide, **edge)
-
-    def simulation(
-        self, model: Path | None, region: DPRegion | None, integrator: mm.Integrator
-    ) -> app.Simulation:
-        """Return a Simulation with the model on a region, or with the force field alone."""
-        system = FIELD.createSystem(
-            self.topology, nonbondedMethod=app.NoCutoff, constraints=app.HBonds, rigidWater=True
-        )
-        wall = mm.CustomBondForce(f"{SPRING / 2}*max(0, r-{WALL})^2")
-        for nitrogen in self.nitrogens:
-            wall.addBond(self.zinc, nitrogen)
-        system.addForce(wall)
-        together = mm.CustomExternalForce(f"500*max(0, sqrt(x^2+y^2+z^2)-{OUTER_WALL})^2")
-        for atom in self.topology.atoms():
-            if atom.residue.name == "HOH" and atom.name == "O":
-                together.addParticle(atom.index)
-        system.addForce(together)
-        if model is not None and region is not None:
-            system.addForce(dp_force(model, self.topology, region, device="cpu"))
-        integrator.setConstraintTolerance(1e-9)
-        platform = mm.Platform.getPlatform("Reference")  # in double precision
-        running = app.Simulation(self.topology, system, integrator, platform)
-        running.context.setPositions(self.positions)
-        return running
-
-
-def thermostat(seed: int) -> mm.Integrator:
-    """Return what equilibrates."""
-    integrator = mm.LangevinMiddleIntegrator(300, FRICTION, 0.001)
-    integrator.setRandomNumberSeed(seed)
-    return integrator
-
-
-def sample(running: app.Simulation, what: str) -> list[np.ndarray]:
-    """Run, and return positions."""
-    frames = []
-    for _ in tqdm(range(FRAMES), what, leave=False):
-        running.step(BETWEEN)
-        found = running.context.getState(getPositions=True)
-        frames.append(found.getPositions(asNumpy=True).value_in_unit(unit.nanometer))
-    return frames
-
-
-def prepare(droplet: Droplet, model: Path, buffer: float) -> tuple[DPRegion, mm.State]:
-    """Return a calibrated region, and a state of its own dynamics.
-
-    Frames to calibrate on are of the force field, and then of the region that is so calibrated.
-    """
-    running = droplet.simulation(None, None, thermostat(1))
-    running.minimizeEnergy()
-    running.context.setVelocitiesToTemperature(300, 1)
-    frames = sample(running, "force field, for calibration")
-    blank = droplet.region(buffer=buffer)
-    first = blank.calibrate(model, droplet.topology, frames)
-    state = running.context.getState(getPositions=True, getVelocities=True)
-    running = droplet.simulation(model, first, thermostat(2))
-    running.context.setState(state)
-    sample(running, "equilibration")
-    frames = sample(running, "region, for calibration")
-    region = blank.calibrate(model, droplet.topology, frames)
-    return region, running.context.getState(getPositions=True, getVelocities=True)
 
 
 def conserve(
@@ -268,7 +158,7 @@ def main(
 ) -> None:
     """Measure, and write smooth_edge.json and smooth_edge.png."""
     droplet = Droplet(box, radius)
-    region, state = prepare(droplet, model, buffer)
+    region, _, state = prepare(droplet, model, buffer)
     abrupt = droplet.region()
     (reference,) = region.reference.values()
     found = {"atoms": droplet.topology.getNumAtoms(), "radius": radius, "buffer": buffer}

@@ -15,6 +15,7 @@ import openmm as mm
 import pytest
 from openmm import app, unit
 
+from deepmd_mask.ase import MaskedDP
 from deepmd_mask.data import check
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "dpmm_openmm"
@@ -45,7 +46,7 @@ def rows(path):
 
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory):
-    """Return a folder with a box, samples and labels: three trajectories of one frame.
+    """Return a folder with a box, samples and labels: three trajectories of one configuration.
 
     Eight have one for validation; of the others, five files are there, and empty, as are those of
     trajectories that came to nothing.
@@ -64,7 +65,7 @@ def labelled(tmp_path_factory):
     (folder / "samples").mkdir()
     for number in range(2, 7):
         (folder / "samples" / f"pulled_train_{number:02d}.xyz").touch()
-    samples = ("--trajectories", "8", "--frames", "1", "--interval", "20")
+    samples = ("--trajectories", "8", "--frames", "1", "--interval", "20", "--settle", "0")
     run("sample.py", "--box", box, "--output", folder / "samples", *samples)
     run("label.py", "--box", box, "--samples", folder / "samples", "--output", folder / "labelled")
     return folder
@@ -93,7 +94,7 @@ def test_labels_are_xtb_minus_force_field(labelled):
     np.testing.assert_allclose(forces, expected, rtol=0, atol=5e-3)
 
 
-def test_road(labelled, tmp_path):
+def test_road(labelled, tmp_path, monkeypatch):
     """Pack, train, simulate without and with the model, plot, sample again with the model."""
     run("pack.sh", labelled.parent)
     output, model = tmp_path / "run", tmp_path / "run" / "model.pb"
@@ -116,11 +117,41 @@ def test_road(labelled, tmp_path):
         assert all(2 <= int(line["coordination"]) <= 8 for line in lines)
     (report,) = rows(output / "corrected_region.csv")
     assert int(report["atoms"]) >= 54
+    monkeypatch.syspath_prepend(EXAMPLE)
+    insertion = importlib.import_module("insertion")
+    found = np.squeeze(insertion.insertion(model, labelled.parent / "data" / "validation"))
+    np.testing.assert_allclose(found, energies_of_waters(labelled, model), rtol=0, atol=2e-3)
     more = ("--name", "round1", "--trajectories", "1", "--frames", "1", "--workers", "1")
-    more += ("--interval", "10")
+    more += ("--interval", "10", "--settle", "0")
     run("sample.py", *box, "--model", model, "--output", tmp_path / "more", *more)
-    (atoms,) = ase.io.read(tmp_path / "more" / "round1_train_00.xyz", index=":")
+    atoms = ase.io.read(tmp_path / "more" / "round1_train_00.xyz", index=0)
     assert atoms.symbols.count("Zn") == 1
+
+
+def test_second_cut_lacks_a_water(labelled):
+    """One of the outer ones; nothing else is different."""
+    for path in (labelled / "labelled").glob("*.xyz"):
+        if not path.stat().st_size:
+            continue
+        first, second = ase.io.read(path, index=":")
+        missing = np.setdiff1d(first.get_array("index"), second.get_array("index"))
+        rows = np.isin(first.get_array("index"), missing)
+        assert sorted(first.symbols[rows]) == ["H", "H", "O"]
+        np.testing.assert_array_equal(first.positions[~rows], second.positions)
+        zinc = first.positions[list(first.symbols).index("Zn")]
+        assert np.linalg.norm(first.positions[rows] - zinc, axis=1).min() > 2.6
+
+
+def energies_of_waters(labelled, model):
+    """Return what the water that two frames differ by brings: by a model, and by the labels."""
+    (path,) = (labelled / "labelled").glob("*_validation_07.xyz")
+    frames = ase.io.read(path, index=":")
+    found = [[], []]
+    for atoms in frames:
+        found[1].append(atoms.get_potential_energy())
+        atoms.calc = MaskedDP(model)
+        found[0].append(atoms.get_potential_energy())
+    return np.subtract(*np.transpose(found))
 
 
 def test_wall_holds_histidines_from_its_beginning_on(monkeypatch):
@@ -156,7 +187,7 @@ def test_data_set(monkeypatch):
     checked = check(["data/train", "data/validation"], "input.json")
     assert checked.errors == 0, checked.as_text()
     files = [file for file in (EXAMPLE / "data").rglob("*") if file.is_file()]
-    assert sum(file.stat().st_size for file in files) < 2e6
+    assert sum(file.stat().st_size for file in files) < 1e7
     data = json.loads((EXAMPLE / "input.json").read_text())["training"]["validation_data"]
     frames = len(np.load(EXAMPLE / "data" / "validation" / "set.000" / "energy.npy"))
     assert data["batch_size"] * data["numb_btch"] == frames

@@ -11,6 +11,9 @@ from plain_models import ZINC, random_nets, write_model
 
 from deepmd_mask import Potential
 
+EXAMPLE = Path(__file__).parent.parent / "examples" / "dpmm_openmm"
+# In the example's folder: dp train small.json && dp freeze -o small.pb
+TRAINED = EXAMPLE / "small.pb"
 SEEDS = sorted((Path(__file__).parent / "fuzz" / "seeds").glob("*.pb"))  # of an earlier time
 TYPES = np.array([1, 0, 1, 0, 0])
 POSITIONS = np.array(
@@ -186,18 +189,14 @@ def test_fractions_are_between_whole_waters():
 
     With a weakened molecule, each atom a group by itself, they are not.
     """
-    root = Path(__file__).parent.parent
-    model = root / "benchmarks" / "build" / "one-sided" / "frozen.pb"
-    if not model.exists():
-        pytest.skip("needs a trained model, of benchmarks/models.py")
-    potential, rng = Potential(model, device="cpu"), np.random.default_rng(0)
-    folder = root / "examples" / "zinc_protein" / "data" / "test"
+    potential, rng = Potential(TRAINED, device="cpu"), np.random.default_rng(0)
+    folder = EXAMPLE / "data" / "validation"
     (coord,) = folder.glob("set.*/coord.npy")
     types = np.loadtxt(folder / "type.raw", int)
     frames = np.load(coord).reshape(-1, len(types), 3)
     found = {"E": [], "F": [], "E without groups": []}
     masks = np.load(coord.with_name("aparam.npy"))
-    for frame, mask in zip(frames[::3], masks[::3], strict=True):
+    for frame, mask in zip(frames[::8], masks[::8], strict=True):
         real = np.flatnonzero(mask)
         positions, of_real = frame[real], types[real]
         waters = waters_of(np.array(potential.type_map)[of_real], positions)[-4:]

@@ -8,7 +8,7 @@ exist are kept.
 import argparse
 import os
 import sys
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # one file for each core
@@ -107,11 +107,17 @@ def label(atoms, correction):
     return atoms
 
 
+@cache
+def correction_of(path):
+    """Return the Correction of the box in a file: one for all files that a process labels."""
+    return Correction(load(path))
+
+
 def label_file(arguments, path):
     """Label the frames of a file, unless that has been done."""
     output = arguments.output / path.name
     if not output.exists():
-        correction = Correction(load(arguments.box))
+        correction = correction_of(arguments.box)
         frames = ase.io.read(path, index=":") if path.stat().st_size else []
         labelled = [label(atoms, correction) for atoms in frames]
         write_frames(output, [atoms for atoms in labelled if atoms is not None])

@@ -7,5 +7,5 @@ cd "$(dirname "$0")"
 python sample.py
 python label.py && ./pack.sh
 [ -e build/round1/model.pb ] || ./train.sh build/round1
-python sample.py --model build/round1/model.pb --name round1 --trajectories 8
+python sample.py --model build/round1/model.pb --name round1 --trajectories 16
 python label.py && ./pack.sh

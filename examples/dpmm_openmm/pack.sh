@@ -7,6 +7,6 @@ cd "${1:-$example}"
 for subset in train validation; do
   find build/labelled -name "*_${subset}_*.xyz" -size +0 | sort | xargs \
     dp-mask pack --output "data/$subset" --overwrite --precision float32 \
-    --type-map C,O,N,H,ZN --sel 17,16,8,48,1 --preference within:2.8:ZN
+    --type-map C,O,N,H,ZN --sel 17,24,8,64,1 --preference within:2.8:ZN
 done
 dp-mask check --input "$example/input.json" data/validation

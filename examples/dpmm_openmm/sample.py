@@ -5,6 +5,9 @@ Without a model: with the force field, while springs pull zinc to the histidines
 drawn anew before each configuration, and so is zinc's radius, so that fewer or more waters have
 room in its shell. With a model: with the corrected force field. Temperatures are raised in both.
 
+Each configuration is cut twice: at a radius drawn at random, with some of the waters beyond zinc's
+shell left out, and the same with one of them less. So the data tell what energy a water brings.
+
 Trajectories are files of their own: `NAME_train_00.xyz`, `NAME_validation_00.xyz` and so on.
 Their column `index` tells which atoms of the box they are. Files that exist are kept.
 """
@@ -29,10 +32,59 @@ TEMPERATURES = (300.0, 450.0)  # K
 PULLS = (0.18, 0.27)  # nm
 WIDER = (0.0, 0.25)  # nm, added to zinc's sigma
 TIMESTEP = 0.001  # ps
+SETTLE = 300  # steps before those of the first frame, since all begin in one configuration
+RADII = (0.30, 0.45)  # nm, at which configurations are cut
+SHELL = 0.26  # nm; waters with an atom nearer than this are never left out
+LEFT_OUT = (-0.5, 0.5)  # share of the others; none if it is negative
 VALIDATION = 8  # every so many trajectories one of the validation set
 
 
-def sample(box, model, frames, interval, seed):
+def cuts(box, state, rng):
+    """Cut the DP region out of a configuration, twice.
+
+    Parameters
+    ----------
+    box : Box
+    state : openmm.State
+        With positions.
+    rng : numpy.random.Generator
+        Draws the radius and the waters that are left out.
+
+    Returns
+    -------
+    list of ase.Atoms
+        The second has a water less. There is one frame only if all waters are in zinc's shell.
+
+    Raises
+    ------
+    ValueError
+        If there is no region, as after an explosion.
+    """
+    largest = box.region(max(RADII))
+    index, r = largest.cut(box.topology, state.getPositions(), state.getPeriodicBoxVectors())
+    all_atoms = list(box.topology.atoms())
+    symbols = [all_atoms[k].element.symbol for k in index]
+    distances = np.linalg.norm(r, axis=1)  # zinc is the origin
+    residue = np.array([all_atoms[k].residue.index for k in index])
+    waters = np.unique([all_atoms[k].residue.index for k in index if is_water(all_atoms[k])])
+    nearest = np.array([distances[residue == water].min() for water in waters])
+    outer = rng.permutation(waters[(nearest >= SHELL) & (nearest < rng.uniform(*RADII))])
+    left = outer[round(max(0, rng.uniform(*LEFT_OUT)) * len(outer)) :]
+    found = []
+    for kept in (left, left[1:])[: 1 + bool(len(left))]:
+        members = np.isin(residue, kept) | ~np.isin(residue, waters[nearest >= SHELL])
+        atoms = Atoms([symbols[k] for k in np.flatnonzero(members)], r[members] * units.nm)
+        atoms.set_array("index", index[members])
+        found.append(atoms)
+    return found
+
+
+def is_water(atom):
+    """Return whether an atom of the topology is of a water."""
+    return atom.residue.name == "HOH"
+
+
+def sample(box, model, frames, interval, seed, settle=SETTLE):
     """Sample one trajectory.
 
     Parameters
@@ -41,13 +93,15 @@ def sample(box, model, frames, interval, seed):
     model : pathlib.Path or None
         Of the correction; without it zinc is pulled.
     frames, interval : int
-        Number of frames, and of steps between them.
+        Number of configurations, and of steps between them.
     seed : int
+    settle : int
+        Steps before those of the first configuration.
 
     Returns
     -------
     list of ase.Atoms
-        Fewer if the simulation explodes, as a model may make it at first.
+        Two of each configuration; fewer if the simulation explodes, as a model may make it.
     """
     rng = np.random.default_rng(seed)
     temperature = rng.uniform(*TEMPERATURES)
@@ -56,24 +110,24 @@ def sample(box, model, frames, interval, seed):
         add_correction(system, box, model)
     running = simulation(box, system, temperature, TIMESTEP, seed, threads=1)
     running.context.setVelocitiesToTemperature(temperature, seed)
-    region, symbols = box.region(), [a.element.symbol for a in box.topology.atoms()]
     sampled = []
-    for _ in range(frames):
+    for k in range(frames):
         if model is None:
-            for k in range(len(box.nitrogens())):
-                running.context.setParameter(f"pull_{k}", rng.uniform(*PULLS))
-            running.context.setParameter("wider", rng.uniform(*WIDER))
+            pull(running, box, rng)
         try:
-            running.step(interval)
-            state = running.context.getState(getPositions=True)
-            cut = region.cut(box.topology, state.getPositions(), state.getPeriodicBoxVectors())
+            running.step(interval if k else settle + interval)
+            sampled += cuts(box, running.context.getState(getPositions=True), rng)
         except (OpenMMException, ValueError) as error:
-            tqdm.write(f"a trajectory stops after {len(sampled)} frames: {error}")
+            tqdm.write(f"a trajectory stops after {k} configurations: {error}")
             break
-        atoms = Atoms([symbols[k] for k in cut.atoms], cut.coordinates * units.nm)
-        atoms.set_array("index", cut.atoms)
-        sampled.append(atoms)
     return sampled
+
+
+def pull(running, box, rng):
+    """Draw the lengths of springs and zinc's radius anew."""
+    for k in range(len(box.nitrogens())):
+        running.context.setParameter(f"pull_{k}", rng.uniform(*PULLS))
+    running.context.setParameter("wider", rng.uniform(*WIDER))
 
 
 def sample_to_file(arguments, number):
@@ -83,8 +137,8 @@ def sample_to_file(arguments, number):
     if not path.exists():
         seed = crc32(path.name.encode()) % 2**31
         box = load(arguments.box)
-        frames, interval = arguments.frames, arguments.interval
-        write_frames(path, sample(box, arguments.model, frames, interval, seed))
+        steps = arguments.frames, arguments.interval, seed, arguments.settle
+        write_frames(path, sample(box, arguments.model, *steps))
 
 
 def main():
@@ -94,9 +148,10 @@ def main():
     )
     parser.add_argument("--model", type=Path, help="of a correction to sample with")
     parser.add_argument("--name", default="pulled", help="which the files begin with")
-    parser.add_argument("--trajectories", type=int, default=16)
-    parser.add_argument("--frames", type=int, default=16, help="of a trajectory")
-    parser.add_argument("--interval", type=int, default=400, help="steps between frames")
+    parser.add_argument("--trajectories", type=int, default=24)
+    parser.add_argument("--frames", type=int, default=20, help="configurations of a trajectory")
+    parser.add_argument("--interval", type=int, default=150, help="steps between these")
+    parser.add_argument("--settle", type=int, default=SETTLE, help="steps before the first")
     parser.add_argument("--box", type=Path, default=BUILD / "box.pdb", help="built if not there")
     parser.add_argument("--output", type=Path, default=BUILD / "samples", help="folder")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")

@@ -48,12 +48,12 @@ class Box(NamedTuple):
         """Return the indices of the histidines' N-epsilon."""
         return [a.index for a in self.topology.atoms() if a.name == "NE2"]
 
-    def region(self):
-        """Return the DP region: zinc, the whole peptide and the waters near zinc."""
+    def region(self, radius=REGION_RADIUS):
+        """Return the DP region: zinc, the whole peptide and the waters within a radius, in nm."""
         peptide = [a.index for a in self.topology.atoms() if a.residue.name not in SOLVENT]
         return DPRegion(
             [self.zinc()],
-            REGION_RADIUS,
+            radius,
             always=peptide,
             exclude=[name for name in SOLVENT if name != "HOH"],
             name="site",
