@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from deepmd_mask.openmm import DPRegion, dp_force
 from deepmd_mask.openmm.force import DPTerm
+from deepmd_mask.openmm.options import Options
 from deepmd_mask.openmm.term import make_term
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "examples" / "dpmm_openmm"))
@@ -112,7 +113,7 @@ def sample(running: app.Simulation, what: str) -> list[np.ndarray]:
 
 def term_of(model: Path, droplet: Droplet, region: DPRegion) -> DPTerm:
     """Return what evaluates the model in a region, outside of OpenMM too."""
-    return make_term(model, droplet.topology, [region], device="cpu")
+    return make_term(model, droplet.topology, [region], Options(device="cpu"))
 
 
 class Prepared(NamedTuple):
