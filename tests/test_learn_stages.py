@@ -121,7 +121,7 @@ def test_a_second_loop_is_refused(tmp_path):
     write(tmp_path)
     command = [*DP_MASK, "learn", "run", str(tmp_path)]
     with only_one(tmp_path):
-        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
     assert done.returncode == 1 and "a loop runs here already (process" in done.stderr
     assert not list(tmp_path.glob("iter.*"))
     with only_one(tmp_path):

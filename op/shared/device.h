@@ -7,3 +7,6 @@
 #else
 #define DPMASK_DEVICE
 #endif
+
+// For those of them that a compiler for the CPU may take for too long to be inlined.
+#define DPMASK_INLINE DPMASK_DEVICE static inline __attribute__((always_inline))
