@@ -38,6 +38,13 @@ class Frame:
     periodic: bool
     arrays: dict[str, np.ndarray]
 
+    @classmethod
+    def without_labels(
+        cls, place: str, names: np.ndarray, positions: np.ndarray, arrays: dict[str, np.ndarray]
+    ) -> "Frame":
+        """Return an isolated molecule of which neither energy nor forces are asked."""
+        return cls(place, names, positions, 0.0, np.zeros((len(names), 3)), False, arrays)
+
 
 @dataclass(frozen=True)
 class Incomplete:

@@ -17,11 +17,8 @@ LIST = "files.json"
 def write_text(path: Path, text: str) -> None:
     """Write a file that is there as it was, or as it is to be, whenever this process is killed."""
     part = Path(_part_of(str(path)))
-    with part.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    part.write_text(text, encoding="utf-8")
+    put_file_in_place(part, path)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -67,7 +64,7 @@ def _fsync(path: str | os.PathLike) -> None:
         os.close(handle)
 
 
-def put_in_place(part: Path, whole: Path) -> None:
+def put_folder_in_place(part: Path, whole: Path) -> None:
     """Give a folder that is complete its name.
 
     Raises

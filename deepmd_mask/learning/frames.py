@@ -52,6 +52,5 @@ def preferences(atoms: "Atoms", rule: str, place: str) -> np.ndarray:
         As `Preference.weights`.
     """
     names = np.array(atoms.get_chemical_symbols(), dtype=str)
-    nothing = np.zeros((len(atoms), 3))
-    frame = Frame(place, names, atoms.positions, 0.0, nothing, False, dict(atoms.arrays))
+    frame = Frame.without_labels(place, names, atoms.positions, dict(atoms.arrays))
     return Preference.parse(rule).weights(frame)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .files import bring, has_all_files, put_in_place, read_json, to_disk, write_json
+from .files import bring, has_all_files, put_folder_in_place, read_json, to_disk, write_json
 
 STAGES = ("explore", "select", "label", "pack", "train", "judge")
 COMMON, RESULT = "common", "result"
@@ -158,7 +158,7 @@ class Stage:
         write_json(self.partial / SUMMARY, summary)
         for attempt in self.partial.glob("[0-9]*/attempt.*"):  # of processes that were killed
             shutil.rmtree(attempt, ignore_errors=True)
-        put_in_place(self.partial, self.folder)
+        put_folder_in_place(self.partial, self.folder)
         return summary
 
     def _has_result(self, name: str) -> bool:

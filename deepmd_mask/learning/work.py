@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from ..shared.reason import reason_of
-from .files import list_files, put_in_place, read_json, write_json
+from .files import list_files, put_folder_in_place, read_json, write_json
 from .processes import end_with
 from .tasks import COMMON, FAILURE, RESULT, STAGES, TASK, Task
 
@@ -57,7 +57,7 @@ def work(stage: str, folder: Path) -> None:
     sys.stdout.flush()
     list_files(result)  # a queue may bring half of it back
     try:
-        put_in_place(result, folder / RESULT)
+        put_folder_in_place(result, folder / RESULT)
     except OSError:
         if not (folder / RESULT).exists():
             raise

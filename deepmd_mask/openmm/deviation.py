@@ -59,7 +59,8 @@ class PreferredAtoms:
             return
         names, kind = labels.names, "atoms named"
         if self._rule.kind != "names":
-            names, kind = _elements(labels, np.arange(len(labels.names))), "atoms of the element"
+            names = [labels.element(atom) for atom in range(len(labels.names))]
+            kind = "atoms of the element"
         for name in self._rule.elements:
             if name not in {name if kind == "atoms named" else name.upper() for name in names}:
                 raise ValueError(f"{self.what}: preference names {kind} {name}; there are none")
@@ -72,13 +73,10 @@ class PreferredAtoms:
             found[: len(members)] = region.forces_on[members]
             return found
         n = len(members)
-        frame = Frame(
+        frame = Frame.without_labels(
             region.name,
-            np.array(_elements(labels, members), str),
+            np.array([labels.element(atom) for atom in members], str),
             10 * molecule.coordinates[:n],
-            0.0,
-            np.zeros((n, 3)),
-            False,
             {ATOM_NAMES: np.array([labels.names[atom] for atom in members], str)},
         )
         found[:n] = self._rule.weights(frame)
@@ -128,8 +126,3 @@ class RegionDeviation(NamedTuple):
             f"step {step}, {region}: the models differ by {self.preferred.max_devi_f:.3g} eV/Å "
             f"about the force on {self.worst}"
         )
-
-
-def _elements(labels: Labels, atoms: np.ndarray) -> list[str]:
-    """Return the elements of atoms; where the topology knows none, what the type map calls them."""
-    return [labels.elements[atom] or labels.symbols[atom] for atom in atoms]

@@ -28,7 +28,7 @@ from .force import DPTerm, Molecule
 from .labels import Labels
 from .layout import lay_out
 from .region import Region
-from .terms import terms_of
+from .terms import IntervalReporter, terms_of
 
 WHO = "FrameReporter"
 
@@ -61,7 +61,7 @@ class Kept(NamedTuple):
     text: str
 
 
-class FrameReporter:
+class FrameReporter(IntervalReporter):
     """Keeps frames of the DP regions in a file of extended XYZ, as a reporter of a Simulation.
 
     A frame has the atoms of a region, whole residues in one piece, and link atoms where bonds are
@@ -132,11 +132,6 @@ class FrameReporter:
         self._sources: list[DPTerm | Cutter] = []
         self._elements: list[str] = []
         self._charges: Charges | None = None
-
-    def describeNextReport(self, simulation: app.Simulation) -> dict:  # OpenMM calls this
-        """Tell OpenMM when to report next, and what that takes."""
-        steps = self.interval - simulation.currentStep % self.interval
-        return {"steps": steps, "periodic": False, "include": ["positions"]}
 
     def report(self, simulation: app.Simulation, state: openmm.State) -> None:
         """Look at each region, and keep it if it differs from those that are there.
@@ -283,7 +278,7 @@ def _bounds(given: Any) -> tuple[float, float]:
 
 def _symbol(labels: Labels, atom: int) -> str:
     """Return the element of an atom, as ASE spells it."""
-    symbol = (labels.elements[atom] or labels.symbols[atom]).capitalize()
+    symbol = labels.element(atom).capitalize()
     if symbol not in chemical_symbols:
         msg = (
             f"{WHO}: {labels.atom(atom)} has no element, and its type, {labels.symbols[atom]}, is "

@@ -100,6 +100,10 @@ class Labels:
         """Return what messages call an atom: number, name and residue."""
         return f"atom {atom}, {self.names[atom]} of residue {self.residues[self.residue[atom]]},"
 
+    def element(self, atom: int) -> str:
+        """Return an atom's element; where the topology knows none, what the type map calls it."""
+        return self.elements[atom] or self.symbols[atom]
+
     def types(self, type_map: Sequence[str]) -> np.ndarray:
         """Return the type of each atom [natoms]; -1 if the type map lacks it.
 

@@ -14,10 +14,10 @@ from ..shared.numbers import is_number
 from .arguments import plain, whole_interval
 from .deviation import DEVIATION_COLUMNS, DeviationError, PreferredAtoms, RegionDeviation
 from .force import DPTerm, EvaluatedRegion
-from .terms import terms_of
+from .terms import IntervalReporter, terms_of
 
 
-class RegionReporter:
+class RegionReporter(IntervalReporter):
     """Writes what is in the DP regions to a CSV file, as a reporter of a Simulation.
 
     Columns are step, region (its name), atoms (their number), energy (the model's, in kJ/mol,
@@ -79,11 +79,6 @@ class RegionReporter:
         self._blank: tuple[str, ...] = ()  # of an abrupt region, of what smooth ones have more
         self._warned: set[tuple[str, str]] = set()
         self._no_deviation: tuple[str, ...] = ()  # of one model, of what committees have more
-
-    def describeNextReport(self, simulation: app.Simulation) -> dict:  # OpenMM calls this
-        """Tell OpenMM when to report next, and what that takes."""
-        steps = self.interval - simulation.currentStep % self.interval
-        return {"steps": steps, "periodic": False, "include": ["positions"]}
 
     def report(self, simulation: app.Simulation, state: openmm.State) -> None:
         """Write a line for each region.

@@ -1,13 +1,31 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The terms of dp_force in a system, for reporters."""
+"""What reporters have in common: when they report, and the terms of dp_force in a system."""
 
 import pickle
 from collections.abc import Iterator, Sequence
 from xml.etree import ElementTree
 
 import openmm
+from openmm import app
 
 from .force import DPTerm
+
+
+class IntervalReporter:
+    """Reports each so many steps.
+
+    Attributes
+    ----------
+    interval
+        Steps between reports.
+    """
+
+    interval: int
+
+    def describeNextReport(self, simulation: app.Simulation) -> dict:  # OpenMM calls this
+        """Tell OpenMM when to report next, and what that takes."""
+        steps = self.interval - simulation.currentStep % self.interval
+        return {"steps": steps, "periodic": False, "include": ["positions"]}
 
 
 def terms_of(forces: Sequence[openmm.Force]) -> Iterator[DPTerm]:
