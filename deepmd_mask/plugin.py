@@ -15,14 +15,15 @@ from types import ModuleType
 from typing import Any
 
 import deepmd.tf.entrypoints.train as train_entry
+from dargs import Argument
 from deepmd.tf import entrypoints
 from deepmd.tf.descriptor.descriptor import Descriptor
 from deepmd.tf.env import tf
 from deepmd.tf.fit.fitting import Fitting
-from deepmd.utils.argcheck import normalize
+from deepmd.utils.argcheck import descrpt_args_plugin, normalize
 
 from .data.training import check_training_data
-from .graph.descriptor import DescrptMask
+from .graph.descriptor import STARTS, DescrptMask
 from .graph.fitting import MASK_FITTING, MaskEnerFitting
 from .graph.model import hook_models
 from .hooks import deep_eval, deviation
@@ -33,6 +34,7 @@ from .shared.options import check_options, has_mask
 def register() -> None:
     """Put this package in the place of the built-in se_a_mask, and of nothing else."""
     Descriptor.register("se_a_mask")(DescrptMask)
+    add_arguments()
     Fitting.register(MASK_FITTING)(MaskEnerFitting)
     hook_models()
     hook_training()
@@ -40,6 +42,24 @@ def register() -> None:
     deep_eval.register()
     deviation.register()
     module_on_testing().register()
+
+
+def add_arguments() -> None:
+    """Let inputs have what the built-in's descriptor knows nothing of."""
+    builtin = next(a for a in descrpt_args_plugin.get_all_argument() if a.name == "se_a_mask")
+    start = Argument(
+        "start",
+        str,
+        optional=True,
+        default=STARTS[0],
+        extra_check=lambda value: value in STARTS,
+        extra_check_errmsg=f"it is one of {', '.join(STARTS)}",
+        doc="How the embedding nets' first layers are drawn: spread over the distances that occur "
+        "in the data, or with the numbers that the built-in draws.",
+    )
+    # With another text it would be another descriptor of the same name.
+    register = descrpt_args_plugin.register("se_a_mask", doc=builtin.doc)
+    register(lambda: [*builtin.sub_fields.values(), start])
 
 
 def module_on_testing() -> ModuleType:

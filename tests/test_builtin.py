@@ -81,7 +81,10 @@ class Grid:
         """Return the directory of a run, with its inputs."""
         directory = self.root / choice / run
         for steps in (0, STEPS, STEPS + 2):
-            helpers.write_input(directory, self.input(choice, steps), f"input{steps}.json")
+            jdata = self.input(choice, steps)
+            if not run.startswith("builtin"):  # which knows no other start
+                jdata["model"]["descriptor"]["start"] = "normal"
+            helpers.write_input(directory, jdata, f"input{steps}.json")
         return directory
 
     def input(self, choice, steps):

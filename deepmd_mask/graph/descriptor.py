@@ -20,8 +20,10 @@ from ..shared.pair_nets import PairNets
 from . import ops
 from .embedding_net import NetShape, Seed, net_variables
 from .real_atoms import RealAtoms, on_host
+from .spread import Span, spans
 from .table import Table, table_of_model
 
+STARTS = SPREAD, NORMAL = "spread", "normal"
 VERSIONS = {"deepmd-mask": version("deepmd-mask"), "DeePMD-kit": deepmd_version}
 
 
@@ -54,6 +56,9 @@ class DescrptMask(DescrptSe):
         Of the embedding nets: "float64", "float32" or "default".
     uniform_seed
         Whether all variables share one seed, for old inputs.
+    start
+        How the nets' first layers are drawn: "spread" over the distances that occur in the data,
+        or "normal", with the numbers that the built-in draws.
     ntypes, spin, kwargs
         What DeePMD-kit adds.
 
@@ -76,6 +81,7 @@ class DescrptMask(DescrptSe):
         activation_function: str | None = "tanh",
         precision: str = "default",
         uniform_seed: bool = False,
+        start: str = SPREAD,
         ntypes: int | None = None,
         spin: Any = None,
         **kwargs: Any,
@@ -101,6 +107,8 @@ class DescrptMask(DescrptSe):
             list(neuron), resnet_dt, activation_function or "none", self.filter_precision, trainable
         )
         self.seed = Seed(seed, uniform_seed)
+        self.start = start
+        self.spans: list[Span] | None = None  # unknown until there are data
         self.embedding_net_variables: dict[str, np.ndarray] | None = None
         self.table: Table | None = None  # of a compressed model
 
@@ -118,8 +126,20 @@ class DescrptMask(DescrptSe):
         """Return M1 * M2, the length of D_i."""
         return self.shape.neuron[-1] * self.n_axis_neuron
 
-    def compute_input_stats(self, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: the environment matrix of se_a_mask is not normalised."""
+    def compute_input_stats(
+        self,
+        coord: list[np.ndarray],
+        box: list[np.ndarray],
+        types: list[np.ndarray],
+        natoms: list[np.ndarray],
+        mesh: list[np.ndarray],
+        inputs: dict[str, list[np.ndarray]],
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        """Find what nets start from; the environment matrix of se_a_mask is not normalised."""
+        if self.start == SPREAD:
+            self.spans = spans(self.pair_nets, coord, types, inputs["aparam"])
 
     def enable_mixed_precision(self, mixed_prec: dict | None = None) -> NoReturn:
         """Refuse mixed precision."""
@@ -361,10 +381,11 @@ class DescrptMask(DescrptSe):
     def _variables(self, suffix: str, reuse: bool | None) -> list[tf.Variable]:
         """Create the variables of all nets, under the names of the built-in."""
         variables = []
-        for i, j in self.pair_nets.names():
+        names = self.pair_nets.names()
+        for (i, j), span in zip(names, self.spans or [None] * len(names), strict=True):
             with tf.variable_scope(f"filter_type_{i}{suffix}", reuse=reuse):
                 variables += net_variables(
-                    self.shape, f"_{j}", self.seed, self.embedding_net_variables
+                    self.shape, f"_{j}", self.seed, self.embedding_net_variables, span
                 )
         return variables
 

@@ -7,6 +7,8 @@ import numpy as np
 from deepmd.tf.env import tf
 from deepmd.tf.utils.network import embedding_net_rand_seed_shift, variable_summaries
 
+from .spread import Span, first_layer
+
 
 @dataclass(frozen=True)
 class NetShape:
@@ -59,7 +61,11 @@ class Seed:
 
 
 def net_variables(
-    shape: NetShape, suffix: str, seed: Seed, initial: dict[str, np.ndarray] | None
+    shape: NetShape,
+    suffix: str,
+    seed: Seed,
+    initial: dict[str, np.ndarray] | None,
+    span: Span | None = None,
 ) -> list[tf.Variable]:
     """Create the variables of one net in the current variable scope.
 
@@ -74,6 +80,8 @@ def net_variables(
     initial
         Values to start from, by name with scope, or None; a variable not among them starts at
         random (a model that the built-in froze lacks the timesteps that it never uses).
+    span
+        Which s the net meets, for the start of its first layer; None for one as the built-in draws.
 
     Returns
     -------
@@ -82,12 +90,17 @@ def net_variables(
         timestep exists for each layer if resnet_dt, but is used only beside a skip connection.
     """
     scope = tf.get_variable_scope().name
+    drawn = {}
+    if span is not None:
+        matrix, bias = first_layer(shape.neuron[0], span, np.random.default_rng(seed.of(3)))
+        drawn = {f"{scope}/matrix_1{suffix}": matrix, f"{scope}/bias_1{suffix}": bias}
+    start_at = {**drawn, **(initial or {})}
 
     def variable(
         name: str, size: list[int], stddev: float, mean: float, offset: int
     ) -> tf.Variable:
         initializer = tf.random_normal_initializer(mean, stddev, seed=seed.of(offset))
-        start = (initial or {}).get(f"{scope}/{name}")
+        start = start_at.get(f"{scope}/{name}")
         if start is not None:
             initializer = tf.constant_initializer(np.reshape(start, size))
         created = tf.get_variable(

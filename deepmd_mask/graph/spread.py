@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Where embedding nets begin: their first neurons turn over at distances that occur.
+
+A net takes s = 1/r, which differs by hundredths for atoms that are bonded. Neurons with weights of
+the usual size hardly bend over all s that occur, and training takes long to make them.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.spatial.distance import pdist
+
+from ..shared.pair_nets import PairNets
+
+# Of a neuron, weight times the span of s: between a step over a fifteenth of it and half of a bend.
+STEEPNESS = (2.0, 15.0)
+MOST_FRAMES = 50  # of a batch of DeePMD-kit's statistics
+NARROWEST = 0.1  # of the largest s, a span at least
+
+Span = tuple[float, float]
+
+
+def spans(
+    nets: PairNets,
+    coord: Sequence[np.ndarray],
+    types: Sequence[np.ndarray],
+    mask: Sequence[np.ndarray],
+) -> list[Span]:
+    """Find which s the pairs of each net have.
+
+    Parameters
+    ----------
+    nets
+        The nets.
+    coord, types, mask
+        Batches of frames, each [nframes, natoms * 3], [nframes, natoms], [nframes, natoms].
+
+    Returns
+    -------
+    list of tuple of float
+        The least and the largest s of each net, in 1/(length unit); of a net that meets no pair,
+        those of all pairs; (0, 1) if there are none.
+    """
+    number, ntypes = np.array(nets.of_pairs()), nets.ntypes
+    low, high = np.full(len(nets.names()), np.inf), np.zeros(len(nets.names()))
+    for batch in zip(coord, types, mask, strict=True):
+        for r, t, w in zip(*(part[:MOST_FRAMES] for part in batch), strict=True):
+            real = np.flatnonzero(w)
+            i, j = np.triu_indices(len(real), 1)
+            distance = pdist(np.reshape(r, (-1, 3))[real])
+            i, j, s = i[distance > 0], j[distance > 0], 1 / distance[distance > 0]
+            t_i, t_j = t[real[i]].astype(int), t[real[j]].astype(int)
+            for net in (number[t_i * ntypes + t_j], number[t_j * ntypes + t_i]):
+                has_net = net >= 0
+                np.minimum.at(low, net[has_net], s[has_net])
+                np.maximum.at(high, net[has_net], s[has_net])
+    met = high > 0
+    if not met.any():
+        return [(0.0, 1.0)] * len(met)
+    low[~met], high[~met] = low[met].min(), high[met].max()
+    return list(zip(low.tolist(), high.tolist(), strict=True))
+
+
+def first_layer(width: int, span: Span, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Draw a first layer: the s at which w s + b = 0 within the span, and how steeply.
+
+    Returns
+    -------
+    matrix
+        [1, width]
+    bias
+        [width]
+    """
+    low, high = span
+    steep = np.exp(rng.uniform(*np.log(STEEPNESS), width)) * rng.choice((-1.0, 1.0), width)
+    w = steep / max(high - low, NARROWEST * high)
+    return w[None], -w * rng.uniform(low, high, width)
