@@ -10,35 +10,49 @@ from deepmd_mask.graph.spread import STEEPNESS, first_layer, spans
 from deepmd_mask.shared.pair_nets import PairNets
 
 
-def spans_of_pairs(frames, excluded=()):
-    """Return the least and largest s of each pair of types that meets, pair by pair."""
-    found = {}
+def all_s(coord, types, mask, excluded=()):
+    """Return the s of all pairs of a frame, in a list for each pair of types that meets."""
+    found, real = {}, np.flatnonzero(mask)
+    for i in real:
+        for j in real:
+            pair = types[i], types[j]
+            if i != j and pair not in excluded:
+                found.setdefault(pair, []).append(1 / np.linalg.norm(coord[i] - coord[j]))
+    return found
+
+
+def span_of(net, frames, excluded=()):
+    """Return the medians over frames of the least and the largest s that a net meets."""
+    extremes = []
     for coord, mask in zip(frames.coord, frames.mask, strict=True):
-        real = np.flatnonzero(mask)
-        for i in real:
-            for j in real:
-                pair = frames.types[i], frames.types[j]
-                if i != j and pair not in excluded:
-                    found.setdefault(pair, []).append(1 / np.linalg.norm(coord[i] - coord[j]))
-    return {pair: (min(values), max(values)) for pair, values in found.items()}
+        pairs = all_s(coord, frames.types, mask, excluded)
+        mine = [s for (i, j), some in pairs.items() if j == net[1] and net[0] in ("all", str(i))
+                for s in some]  # fmt: skip
+        if mine:
+            extremes.append((min(mine), max(mine)))
+    return np.median(extremes, axis=0) if extremes else None
 
 
 @pytest.mark.parametrize("one_side", [True, False])
 def test_spans_are_those_of_real_pairs(one_side):
     """Virtual atoms and pairs without a net count as little as atoms at one point."""
-    frames = helpers.random_frames(seed=3, slots=(3, 2, 1), nreal=[[3, 2, 0], [2, 1, 0]])
+    frames = helpers.random_frames(seed=3, slots=(3, 2, 1), nreal=[[3, 2, 0], [2, 1, 0], [3, 1, 0]])
     frames.coord[frames.mask == 0] = np.nan
+    near = np.flatnonzero(frames.mask[1])[:2]  # of one type; one frame alone has atoms so near
+    frames.coord[1, near[1]] = frames.coord[1, near[0]] + [0.001, 0, 0]
     nets = PairNets(3, one_side, {(1, 1)})
-    batches = [[part[f : f + 1] for f in range(2)] for part in (frames.coord, frames.mask)]
-    coord, mask = ([p.reshape(1, -1) for p in part] for part in batches)
-    found = spans(nets, coord, [frames.types[None]] * 2, mask)
-    pairs = spans_of_pairs(frames, excluded={(1, 1)})
-    every = min(low for low, _ in pairs.values()), max(high for _, high in pairs.values())
-    for (i, j), span in zip(nets.names(), found, strict=True):
-        mine = [s for (a, b), s in pairs.items() if b == j and i in ("all", str(a))]
-        low, high = zip(*mine or [every], strict=True)
-        np.testing.assert_allclose(span, (min(low), max(high)), rtol=1e-12)
-    assert spans(nets, coord, [frames.types[None]] * 2, [0 * w for w in mask])[0] == (0.0, 1.0)
+    coord, mask = (
+        [part[f].reshape(1, -1) for f in range(3)] for part in (frames.coord, frames.mask)
+    )
+    types = [frames.types[None]] * 3
+    found = spans(nets, coord, types, mask)
+    expected = [span_of(net, frames, excluded={(1, 1)}) for net in nets.names()]
+    met = np.array([span for span in expected if span is not None])
+    every = met[:, 0].min(), met[:, 1].max()
+    expected = [every if span is None else span for span in expected]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    assert np.max(found) < 3
+    assert spans(nets, coord, types, [0 * w for w in mask])[0] == (0.0, 1.0)
 
 
 def test_neurons_turn_over_within_the_span():
@@ -73,7 +87,8 @@ def starts(tmp_path_factory):
 def test_training_begins_so(starts):
     """By default; and only the first layers are others than those that the built-in draws."""
     parameters, frames = starts
-    pairs = spans_of_pairs(frames)
+    pairs = [all_s(coord, frames.types, mask)
+             for coord, mask in zip(frames.coord, frames.mask, strict=True)]  # fmt: skip
     first = {f"filter_type_all/{name}_1_{j}" for name in ("matrix", "bias") for j in range(3)}
     for name, normal in parameters["normal"].items():
         spread = parameters["spread"][name]
@@ -84,9 +99,8 @@ def test_training_begins_so(starts):
             parameters["spread"][f"filter_type_all/{name}_1_{j}"] for name in ("matrix", "bias")
         )
         turns = -np.ravel(bias) / np.ravel(matrix)
-        span = [s for (_, b), s in pairs.items() if b == j]
-        assert min(low for low, _ in span) <= turns.min()
-        assert turns.max() <= max(high for _, high in span)
+        met = [s for frame in pairs for (_, b), some in frame.items() if b == j for s in some]
+        assert min(met) <= turns.min() and turns.max() <= max(met)
 
 
 def test_a_start_that_there_is_not(tmp_path):

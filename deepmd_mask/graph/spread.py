@@ -38,27 +38,41 @@ def spans(
     Returns
     -------
     list of tuple of float
-        The least and the largest s of each net, in 1/(length unit); of a net that meets no pair,
-        those of all pairs; (0, 1) if there are none.
+        The least and the largest s of each net in a frame, the median over frames, since one with
+        atoms that are much too near would spoil the span, in 1/(length unit). Of a net that meets
+        no pair, those of all pairs; (0, 1) if there are none.
     """
-    number, ntypes = np.array(nets.of_pairs()), nets.ntypes
-    low, high = np.full(len(nets.names()), np.inf), np.zeros(len(nets.names()))
-    for batch in zip(coord, types, mask, strict=True):
-        for r, t, w in zip(*(part[:MOST_FRAMES] for part in batch), strict=True):
-            real = np.flatnonzero(w)
-            i, j = np.triu_indices(len(real), 1)
-            distance = pdist(np.reshape(r, (-1, 3))[real])
-            i, j, s = i[distance > 0], j[distance > 0], 1 / distance[distance > 0]
-            t_i, t_j = t[real[i]].astype(int), t[real[j]].astype(int)
-            for net in (number[t_i * ntypes + t_j], number[t_j * ntypes + t_i]):
-                has_net = net >= 0
-                np.minimum.at(low, net[has_net], s[has_net])
-                np.maximum.at(high, net[has_net], s[has_net])
-    met = high > 0
+    frames = [
+        _extremes(nets, *frame)
+        for batch in zip(coord, types, mask, strict=True)
+        for frame in zip(*(part[:MOST_FRAMES] for part in batch), strict=True)
+    ]
+    low, high = np.array(frames).transpose(1, 2, 0)
+    met = (high > 0).any(axis=1)
     if not met.any():
         return [(0.0, 1.0)] * len(met)
-    low[~met], high[~met] = low[met].min(), high[met].max()
-    return list(zip(low.tolist(), high.tolist(), strict=True))
+    found = np.empty((2, len(met)))
+    for net in np.flatnonzero(met):
+        there = high[net] > 0
+        found[:, net] = np.median(low[net, there]), np.median(high[net, there])
+    found[0, ~met], found[1, ~met] = found[0, met].min(), found[1, met].max()
+    return list(zip(*found.tolist(), strict=True))
+
+
+def _extremes(nets: PairNets, r: np.ndarray, t: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """Return the least and the largest s of each net in a frame [2, nnets]; inf and 0 if none."""
+    real = np.flatnonzero(w)
+    i, j = np.triu_indices(len(real), 1)
+    distance = pdist(np.reshape(r, (-1, 3))[real])
+    i, j, s = i[distance > 0], j[distance > 0], 1 / distance[distance > 0]
+    t_i, t_j = t[real[i]].astype(int), t[real[j]].astype(int)
+    number = np.array(nets.of_pairs()).reshape(nets.ntypes, nets.ntypes)
+    found = np.array([[np.inf], [0.0]]).repeat(len(nets.names()), axis=1)
+    for net in (number[t_i, t_j], number[t_j, t_i]):
+        has_net = net >= 0
+        np.minimum.at(found[0], net[has_net], s[has_net])
+        np.maximum.at(found[1], net[has_net], s[has_net])
+    return found
 
 
 def first_layer(width: int, span: Span, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
