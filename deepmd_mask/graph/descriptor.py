@@ -382,7 +382,8 @@ class DescrptMask(DescrptSe):
         """Create the variables of all nets, under the names of the built-in."""
         variables = []
         names = self.pair_nets.names()
-        for (i, j), span in zip(names, self.spans or [None] * len(names), strict=True):
+        unknown: list[Span | None] = [None] * len(names)
+        for (i, j), span in zip(names, self.spans or unknown, strict=True):
             with tf.variable_scope(f"filter_type_{i}{suffix}", reuse=reuse):
                 variables += net_variables(
                     self.shape, f"_{j}", self.seed, self.embedding_net_variables, span
