@@ -161,6 +161,16 @@ def test_a_stage_with_a_failedtask_folder(tmp_path):
     assert (stage.folder / "001" / "failed.0").is_dir()
 
 
+def test_a_command_that_fails_is_quoted(tmp_path):
+    """The message has what it said last, so that nobody must look into the log for it."""
+    command = "python -c \"raise ValueError('no such system')\"; exit 3"
+    settings = {"command": command, "options": {}, "committee": [], "task": 0, "seed": 0}
+    stage = Stage(tmp_path / "iter.000000" / "explore", "iteration 0, explore")
+    execute = partial(local.execute, "explore", 1)
+    with pytest.raises(TaskError, match="ended with status 3, after ValueError: no such system\n"):
+        stage.make([Order(settings, {})], {}, {}, execute, lambda *_: {})
+
+
 def test_two_processes_with_one_task_do_no_harm(tmp_path):
     """As a queue may start them: the result is that of the first."""
     settings = {"command": "touch frames.xyz; echo $$ > who; sleep 1"}

@@ -43,19 +43,23 @@ def run(command: str | Sequence[str], **options: Any) -> int:
     ).returncode
 
 
+class CommandError(RuntimeError):
+    """A command has failed."""
+
+
 def run_or_raise(command: str | Sequence[str], **options: Any) -> None:
     """Run a command as `run` does.
 
     Raises
     ------
-    RuntimeError
+    CommandError
         Naming it, if it fails.
     """
     status = run(command, **options)
     if status:
         shown = command if isinstance(command, str) else " ".join(command)
         how = f"ended with status {status}" if status > 0 else f"was ended by signal {-status}"
-        raise RuntimeError(f"{shown} {how}")
+        raise CommandError(f"{shown} {how}")
 
 
 def threads_of(number: int) -> dict[str, str]:

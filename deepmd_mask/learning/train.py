@@ -19,7 +19,7 @@ from .tasks import COMMON, Order, Task
 
 CHECKPOINT, WEIGHTS = "model.ckpt", "weights"
 # One process for all commands: to start TensorFlow takes as long as a small training.
-_DP = "import sys, json; from deepmd.main import main\nfor a in json.loads(sys.argv[1]): main(a)"
+_DP = "import sys, json; from deepmd.main import main; [*map(main, json.loads(sys.argv[1]))]"
 
 
 def systems(loop: Loop, iteration: int, name: str) -> list[Path]:

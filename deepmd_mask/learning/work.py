@@ -3,6 +3,7 @@
 
 import importlib
 import os
+import re
 import shutil
 import sys
 import traceback
@@ -13,7 +14,7 @@ import click
 
 from ..shared.reason import reason_of
 from .files import list_files, put_folder_in_place, read_json, write_json
-from .processes import end_with
+from .processes import CommandError, end_with
 from .tasks import COMMON, FAILURE, RESULT, STAGES, TASK, Task
 
 
@@ -51,8 +52,10 @@ def work(stage: str, folder: Path) -> None:
         run = importlib.import_module(f"{__package__}.{stage}").work
         run(Task(folder, common, result, settings))
     except Exception as error:
-        traceback.print_exc()
         reason = f"{type(error).__name__}: {reason_of(error)}"
+        if isinstance(error, CommandError):
+            reason += _last_error(folder / "log")
+        traceback.print_exc()
         write_json(result / FAILURE, {"reason": reason})
     sys.stdout.flush()
     list_files(result)  # a queue may bring half of it back
@@ -62,6 +65,13 @@ def work(stage: str, folder: Path) -> None:
         if not (folder / RESULT).exists():
             raise
         shutil.rmtree(result)  # another process was faster, with the same
+
+
+def _last_error(log: Path) -> str:
+    """Return, as the end of a sentence, the last exception that a command has put into the log."""
+    text = log.read_text(errors="replace") if log.exists() else ""
+    found = re.findall(r"^(?:\w+\.)*\w*(?:Error|Exception): .+$", text, re.MULTILINE)
+    return f", after {found[-1]}" if found else ""
 
 
 if __name__ == "__main__":
