@@ -18,10 +18,9 @@ from ase.data import chemical_symbols
 from tqdm import tqdm
 
 from deepmd_mask import Potential
-from deepmd_mask.openmm import dp_force
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "examples" / "dpmm_openmm"))
-from system import Box, force_field, load, simulation
+from system import Box, add_correction, force_field, load, simulation
 
 SIZE = 4  # of a committee
 STEPS = 20  # in one go
@@ -31,10 +30,8 @@ def step_of(box: Box, models: list[str], threads: int) -> Callable[[], None]:
     """Return what takes STEPS steps with these models, if any."""
     system = force_field(box)
     if models:
-        force = dp_force(models, box.topology, box.region())
-        system.addForce(force)
-    running = simulation(box, system, 300.0, 0.001, seed=1, threads=threads)
-    running.context.setVelocitiesToTemperature(300.0, 1)
+        add_correction(system, box, models)
+    running = simulation(box, system, 300.0, seed=1, threads=threads)
 
     def step() -> None:
         running.step(STEPS)

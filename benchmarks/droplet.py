@@ -20,11 +20,12 @@ from deepmd_mask.openmm.options import Options
 from deepmd_mask.openmm.term import make_term
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "examples" / "dpmm_openmm"))
-from system import FIELD, SOLVENT, SPRING, WALL, load
+from system import FIELD, SOLVENT, SPRING, load
 
 HERE = Path(__file__).resolve().parent
 RADIUS, BUFFER = 0.38, 0.1  # nm; the first shell, and in part waters about to enter it
 SIZE = 0.85  # nm, of whole waters round zinc
+WALL = 0.25  # nm, Zn-N up to which nothing holds a histidine
 OUTER_WALL = 0.9  # nm
 FRICTION = 5.0  # 1/ps, while it is equilibrated
 FRAMES = 40  # to calibrate on, of each of three simulations

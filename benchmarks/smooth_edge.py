@@ -16,7 +16,7 @@ import openmm as mm
 from droplet import BUFFER, HERE, RADIUS, Droplet, prepare
 from matplotlib.figure import Figure
 from openmm import unit
-from system import force_field, hold, load, simulation
+from system import CORRECTION, TIMESTEP, force_field, load, simulation
 from tqdm import tqdm
 
 from deepmd_mask.openmm import DPRegion, dp_force
@@ -90,18 +90,18 @@ def pressurise(box: Path, model: Path, region: DPRegion, picoseconds: float) -> 
     found = {}
     for name in ("force field", "smooth"):
         system = force_field(whole)
-        hold(system, whole)
-        system.addForce(mm.MonteCarloBarostat(1.0, 300, 25))
+        system.addForce(mm.MonteCarloBarostat(1.0, 300, 10))
         if name == "smooth":
             edge = {"buffer": region.buffer, "reference": region.reference}
             there = replace(whole.region(), radius=region.radius, **edge)
-            system.addForce(dp_force(model, whole.topology, there, device="cpu"))
-        running = simulation(whole, system, 300, 0.001, seed=1)
-        running.context.setVelocitiesToTemperature(300, 1)
+            force = dp_force(model, whole.topology, there, device="cpu")
+            force.setForceGroup(CORRECTION)
+            system.addForce(force)
+        running = simulation(whole, system, 300, seed=1)
         masses = [system.getParticleMass(k)._value for k in range(system.getNumParticles())]
         densities = []
         for _ in tqdm(range(round(10 * picoseconds)), f"1 bar, {name}", leave=False):
-            running.step(100)
+            running.step(round(0.1 / TIMESTEP))
             volume = running.context.getState().getPeriodicBoxVolume()._value
             densities.append(sum(masses) / volume / AVOGADRO)
         kept = np.array(densities[len(densities) // 4 :])

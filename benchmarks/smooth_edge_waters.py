@@ -19,9 +19,8 @@ import click
 import numpy as np
 import openmm as mm
 from ase import Atoms, units
-from ase.calculators.calculator import CalculationFailed
 from droplet import BUFFER, HERE, RADIUS, Droplet, Prepared, prepare, term_of
-from label import KJ_MOL, Correction
+from levels import Correction
 from openmm import app, unit
 from tqdm import tqdm
 
@@ -34,6 +33,7 @@ LINES = 10  # impulses, or as many steps of the model, between lines
 SAVED = 10  # lines between states from which a run can go on
 LEFT_OUT = 0.2  # of a run, at its beginning
 BLOCKS = 8
+KJ_MOL = units.kJ / units.mol  # in eV
 COLUMNS = ("time_ps", "waters", "in_part", "cost", "spread", "difference")
 
 
@@ -51,7 +51,7 @@ class Direct:
     def __init__(self, droplet: Droplet, model: Path, region: DPRegion) -> None:
         term = term_of(model, droplet, region)
         (self.region,) = term.regions
-        self.correction = Correction(droplet)
+        self.correction = Correction(droplet.topology, droplet.positions)
         self.symbols = np.array([a.element.symbol for a in droplet.topology.atoms()])
 
     def evaluate(self, positions: np.ndarray) -> tuple[float, np.ndarray, Entering]:
@@ -70,7 +70,8 @@ class Direct:
             there = region.always[of] | np.isin(of, ranked[:k])
             index = cut.atoms[there]
             atoms = Atoms(self.symbols[index], cut.coordinates[there] * units.nm)
-            energy, on_atoms = self.label(atoms, index)
+            atoms.set_array("index", index)
+            energy, on_atoms = self.correction.evaluate(atoms)
             share = w[k] - w[k + 1]
             total += share * energy / KJ_MOL
             forces[index] += share * on_atoms * (units.nm / KJ_MOL)
@@ -81,14 +82,6 @@ class Direct:
         for atoms_of, on_them in weights.forces(entering):
             np.add.at(forces, atoms_of, on_them)
         return total - entering.Phi, forces, entering
-
-    def label(self, atoms: Atoms, index: np.ndarray) -> tuple[float, np.ndarray]:
-        """Return energy (eV) and forces (eV/Å); if there is no field, anew from no density."""
-        try:
-            return self.correction.evaluate(atoms, index)
-        except CalculationFailed:
-            self.correction.calculators.clear()
-            return self.correction.evaluate(atoms, index)
 
     def waters(self, entering: Entering) -> float:
         """Return W of waters."""

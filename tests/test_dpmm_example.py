@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The road of examples/dpmm_openmm in miniature, and its data set."""
+"""The road of examples/dpmm_openmm in miniature, its data and its models."""
 
 import csv
 import importlib
@@ -15,6 +15,7 @@ import openmm as mm
 import pytest
 from openmm import app, unit
 
+from deepmd_mask import Potential
 from deepmd_mask.ase import MaskedDP
 from deepmd_mask.data import check
 
@@ -24,11 +25,9 @@ KJ_MOL = (1 * unit.kilojoule_per_mole / unit.AVOGADRO_CONSTANT_NA).value_in_unit
 
 def run(*command):
     """Run a script of the example and return what it prints."""
-    script = EXAMPLE / command[0]
-    interpreter = [sys.executable] if script.suffix == ".py" else []
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        [*interpreter, script, *map(str, command[1:])],
+        [sys.executable, EXAMPLE / command[0], *map(str, command[1:])],
         env={**os.environ, "PATH": path},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -45,38 +44,80 @@ def rows(path):
 
 
 @pytest.fixture(scope="module")
-def labelled(tmp_path_factory):
-    """Return a folder with a box, samples and labels: three trajectories of one configuration.
-
-    Eight have one for validation; of the others, five files are there, and empty, as are those of
-    trajectories that came to nothing.
-    """
-    folder = tmp_path_factory.mktemp("dpmm") / "build"
-    box = folder / "box.pdb"
+def box(tmp_path_factory):
+    path = tmp_path_factory.mktemp("dpmm") / "box.pdb"
     subprocess.run(
         [
             sys.executable,
             "-c",
-            f"import pathlib, system; system.build(pathlib.Path({str(box)!r}), 50, 100)",
+            f"import pathlib, system; system.build(pathlib.Path({str(path)!r}), 20, 100)",
         ],
         cwd=EXAMPLE,
         check=True,
     )
-    (folder / "samples").mkdir()
-    for number in range(2, 7):
-        (folder / "samples" / f"pulled_train_{number:02d}.xyz").touch()
-    samples = ("--trajectories", "8", "--frames", "1", "--interval", "20", "--settle", "0")
-    run("sample.py", "--box", box, "--output", folder / "samples", *samples)
-    run("label.py", "--box", box, "--samples", folder / "samples", "--output", folder / "labelled")
-    return folder
+    return path
 
 
-def test_labels_are_xtb_minus_force_field(labelled):
+@pytest.fixture(scope="module")
+def learned(box, tmp_path_factory):
+    """Return the folder of a loop that has converged, and what was told."""
+    folder = tmp_path_factory.mktemp("learned") / "run"
+    return folder, run("learn.py", "--quick", "--output", folder, "--box", box)
+
+
+def test_loop(learned):
+    """It explores with springs, then with the committee, which is trusted with everything here."""
+    folder, told = learned
+    assert "converged in iteration 1: 2 models" in told
+    first, second = (
+        [a for path in sorted(folder.glob(f"iter.00000{k}/explore/*.xyz")) for a in frames(path)]
+        for k in (0, 1)
+    )
+    assert len(first) == len(second) == 12
+    assert all("deviation" not in atoms.arrays for atoms in first)
+    assert [("deviation" in atoms.arrays) for atoms in second] == [True, False] * 6
+    models = [Potential(path) for path in sorted(folder.glob("iter.000000/train/graph.*.pb"))]
+    types = [models[0].type_map.index(s.upper()) for s in second[0].symbols]
+    forces = [one.evaluate(types, second[0].positions).forces for one in models]
+    spread = np.linalg.norm(forces[0] - forces[1], axis=1) / 2
+    np.testing.assert_allclose(second[0].arrays["deviation"], spread, rtol=0, atol=1e-6)
+
+
+def frames(path):
+    return ase.io.read(path, index=":")
+
+
+def test_cuts(learned, monkeypatch):
+    """The second one has waters up to another radius, and may lack some beyond zinc's shell."""
+    monkeypatch.syspath_prepend(EXAMPLE)
+    explore = importlib.import_module("explore")
+    folder, _ = learned
+    others = 0
+    for path in folder.glob("iter.*/explore/*.xyz"):
+        for regular, other in zip(frames(path)[::2], frames(path)[1::2], strict=True):
+            distance = {
+                k: np.linalg.norm(r)
+                for atoms in (regular, other)
+                for k, r in zip(atoms.arrays["index"], atoms.positions, strict=True)
+            }
+            one, two = (set(atoms.arrays["index"].tolist()) for atoms in (regular, other))
+            for atoms in (regular, other):
+                assert sum(atoms.symbols == "Zn") == 1 and sum(atoms.symbols == "C") == 17
+                assert sum(atoms.symbols == "H") == 24 + 2 * (sum(atoms.symbols == "O") - 4)
+            missing = one - two
+            oxygens = [distance[k] for k in missing]
+            assert all(d > 10 * explore.SHELL for d in oxygens)
+            others += one != two
+    assert others > 2
+
+
+def test_labels_are_xtb_minus_force_field(learned, box):
     """Computed here from the topology, without the example's own tools."""
     from tblite.ase import TBLite
 
-    atoms = ase.io.read(labelled / "labelled" / "pulled_train_00.xyz", index=0)
-    pdb = app.PDBFile(str(labelled / "box.pdb"))
+    folder, _ = learned
+    atoms = frames(folder / "iter.000000" / "label" / "labelled.xyz")[0]
+    pdb = app.PDBFile(str(box))
     index = set(atoms.get_array("index").tolist())
     assert index >= {a.index for a in pdb.topology.atoms() if a.residue.name not in ("HOH", "CL")}
     part = app.Modeller(pdb.topology, pdb.positions)
@@ -94,100 +135,77 @@ def test_labels_are_xtb_minus_force_field(labelled):
     np.testing.assert_allclose(forces, expected, rtol=0, atol=5e-3)
 
 
-def test_road(labelled, tmp_path, monkeypatch):
-    """Pack, train, simulate without and with the model, plot, sample again with the model."""
-    run("pack.sh", labelled.parent)
-    output, model = tmp_path / "run", tmp_path / "run" / "model.pb"
-    output.mkdir()
-    (output / "data").symlink_to(labelled.parent / "data")
-    jdata = json.loads((EXAMPLE / "input.json").read_text())
-    jdata["training"].update(numb_steps=4, disp_freq=2, save_freq=4)
-    jdata["model"]["descriptor"]["neuron"] = [6, 12]
-    jdata["model"]["fitting_net"]["neuron"] = [10]
-    (output / "input.json").write_text(json.dumps(jdata))
-    box = ("--box", labelled / "box.pdb")
-    printed = run("run.py", "--output", output, "--picoseconds", "0.12", *box)
-    assert "force, preferred atoms" in printed
-    assert "coordination number" in printed
-    assert (output / "ligands.png").stat().st_size > 10000
+def test_energy_of_a_water(learned, box, monkeypatch):
+    """What insertion.py says is the difference to a frame without that water, labelled anew."""
+    monkeypatch.syspath_prepend(EXAMPLE)
+    insertion, system = (importlib.import_module(name) for name in ("insertion", "system"))
+    folder, _ = learned
+    models = sorted(folder.glob("iter.000000/train/graph.*.pb"))
+    held_out = [a for p in sorted(folder.glob("iter.*/label/held_out.xyz")) for a in frames(p)]
+    loaded = system.load(box)
+    with_outer = [a for a in held_out if insertion.outer_waters(loaded, a)]
+    by_models, by_labels = insertion.insertion(models, loaded, held_out)
+    assert len(by_models) == len(by_labels) == len(with_outer) > 0
+    atoms, rng = with_outer[0], np.random.default_rng(1)
+    waters = insertion.outer_waters(loaded, atoms)
+    fewer = atoms.copy()
+    del fewer[waters[rng.integers(len(waters))]]
+    assert len(fewer) == len(atoms) - 3
+    found = []
+    for part in (atoms.copy(), fewer):
+        part.calc = MaskedDP(models)
+        found.append(part.get_potential_energy())
+    assert by_models[0] == pytest.approx(found[0] - found[1], abs=1e-6)
+    assert -140 < by_labels[0] < -135  # a molecule of water has -138.0 in GFN2-xTB
+
+
+def test_simulations(learned, box):
+    """Without and with the models of the loop, and plots."""
+    folder, _ = learned
+    printed = run("run.py", "--output", folder, "--picoseconds", "0.24", "--box", box)
+    assert "iter.000001/train/graph.001.pb" in printed and "coordination number" in printed
+    for name in ("ligands.png", "structure.png"):
+        assert (folder / name).stat().st_size > 10000
     for name in ("mm", "corrected"):
-        lines = rows(output / f"{name}.csv")
-        assert [line["time_ps"] for line in lines] == [f"{0.02 * k:.3f}" for k in range(1, 7)]
+        lines = rows(folder / f"{name}.csv")
+        assert [line["time_ps"] for line in lines] == [f"{0.04 * k:.3f}" for k in range(1, 7)]
         assert all(1.5 < float(line["zn_n1"]) < 3.5 for line in lines)
         assert all(2 <= int(line["coordination"]) <= 8 for line in lines)
-    (report,) = rows(output / "corrected_region.csv")
-    assert int(report["atoms"]) >= 54
+        with np.load(folder / f"{name}.npz") as found:
+            nearest = np.linalg.norm(found["r"], axis=2)
+            bound = (nearest < 2.8).sum(axis=1)
+            assert found["density"] == pytest.approx(0.03, abs=0.004)
+        assert bound.tolist() == [int(line["coordination"]) for line in lines]
+        assert (np.diff(nearest) >= 0).all()
+
+
+def test_structure(monkeypatch):
+    """An ideal gas has g = 1; an octahedron has angles of 90 and 180 degrees."""
     monkeypatch.syspath_prepend(EXAMPLE)
-    insertion = importlib.import_module("insertion")
-    found = np.squeeze(insertion.insertion(model, labelled.parent / "data" / "validation"))
-    np.testing.assert_allclose(found, energies_of_waters(labelled, model), rtol=0, atol=2e-3)
-    more = ("--name", "round1", "--trajectories", "1", "--frames", "1", "--workers", "1")
-    more += ("--interval", "10", "--settle", "0")
-    run("sample.py", *box, "--model", model, "--output", tmp_path / "more", *more)
-    atoms = ase.io.read(tmp_path / "more" / "round1_train_00.xyz", index=0)
-    assert atoms.symbols.count("Zn") == 1
+    plot = importlib.import_module("plot")
+    rng = np.random.default_rng(1)
+    r = rng.uniform(-6, 6, size=(4000, 60, 3))
+    g = plot.radial_distribution(r, np.ones(r.shape[:2], bool), 60 / 12**3)
+    assert g.mean() == pytest.approx(1, abs=0.02)
+    octahedron = 2.1 * np.vstack([np.eye(3), -np.eye(3), [[2, 0, 0]]])
+    found = np.sort(plot.angles(octahedron[None]))
+    np.testing.assert_allclose(found, [90.0] * 12 + [180.0] * 3)
 
 
-def test_second_cut_lacks_a_water(labelled):
-    """One of the outer ones; nothing else is different."""
-    for path in (labelled / "labelled").glob("*.xyz"):
-        if not path.stat().st_size:
-            continue
-        first, second = ase.io.read(path, index=":")
-        missing = np.setdiff1d(first.get_array("index"), second.get_array("index"))
-        rows = np.isin(first.get_array("index"), missing)
-        assert sorted(first.symbols[rows]) == ["H", "H", "O"]
-        np.testing.assert_array_equal(first.positions[~rows], second.positions)
-        zinc = first.positions[list(first.symbols).index("Zn")]
-        assert np.linalg.norm(first.positions[rows] - zinc, axis=1).min() > 2.6
-
-
-def energies_of_waters(labelled, model):
-    """Return what the water that two frames differ by brings: by a model, and by the labels."""
-    (path,) = (labelled / "labelled").glob("*_validation_07.xyz")
-    frames = ase.io.read(path, index=":")
-    found = [[], []]
-    for atoms in frames:
-        found[1].append(atoms.get_potential_energy())
-        atoms.calc = MaskedDP(model)
-        found[0].append(atoms.get_potential_energy())
-    return np.subtract(*np.transpose(found))
-
-
-def test_wall_holds_histidines_from_its_beginning_on(monkeypatch):
-    """It adds nothing while zinc is nearer, and pulls back beyond."""
-    monkeypatch.syspath_prepend(EXAMPLE)
-    site = importlib.import_module("system")
-    topology = app.PDBFile(str(EXAMPLE / "site.pdb")).topology
-    system = mm.System()
-    for _ in topology.atoms():
-        system.addParticle(1.0)
-    box = site.Box(topology, None)
-    site.hold(system, box)
-    context = mm.Context(system, mm.VerletIntegrator(0.001), mm.Platform.getPlatform("Reference"))
-    positions = np.zeros((topology.getNumAtoms(), 3))
-    for away, force in {0.24: 0.0, 0.26: -400.0}.items():
-        positions[box.nitrogens()[0], 0] = away
-        context.setPositions(positions)
-        forces = context.getState(forces=True).getForces(asNumpy=True)._value
-        assert forces[box.nitrogens()[0], 0] == pytest.approx(force, abs=1e-6)
-
-
-def test_direct(labelled, tmp_path):
+def test_direct(box, tmp_path):
     """The exact correction runs, too."""
     name = tmp_path / "direct"
-    run("direct.py", "--box", labelled / "box.pdb", "--output", name, "--picoseconds", "0.02")
+    run("direct.py", "--box", box, "--output", name, "--picoseconds", "0.04")
     (line,) = rows(tmp_path / "direct.csv")
     assert 1.5 < float(line["zn_n2"]) < 3.0
 
 
-def test_data_set(monkeypatch):
-    """It is small and without errors; a row of lcurve.out is of the whole validation set."""
+def test_data_and_models(monkeypatch):
+    """They are small, the data are without errors, and the models are a committee for them."""
     monkeypatch.chdir(EXAMPLE)
-    checked = check(["data/train", "data/validation"], "input.json")
+    checked = check(["data/train", "data/validation"], "small.json")
     assert checked.errors == 0, checked.as_text()
-    files = [file for file in (EXAMPLE / "data").rglob("*") if file.is_file()]
-    assert sum(file.stat().st_size for file in files) < 1e7
-    data = json.loads((EXAMPLE / "input.json").read_text())["training"]["validation_data"]
-    frames = len(np.load(EXAMPLE / "data" / "validation" / "set.000" / "energy.npy"))
-    assert data["batch_size"] * data["numb_btch"] == frames
+    shipped = [file for name in ("data", "models") for file in (EXAMPLE / name).rglob("*")]
+    assert sum(file.stat().st_size for file in shipped if file.is_file()) < 2e7
+    committee = Potential(sorted((EXAMPLE / "models").glob("*.pb")))
+    assert committee.type_map == json.loads(Path("small.json").read_text())["model"]["type_map"]

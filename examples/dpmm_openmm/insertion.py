@@ -1,91 +1,99 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Beside the road: what energy a water brings with it, by a model and by the labels.
+"""What energy a water brings with it, by models and by the labels.
 
-The data have pairs of frames, one with a water of the region's edge and the next one without. Their
-difference in energy is what a smooth edge pays out by degrees as a water comes. Tells the model's
-mean error (bias), and how far errors of single waters lie from it (spread).
+Takes labelled frames of `dp-mask learn`, leaves out a water beyond zinc's shell, and labels again:
+the difference is what a smooth edge pays out by degrees as a water comes. Tells the mean error
+(bias) of the models' mean, and how far errors of single waters lie from it (spread).
 """
 
 import argparse
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from system import EXAMPLE
+from explore import SHELL
+from levels import Correction
+from system import BOX, EXAMPLE, load
+from tqdm import tqdm
 
 from deepmd_mask import Potential
-from deepmd_mask.data import open_system
+from deepmd_mask.learning.frames import read_frames
 
-WATER = 3  # atoms
-BLOCKS = 8  # of pairs in order, so that pairs of one trajectory are in one or two of them
-
-
-def pairs(coord, mask):
-    """Return the frames [n] whose next one is the same but for a water that it lacks.
-
-    Parameters
-    ----------
-    coord : numpy.ndarray
-        [nframes, natoms, 3]
-    mask : numpy.ndarray
-        [nframes, natoms], 1 for real atoms.
-    """
-    atoms = [
-        {tuple(xyz) for xyz in frame[real > 0]} for frame, real in zip(coord, mask, strict=True)
-    ]
-    return np.array(
-        [
-            k
-            for k, (first, second) in enumerate(pairwise(atoms))
-            if len(first) == len(second) + WATER and first > second
-        ],
-        dtype=int,
-    )
+BLOCKS = 8  # of frames in order, so that those of one trajectory are in one or two of them
 
 
-def insertion(model, system):
-    """Return the energies [n] that waters bring, by a model and by the labels, in eV.
+def outer_waters(box, atoms):
+    """Return which atoms of a frame each water beyond zinc's shell has, [nwaters, 3].
 
     Parameters
     ----------
-    model : str or pathlib.Path
-    system : str or pathlib.Path
-        A masked system.
-
-    Raises
-    ------
-    ValueError
-        If no two frames differ by a water.
+    box : Box
+    atoms : ase.Atoms
+        With zinc at the origin and the array `index`.
     """
-    potential, by_model, by_labels = Potential(model), [], []
-    opened = open_system(system)
-    order = [potential.type_map.index(name) for name in opened.names]
-    for chunk in opened.chunks():
-        k = pairs(chunk.coord, chunk.mask)
-        types = np.array(order)[chunk.types]
-        energy = potential.evaluate(types, chunk.coord, chunk.mask).energy
-        by_model += (energy[k] - energy[k + 1]).tolist()
-        by_labels += (chunk.energy[k] - chunk.energy[k + 1]).tolist()
-    if not by_model:
-        raise ValueError(f"{system}: no frame is like the one before but for a water that it lacks")
-    return np.array(by_model), np.array(by_labels)
+    of_box = list(box.topology.atoms())
+    residue = np.array([of_box[k].residue.index for k in atoms.get_array("index")])
+    is_water = np.array([of_box[k].residue.name == "HOH" for k in atoms.get_array("index")])
+    waters = [np.flatnonzero(residue == water) for water in np.unique(residue[is_water])]
+    distances = np.linalg.norm(atoms.positions, axis=1)
+    return [rows for rows in waters if distances[rows].min() >= 10 * SHELL]
+
+
+def insertion(models, box, frames, seed=1):
+    """Return the energies [n] that waters bring, one of each frame that has one beyond the shell.
+
+    Parameters
+    ----------
+    models : sequence of pathlib.Path
+    box : Box
+    frames : list of ase.Atoms
+        With energies.
+    seed : int
+        Of the choice of a water.
+
+    Returns
+    -------
+    by_models, by_labels : numpy.ndarray
+        In eV.
+    """
+    potential, rng = Potential(models), np.random.default_rng(seed)
+    names = [name.capitalize() for name in potential.type_map]
+    correction = Correction(box.topology, box.positions)
+    by_models, by_labels = [], []
+    for atoms in tqdm(frames, unit="frame"):
+        waters = outer_waters(box, atoms)
+        if not waters:
+            continue
+        fewer = atoms.copy()
+        del fewer[waters[rng.integers(len(waters))]]
+        evaluated = [
+            potential.evaluate([names.index(s) for s in part.symbols], part.positions).energy
+            for part in (atoms, fewer)
+        ]
+        by_models.append(float(evaluated[0] - evaluated[1]))
+        by_labels.append(atoms.get_potential_energy() - correction.evaluate(fewer)[0])
+    return np.array(by_models), np.array(by_labels)
 
 
 def main():
     """Compare."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", type=Path, nargs="+", required=True)
+    parser.add_argument(
+        "--frames", type=Path, nargs="+", help="labelled; by default those that learn.py held out"
     )
-    parser.add_argument("--model", type=Path, default=EXAMPLE / "run" / "model.pb")
-    parser.add_argument("--system", type=Path, default=EXAMPLE / "data" / "validation")
+    parser.add_argument("--box", type=Path, default=BOX)
     arguments = parser.parse_args()
-    by_model, by_labels = insertion(arguments.model, arguments.system)
-    errors = by_model - by_labels
+    held_out = sorted((EXAMPLE / "run").glob("iter.*/label/held_out.xyz"))
+    frames = [atoms for path in arguments.frames or held_out for atoms in read_frames(path)]
+    if not frames:
+        raise SystemExit("there are no frames; name files with --frames")
+    by_models, by_labels = insertion(arguments.models, load(arguments.box), frames)
+    errors = by_models - by_labels
     blocks = [block.mean() for block in np.array_split(errors, BLOCKS) if len(block)]
     uncertain = np.std(blocks, ddof=1) / np.sqrt(len(blocks))
-    print(f"energy of a water at the edge, {len(errors)} pairs of frames, eV")
+    print(f"energy of a water at the edge, {len(errors)} frames, eV")
     print(f"  labels: {by_labels.mean():.3f}, spread {by_labels.std():.3f}")
-    print(f"  model:  {by_model.mean():.3f}, spread {by_model.std():.3f}")
+    print(f"  models: {by_models.mean():.3f}, spread {by_models.std():.3f}")
     print(f"  error:  {errors.mean():.3f} ± {uncertain:.3f}, spread {errors.std():.3f}")
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Step 5: molecular dynamics of the box, with or without the correction.
+"""Molecular dynamics of the box, with or without the correction.
 
-Writes the distances of zinc's ligands to `NAME.csv`, and with the correction what is in the DP
-region to `NAME_region.csv`.
+Writes the distances of zinc's ligands to `NAME.csv`, where the nearest nitrogens and oxygens are to
+`NAME.npz`, and with the correction what is in the DP region to `NAME_region.csv`.
 """
 
 import argparse
@@ -10,22 +10,21 @@ import csv
 from pathlib import Path
 
 import numpy as np
-from openmm import unit
-from system import BUILD, EXAMPLE, add_correction, force_field, hold, load, simulation
+from system import BOX, EXAMPLE, TIMESTEP, add_correction, force_field, load, simulation
 from tqdm import tqdm
 
 from deepmd_mask.openmm import RegionReporter
 
 TEMPERATURE = 300.0  # K
-TIMESTEP = 0.001  # ps
-INTERVAL = 20  # steps between lines
+INTERVAL = 10  # steps between lines
 REGION_INTERVAL = 100  # steps between lines of the region's report
 BOUND = 2.8  # Å, to an atom that coordinates zinc
+NEAREST = 60  # nitrogens and oxygens that are kept of each line
 COLUMNS = ("time_ps", "zn_n1", "zn_n2", "zn_o", "waters", "coordination")
 
 
-class Ligands:
-    """Measures zinc's ligands.
+class Donors:
+    """Finds where nitrogens and oxygens are from zinc.
 
     Parameters
     ----------
@@ -34,54 +33,73 @@ class Ligands:
 
     def __init__(self, box):
         atoms = list(box.topology.atoms())
-        self.topology, self.region = box.topology, box.region()
-        self.nitrogens = box.nitrogens()
-        self.water = np.array([a.name == "O" and a.residue.name == "HOH" for a in atoms])
-        self.donor = np.array([a.element.symbol in ("N", "O") for a in atoms])
+        self.zinc, self.nitrogens = box.zinc(), box.nitrogens()
+        self.donors = np.array([a.index for a in atoms if a.element.symbol in ("N", "O")])
+        self.is_water = np.array([atoms[k].residue.name == "HOH" for k in self.donors])
 
-    def measure(self, simulation):
+    def nearest(self, state):
+        """Return the `NEAREST`.
+
+        Parameters
+        ----------
+        state : openmm.State
+            With positions.
+
+        Returns
+        -------
+        atoms : numpy.ndarray
+            [NEAREST] int, in order of distance.
+        r : numpy.ndarray
+            [NEAREST, 3], from zinc, in Å.
+        is_water : numpy.ndarray
+            [NEAREST] bool.
+        """
+        positions = state.getPositions(asNumpy=True)._value
+        lengths = np.diag(state.getPeriodicBoxVectors(asNumpy=True)._value)
+        r = positions[self.donors] - positions[self.zinc]
+        r = 10 * (r - lengths * np.rint(r / lengths))
+        order = np.argsort(np.linalg.norm(r, axis=1))[:NEAREST]
+        return self.donors[order], r[order], self.is_water[order]
+
+    def line(self, atoms, r, is_water):
         """Return both Zn-N, the mean Zn-O of bound waters (Å), their number, and that of all."""
-        state = simulation.context.getState(getPositions=True)
-        atoms, r = self.region.cut(
-            self.topology, state.getPositions(asNumpy=True), state.getPeriodicBoxVectors()
-        )
-        distances = np.full(len(self.donor), np.inf)
-        distances[atoms] = 10 * np.linalg.norm(r, axis=1)  # zinc is the origin
+        distances = np.linalg.norm(r, axis=1)
+        of = dict(zip(atoms.tolist(), distances.tolist(), strict=True))
         bound = distances < BOUND
-        waters = distances[bound & self.water]
+        waters = distances[bound & is_water]
+        lengths = [of.get(k, np.nan) for k in self.nitrogens]
         mean = waters.mean() if len(waters) else np.nan
-        return *distances[self.nitrogens], mean, len(waters), np.count_nonzero(bound & self.donor)
+        return [*lengths, mean], len(waters), np.count_nonzero(bound)
 
 
-def start(box, system, seed):
-    """Return a Simulation with velocities, in which zinc keeps its histidines."""
-    hold(system, box)
-    running = simulation(box, system, TEMPERATURE, TIMESTEP, seed)
-    running.context.setVelocitiesToTemperature(TEMPERATURE, seed)
-    return running
-
-
-def run(running, box, picoseconds, path):
-    """Run, and write the distances of zinc's ligands.
+def run(running, box, picoseconds, name):
+    """Run, and write where zinc's ligands are.
 
     Parameters
     ----------
     running : openmm.app.Simulation
     box : Box
     picoseconds : float
-    path : str or pathlib.Path
-        Of the CSV file.
+    name : pathlib.Path
+        Of the files, without their suffixes.
     """
-    ligands = Ligands(box)
-    with open(path, "w", newline="", buffering=1) as file:  # lines appear at once
+    donors, places, waters = Donors(box), [], []
+    name.parent.mkdir(parents=True, exist_ok=True)
+    with open(f"{name}.csv", "w", newline="", buffering=1) as file:  # lines appear at once
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
-        for _ in tqdm(range(round(picoseconds / TIMESTEP / INTERVAL)), unit="line"):
+        for k in tqdm(range(round(picoseconds / TIMESTEP / INTERVAL)), unit="line"):
             running.step(INTERVAL)
-            time = running.context.getTime().value_in_unit(unit.picosecond)
-            *lengths, waters, coordination = ligands.measure(running)
+            nearest = donors.nearest(running.context.getState(getPositions=True))
+            lengths, bound, coordination = donors.line(*nearest)
             shown = [f"{length:.4f}" for length in lengths]
-            writer.writerow((f"{time:.3f}", *shown, waters, coordination))
+            time = (k + 1) * INTERVAL * TIMESTEP
+            writer.writerow((f"{time:.3f}", *shown, bound, coordination))
+            places.append(nearest[1])
+            waters.append(nearest[2])
+    volume = running.context.getState().getPeriodicBoxVolume()._value * 1e3
+    density = (donors.is_water.sum() / volume).item()  # per Å³
+    np.savez_compressed(f"{name}.npz", r=np.float32(places), is_water=waters, density=density)
 
 
 def options(description, output):
@@ -92,24 +110,26 @@ def options(description, output):
     )
     parser.add_argument("--output", type=Path, default=EXAMPLE / "run" / output, help="NAME")
     parser.add_argument("--picoseconds", type=float, default=20.0)
-    parser.add_argument("--box", type=Path, default=BUILD / "box.pdb", help="built if not there")
+    parser.add_argument("--box", type=Path, default=BOX, help="built if not there")
     parser.add_argument("--seed", type=int, default=1)
     return parser
 
 
 def main():
-    """Run with or without a model."""
+    """Run with or without a correction."""
     parser = options(__doc__, output="md")
-    parser.add_argument("--model", type=Path, help="of the correction; without it there is none")
+    parser.add_argument("--models", type=Path, nargs="+", help="of the correction, if any")
     arguments = parser.parse_args()
-    box, name = load(arguments.box), str(arguments.output)
+    box, name = load(arguments.box), arguments.output
     system = force_field(box)
-    if arguments.model:
-        add_correction(system, box, arguments.model)
-    running = start(box, system, arguments.seed)
-    if arguments.model:
-        running.reporters.append(RegionReporter(f"{name}_region.csv", REGION_INTERVAL))
-    run(running, box, arguments.picoseconds, f"{name}.csv")
+    if arguments.models:
+        add_correction(system, box, arguments.models)
+    running = simulation(box, system, TEMPERATURE, arguments.seed)
+    if arguments.models:
+        name.parent.mkdir(parents=True, exist_ok=True)
+        reporter = RegionReporter(f"{name}_region.csv", REGION_INTERVAL, preference="within:2.8:Zn")
+        running.reporters.append(reporter)
+    run(running, box, arguments.picoseconds, name)
 
 
 if __name__ == "__main__":

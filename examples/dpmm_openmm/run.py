@@ -1,24 +1,27 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Steps 4 to 6 on the data of this example: train, simulate without and with correction, plot."""
+"""Simulates without and with the correction, and plots.
+
+With models that learn.py has made here, or else with those that come with the example.
+"""
 
 import argparse
-import os
 import subprocess
 import sys
 from pathlib import Path
 
-from system import BUILD, EXAMPLE
+from system import BOX, EXAMPLE
 
 
 def step(*command):
-    """Run a script of this example with this Python and its `dp` and `dp-mask`."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    """Run a script of this example with this Python."""
     print("\n" + " ".join(map(str, command)), flush=True)
-    script = EXAMPLE / command[0]
-    interpreter = [sys.executable] if script.suffix == ".py" else []
-    subprocess.run(
-        [*interpreter, script, *command[1:]], check=True, env={**os.environ, "PATH": path}
-    )
+    subprocess.run([sys.executable, EXAMPLE / command[0], *map(str, command[1:])], check=True)
+
+
+def models(folder):
+    """Return the committee of the last iteration in a folder, or the one of the example."""
+    iterations = sorted(folder.glob("iter.*/train"))
+    return sorted((iterations[-1] if iterations else EXAMPLE / "models").glob("*.pb"))
 
 
 def main():
@@ -26,14 +29,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=EXAMPLE / "run", help="folder")
     parser.add_argument("--picoseconds", default="20", help="of each simulation")
-    parser.add_argument("--box", default=BUILD / "box.pdb", help="built if not there")
+    parser.add_argument("--box", type=Path, default=BOX, help="built if not there")
+    parser.add_argument("--models", type=Path, nargs="+", help="others")
     arguments = parser.parse_args()
     output = arguments.output.resolve()
     common = ("--box", arguments.box, "--picoseconds", arguments.picoseconds, "--output")
-    if not (output / "model.pb").exists():
-        step("train.sh", output)
     step("md.py", *common, output / "mm")
-    step("md.py", *common, output / "corrected", "--model", output / "model.pb")
+    chosen = arguments.models or models(output)
+    step("md.py", *common, output / "corrected", "--models", *chosen)
     step("plot.py", output)
 
 

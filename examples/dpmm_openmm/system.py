@@ -12,7 +12,7 @@ from openmm import app, unit
 from deepmd_mask.openmm import DPRegion, dp_force
 
 EXAMPLE = Path(__file__).resolve().parent
-BUILD = EXAMPLE / "build"
+BOX = EXAMPLE / "box.pdb"  # built if it is not there
 FIELD = app.ForceField("amber14/protein.ff14SB.xml", "amber14/tip3p.xml")
 PROTONATION = {"HIS": "HID"}  # hydrogen on N-delta, zinc on N-epsilon
 SOLVENT = ("HOH", "NA", "CL")
@@ -20,9 +20,11 @@ PADDING = 1.4  # nm of water; no residue may be farther from zinc than half of t
 CUTOFF = 0.9  # nm
 REGION_RADIUS = 0.35  # nm: zinc's first shell, and waters about to enter it
 FRICTION = 2.0  # 1/ps
-SPRING = 40000.0  # kJ/mol/nm², of pulls and walls
+TIMESTEP = 0.004  # ps, at which the correction acts
+INNER = 2  # steps of the force field within it
+CORRECTION = 1  # the correction's group of forces
+SPRING = 40000.0  # kJ/mol/nm², of pulls
 RELAXED = 0.21  # nm, Zn-N of both histidines while the box is relaxed
-WALL = 0.25  # nm, Zn-N up to which nothing holds a histidine
 
 
 class Box(NamedTuple):
@@ -68,7 +70,7 @@ def load(path):
     return Box(pdb.topology, nanometers(pdb.positions))
 
 
-def build(path, steps=5000, iterations=0):
+def build(path, steps=1500, iterations=0):
     """Add hydrogens, water and counter-ions to site.pdb, relax all, and write it.
 
     Parameters
@@ -86,7 +88,7 @@ def build(path, steps=5000, iterations=0):
     modeller.addHydrogens(FIELD, variants=variants)
     modeller.addSolvent(FIELD, padding=PADDING, model="tip3p")
     box = Box(modeller.topology, nanometers(modeller.positions))
-    relaxing = simulation(box, force_field(box, pulled=True), 300, 0.001, seed=1)
+    relaxing = simulation(box, force_field(box, pulled=True), 300, seed=1)
     relaxing.minimizeEnergy(maxIterations=iterations)
     relaxing.context.setVelocitiesToTemperature(300, 1)
     relaxing.step(steps)
@@ -131,40 +133,38 @@ def force_field(box, pulled=False):
     return system
 
 
-def hold(system, box):
-    """Add a wall that keeps both histidines at zinc, since the data hold few sites without."""
-    wall = mm.CustomBondForce(f"{SPRING / 2}*max(0, r-{WALL})^2")
-    wall.setUsesPeriodicBoundaryConditions(True)
-    for nitrogen in box.nitrogens():
-        wall.addBond(box.zinc(), nitrogen)
-    system.addForce(wall)
+def add_correction(system, box, models):
+    """Add the force of a model, or the mean of several, on the DP region to a System."""
+    force = dp_force(models, box.topology, box.region())
+    force.setForceGroup(CORRECTION)
+    system.addForce(force)
 
 
-def add_correction(system, box, model):
-    """Add the model's force on the DP region to a System."""
-    system.addForce(dp_force(model, box.topology, box.region()))
+def simulation(box, system, temperature, seed, threads=None):
+    """Return a Simulation with velocities, at the positions of a box, by Langevin dynamics.
 
-
-def simulation(box, system, temperature, timestep, seed, threads=None):
-    """Return a Simulation at the positions of a box, by Langevin dynamics.
+    The correction, which is smooth beside bonds and angles of the force field but dear, acts every
+    `INNER` steps of these (multiple time steps).
 
     Parameters
     ----------
     box : Box
     system : openmm.System
-    temperature, timestep : float
-        In K and ps.
+    temperature : float
+        In K.
     seed : int
     threads : int, optional
         Of OpenMM; by default as many as there are cores.
     """
-    integrator = mm.LangevinMiddleIntegrator(temperature, FRICTION, timestep)
+    groups = [(CORRECTION, 1), (0, INNER)]
+    integrator = mm.MTSLangevinIntegrator(temperature, FRICTION, TIMESTEP, groups)
     integrator.setRandomNumberSeed(seed)
     platform = mm.Platform.getPlatform("CPU")
     started = app.Simulation(
         box.topology, system, integrator, platform, {"Threads": str(threads or os.cpu_count())}
     )
     started.context.setPositions(box.positions)
+    started.context.setVelocitiesToTemperature(temperature, seed)
     return started
 
 

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""From nothing to a committee of models: `dp-mask learn` with learn.yaml, in a folder of its own.
+
+Goes on where it stopped. With --quick everything is so small that it takes minutes, and the models
+are of no use.
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import yaml
+from system import BOX, EXAMPLE, load
+
+from deepmd_mask.learning import loop
+
+FILES = ("system.py", "explore.py", "levels.py", "site.pdb", "learn.yaml", "input.json")
+QUICK = {
+    "models": 2,
+    "explore": {"tasks": 3, "held_out": 1, "options": {"frames": 2, "interval": 4, "settle": 0}},
+    "select": {"trust_lo": 100.0, "trust_hi": 200.0, "frames": 4, "held_out_frames": 2},
+}
+QUICK_INPUT = {
+    "model": {"descriptor": {"neuron": [6, 12]}, "fitting_net": {"neuron": [8]}},
+    "training": {"numb_steps": 8, "disp_freq": 4},
+}
+
+
+def prepare(folder, box=BOX, quick=False):
+    """Put into a folder what the loop needs, unless it is there.
+
+    Parameters
+    ----------
+    folder, box : pathlib.Path
+        The box is built if there is none.
+    quick : bool
+        Whether everything shall be small.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    load(box)
+    for source in [*(EXAMPLE / name for name in FILES), box]:
+        if not (folder / source.name).exists():
+            shutil.copyfile(source, folder / source.name)
+            if quick and source.name == "learn.yaml":
+                change(folder / source.name, QUICK, yaml.safe_load, yaml.safe_dump)
+            if quick and source.name == "input.json":
+                change(folder / source.name, QUICK_INPUT, json.loads, json.dumps)
+
+
+def change(path, changes, read, write):
+    """Change values in a file."""
+    found = read(path.read_text())
+    update(found, changes)
+    path.write_text(write(found))
+
+
+def update(found, changes):
+    """Change values in a dict of dicts."""
+    for name, value in changes.items():
+        if isinstance(value, dict):
+            update(found[name], value)
+        else:
+            found[name] = value
+
+
+def main():
+    """Run the loop."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, default=EXAMPLE / "run", help="folder")
+    parser.add_argument("--box", type=Path, default=BOX, help="built if not there")
+    parser.add_argument("--quick", action="store_true", help="minutes instead of hours")
+    arguments = parser.parse_args()
+    prepare(arguments.output, arguments.box, arguments.quick)
+    loop.run(arguments.output)
+
+
+if __name__ == "__main__":
+    main()
