@@ -3,7 +3,7 @@
 
 A droplet of examples/dpmm_openmm, without a thermostat: with the force field alone, with an abrupt
 region, with a smooth one, and with a smooth one that lacks the forces of its weights. Tells drifts,
-scatter about them, and how far minimisers come. MODEL is the example's, of its train.sh.
+scatter about them, and how far minimisers come. MODEL is one of the example's models.
 """
 
 import json

@@ -51,11 +51,10 @@ def add_arguments() -> None:
         "start",
         str,
         optional=True,
-        default=STARTS[0],
         extra_check=lambda value: value in STARTS,
         extra_check_errmsg=f"it is one of {', '.join(STARTS)}",
         doc="How the embedding nets' first layers are drawn: spread over the distances that occur "
-        "in the data, or with the numbers that the built-in draws.",
+        "in the data (spread, the default), or with the numbers that the built-in draws (normal).",
     )
     # With another text it would be another descriptor of the same name.
     register = descrpt_args_plugin.register("se_a_mask", doc=builtin.doc)

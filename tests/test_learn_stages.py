@@ -222,6 +222,14 @@ def test_shares_and_choice(tmp_path):
                                atol=1e-7)  # fmt: skip
 
 
+def test_what_a_chosen_frame_says_is_lost_has_failed(tmp_path):
+    training = explored([0.2], 1)
+    training[0].info["lost"] = 9
+    counts, folder = selected(tmp_path, {"000": training, "001": []})
+    assert (counts["chosen"], counts["failed"], counts["frames"]) == (1, 9, 10)
+    assert "lost" not in read_frames(folder / "candidates.xyz")[0].info
+
+
 def test_deviations_are_of_preferred_atoms(tmp_path):
     counts, _ = selected(tmp_path, {"000": explored([0.7], 1), "001": []}, preference="element:H")
     assert counts["accurate"] == 1

@@ -56,15 +56,20 @@ def test_spans_are_those_of_real_pairs(one_side):
 
 
 def test_neurons_turn_over_within_the_span():
-    matrix, bias = first_layer(1000, (0.1, 0.9), np.random.default_rng(1))
+    rng = np.random.default_rng(1)
+    matrix, bias = first_layer(1000, (0.1, 0.9), "tanh", rng)
     assert matrix.shape == (1, 1000) and bias.shape == (1000,)
     turns = -bias / matrix[0]
     assert 0.1 <= turns.min() < 0.11 and 0.89 < turns.max() <= 0.9
     steep = np.abs(matrix) * 0.8
     assert STEEPNESS[0] <= steep.min() < 2.1 and 14 < steep.max() <= STEEPNESS[1]
     assert 0.4 < np.mean(matrix > 0) < 0.6
-    matrix, _ = first_layer(5, (0.4, 0.4), np.random.default_rng(1))  # one distance alone
-    assert np.isfinite(matrix).all()
+    matrix, bias = first_layer(1000, (0.4, 0.4), "tanh", rng)  # of one pair in each frame
+    turns = -bias / matrix[0]
+    assert 0.32 <= turns.min() < 0.33 and 0.47 < turns.max() <= 0.48
+    matrix, bias = first_layer(1000, (0.1, 0.9), "gelu", rng)  # one without bounds
+    np.testing.assert_allclose(np.abs(matrix), STEEPNESS[0] / 0.8)
+    assert np.ptp(-bias / matrix[0]) > 0.78
 
 
 @pytest.fixture(scope="module")

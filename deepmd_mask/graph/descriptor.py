@@ -97,6 +97,8 @@ class DescrptMask(DescrptSe):
         require_descriptor_options(
             sel, ntypes or 0, neuron, axis_neuron, activation_function, precision
         )
+        if start not in STARTS:
+            raise ValueError(f'se_a_mask: start is "{start}"; it is one of {", ".join(STARTS)}')
         self.sel_a = list(sel)
         self.ntypes = len(sel)
         self.filter_precision = get_precision(precision)

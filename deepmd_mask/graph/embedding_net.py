@@ -92,7 +92,9 @@ def net_variables(
     scope = tf.get_variable_scope().name
     drawn = {}
     if span is not None:
-        matrix, bias = first_layer(shape.neuron[0], span, np.random.default_rng(seed.of(3)))
+        first, value = shape.neuron[0], seed.of(3)
+        rng = np.random.default_rng(None if value is None else value % 2**32)
+        matrix, bias = first_layer(first, span, shape.activation, rng)
         drawn = {f"{scope}/matrix_1{suffix}": matrix, f"{scope}/bias_1{suffix}": bias}
     start_at = {**drawn, **(initial or {})}
 

@@ -12,10 +12,12 @@ from scipy.spatial.distance import pdist
 
 from ..shared.pair_nets import PairNets
 
-# Of a neuron, weight times the span of s: between a step over a fifteenth of it and half of a bend.
+# Of a neuron, its weight times the span: at 2 it bends once over all of it, at 15 within a fifth.
 STEEPNESS = (2.0, 15.0)
+# Where functions have bounds; others would grow with the weight, and are as they are at the least.
+BOUNDED = ("tanh", "sigmoid")
 MOST_FRAMES = 50  # of a batch of DeePMD-kit's statistics
-NARROWEST = 0.1  # of the largest s, a span at least
+NARROWEST = 0.4  # of the largest s, a span at least, where a frame has few pairs
 
 Span = tuple[float, float]
 
@@ -75,7 +77,9 @@ def _extremes(nets: PairNets, r: np.ndarray, t: np.ndarray, w: np.ndarray) -> np
     return found
 
 
-def first_layer(width: int, span: Span, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def first_layer(
+    width: int, span: Span, activation: str, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Draw a first layer: the s at which w s + b = 0 within the span, and how steeply.
 
     Returns
@@ -85,7 +89,10 @@ def first_layer(width: int, span: Span, rng: np.random.Generator) -> tuple[np.nd
     bias
         [width]
     """
-    low, high = span
+    middle, whole = sum(span) / 2, max(span[1] - span[0], NARROWEST * span[1])
+    turns = rng.uniform(middle - whole / 2, middle + whole / 2, width)
     steep = np.exp(rng.uniform(*np.log(STEEPNESS), width)) * rng.choice((-1.0, 1.0), width)
-    w = steep / max(high - low, NARROWEST * high)
-    return w[None], -w * rng.uniform(low, high, width)
+    if activation not in BOUNDED:
+        steep = np.sign(steep) * STEEPNESS[0]
+    w = steep / whole
+    return w[None], -w * turns

@@ -70,6 +70,7 @@ def work(task: Task) -> None:
     test = np.flatnonzero((kind < 2) & is_held_out)
     count = min(settings["held_out_frames"], len(test))
     test = test[np.linspace(0, len(test) - 1, count).round().astype(int)] if count else test[:0]
+    lost = sum(int(atoms.info.get("lost", 0)) for atoms in frames)  # of what ended early
     for name, some in {CANDIDATES: chosen, HELD_OUT: test}.items():
         for k in some:
             frames[k].info.pop("lost", None)
@@ -78,7 +79,6 @@ def work(task: Task) -> None:
         write_frames(task.result / name, [frames[k] for k in some])
     np.save(task.result / DEVIATIONS, deviation)
     counts = {name: int((kind == k).sum()) for k, name in enumerate(SHARES)}
-    lost = sum(int(atoms.info.get("lost", 0)) for atoms in frames)  # of what ended early
     counts["failed"] += lost
     chosen_counts = {"chosen": len(chosen), "held_out": len(test)}
     write_json(

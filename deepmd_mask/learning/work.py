@@ -45,7 +45,8 @@ def work(stage: str, folder: Path) -> None:
         return
     result = folder / f"attempt.{uuid.uuid4().hex[:8]}"
     result.mkdir()
-    common = (folder.parent / COMMON).resolve()
+    common, log = (folder.parent / COMMON).resolve(), folder / "log"
+    begins = log.stat().st_size if log.exists() else 0  # after what attempts before have left
     sys.path.insert(0, str(common))  # the user's modules
     try:
         settings = read_json(folder / TASK)["settings"]
@@ -54,7 +55,7 @@ def work(stage: str, folder: Path) -> None:
     except Exception as error:
         reason = f"{type(error).__name__}: {reason_of(error)}"
         if isinstance(error, CommandError):
-            reason += _last_error(folder / "log")
+            reason += _last_error(log, begins)
         traceback.print_exc()
         write_json(result / FAILURE, {"reason": reason})
     sys.stdout.flush()
@@ -67,9 +68,9 @@ def work(stage: str, folder: Path) -> None:
         shutil.rmtree(result)  # another process was faster, with the same
 
 
-def _last_error(log: Path) -> str:
+def _last_error(log: Path, begins: int) -> str:
     """Return, as the end of a sentence, the last exception that a command has put into the log."""
-    text = log.read_text(errors="replace") if log.exists() else ""
+    text = log.read_bytes()[begins:].decode(errors="replace") if log.exists() else ""
     found = re.findall(r"^(?:\w+\.)*\w*(?:Error|Exception): .+$", text, re.MULTILINE)
     return f", after {found[-1]}" if found else ""
 

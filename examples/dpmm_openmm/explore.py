@@ -63,7 +63,9 @@ def explore(committee, folder, task, seed, frames, interval, settle, stop):
                 break
     except (OpenMMException, ValueError) as error:
         print(f"the trajectory ends after {done} configurations: {error}")
-    if written and done < frames:
+        if not done:
+            raise
+    if done < frames:
         written[-1].info["lost"] = 2 * (frames - done)
     write_frames(folder / "frames.xyz", written)
 

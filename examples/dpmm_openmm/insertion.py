@@ -18,7 +18,7 @@ from tqdm import tqdm
 from deepmd_mask import Potential
 from deepmd_mask.learning.frames import read_frames
 
-BLOCKS = 8  # of frames in order, so that those of one trajectory are in one or two of them
+RUN = EXAMPLE / "run"
 
 
 def outer_waters(box, atoms):
@@ -81,16 +81,18 @@ def main():
     parser.add_argument(
         "--frames", type=Path, nargs="+", help="labelled; by default those that learn.py held out"
     )
-    parser.add_argument("--box", type=Path, default=BOX)
+    parser.add_argument("--box", type=Path, default=RUN / BOX.name, help="that they are of")
     arguments = parser.parse_args()
-    held_out = sorted((EXAMPLE / "run").glob("iter.*/label/held_out.xyz"))
-    frames = [atoms for path in arguments.frames or held_out for atoms in read_frames(path)]
-    if not frames:
-        raise SystemExit("there are no frames; name files with --frames")
-    by_models, by_labels = insertion(arguments.models, load(arguments.box), frames)
+    paths = arguments.frames or sorted(RUN.glob("iter.*/label/held_out.xyz"))
+    if not paths:
+        raise SystemExit(f"{RUN} has no frames of learn.py; name files with --frames")
+    box = load(arguments.box)
+    found = [insertion(arguments.models, box, read_frames(path)) for path in paths]
+    by_models, by_labels = np.concatenate(found, axis=1)
     errors = by_models - by_labels
-    blocks = [block.mean() for block in np.array_split(errors, BLOCKS) if len(block)]
-    uncertain = np.std(blocks, ddof=1) / np.sqrt(len(blocks))
+    # Frames of one iteration are of few trajectories, and those of one are alike.
+    blocks = [np.mean(models - labels) for models, labels in found if len(models)]
+    uncertain = np.std(blocks, ddof=1) / np.sqrt(len(blocks)) if len(blocks) > 1 else np.nan
     print(f"energy of a water at the edge, {len(errors)} frames, eV")
     print(f"  labels: {by_labels.mean():.3f}, spread {by_labels.std():.3f}")
     print(f"  models: {by_models.mean():.3f}, spread {by_models.std():.3f}")

@@ -39,13 +39,13 @@ def prepare(folder, box=BOX, quick=False):
     """
     folder.mkdir(parents=True, exist_ok=True)
     load(box)
-    for source in [*(EXAMPLE / name for name in FILES), box]:
-        if not (folder / source.name).exists():
-            shutil.copyfile(source, folder / source.name)
-            if quick and source.name == "learn.yaml":
-                change(folder / source.name, QUICK, yaml.safe_load, yaml.safe_dump)
-            if quick and source.name == "input.json":
-                change(folder / source.name, QUICK_INPUT, json.loads, json.dumps)
+    for source, name in [*((EXAMPLE / name, name) for name in FILES), (box, BOX.name)]:
+        if not (folder / name).exists():
+            shutil.copyfile(source, folder / name)
+            if quick and name == "learn.yaml":
+                change(folder / name, QUICK, yaml.safe_load, yaml.safe_dump)
+            if quick and name == "input.json":
+                change(folder / name, QUICK_INPUT, json.loads, json.dumps)
 
 
 def change(path, changes, read, write):
@@ -67,12 +67,14 @@ def update(found, changes):
 def main():
     """Run the loop."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, default=EXAMPLE / "run", help="folder")
+    parser.add_argument("--output", type=Path, help="folder; by default run, or run/quick")
     parser.add_argument("--box", type=Path, default=BOX, help="built if not there")
     parser.add_argument("--quick", action="store_true", help="minutes instead of hours")
     arguments = parser.parse_args()
-    prepare(arguments.output, arguments.box, arguments.quick)
-    loop.run(arguments.output)
+    run = EXAMPLE / "run"
+    output = arguments.output or (run / "quick" if arguments.quick else run)
+    prepare(output, arguments.box, arguments.quick)
+    loop.run(output)
 
 
 if __name__ == "__main__":

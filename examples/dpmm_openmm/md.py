@@ -85,6 +85,7 @@ def run(running, box, picoseconds, name):
     """
     donors, places, waters = Donors(box), [], []
     name.parent.mkdir(parents=True, exist_ok=True)
+    Path(f"{name}.npz").unlink(missing_ok=True)  # of another simulation
     with open(f"{name}.csv", "w", newline="", buffering=1) as file:  # lines appear at once
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
@@ -102,13 +103,14 @@ def run(running, box, picoseconds, name):
     np.savez_compressed(f"{name}.npz", r=np.float32(places), is_water=waters, density=density)
 
 
-def options(description, output):
+def options(description, output=None):
     """Return a parser with the options of all simulations."""
     parser = argparse.ArgumentParser(
         description=description.splitlines()[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--output", type=Path, default=EXAMPLE / "run" / output, help="NAME")
+    default = output and EXAMPLE / "run" / output
+    parser.add_argument("--output", type=Path, default=default, help="NAME")
     parser.add_argument("--picoseconds", type=float, default=20.0)
     parser.add_argument("--box", type=Path, default=BOX, help="built if not there")
     parser.add_argument("--seed", type=int, default=1)
@@ -117,10 +119,11 @@ def options(description, output):
 
 def main():
     """Run with or without a correction."""
-    parser = options(__doc__, output="md")
+    parser = options(__doc__)
     parser.add_argument("--models", type=Path, nargs="+", help="of the correction, if any")
     arguments = parser.parse_args()
-    box, name = load(arguments.box), arguments.output
+    box = load(arguments.box)
+    name = arguments.output or EXAMPLE / "run" / ("corrected" if arguments.models else "mm")
     system = force_field(box)
     if arguments.models:
         add_correction(system, box, arguments.models)

@@ -26,8 +26,9 @@ ANGLES = np.arange(40.0, 181.0, 4.0)  # degrees
 
 
 def title_of(name):
-    """Return what a simulation is called, by its file's name."""
-    return next(title for begin, title in TITLES.items() if name.startswith(begin))
+    """Return what a simulation is called, by its file's name, which may go on after a title's."""
+    begin = next(begin for begin in TITLES if name.startswith(begin))
+    return TITLES[begin] + name.removeprefix(begin).replace("_", " ")
 
 
 def read(path):
@@ -43,9 +44,10 @@ def kept(values):
 
 
 def mean_and_error(values):
-    """Return the mean and its error, of blocks in time."""
-    blocks = [np.nanmean(block) for block in np.array_split(kept(values), BLOCKS) if len(block)]
-    return np.nanmean(kept(values)), np.std(blocks, ddof=1) / np.sqrt(len(blocks))
+    """Return the mean and its error, of blocks in time; too small where they are short."""
+    blocks = [block[np.isfinite(block)] for block in np.array_split(kept(values), BLOCKS)]
+    means = [block.mean() for block in blocks if len(block)]
+    return np.nanmean(kept(values)), np.std(means, ddof=1) / np.sqrt(len(means))
 
 
 def draw_over_time(runs, path):
@@ -74,7 +76,7 @@ def draw_over_time(runs, path):
 
 
 def radial_distribution(r, is_water, density):
-    """Return g(r) of water oxygen about zinc in SHELLS [nshells - 1].
+    """Return g(r) of water oxygen about zinc in SHELLS [nshells - 1]; NaN beyond what is known.
 
     Parameters
     ----------
@@ -85,8 +87,10 @@ def radial_distribution(r, is_water, density):
     density : float
         Of waters, in 1/Å³.
     """
-    counts, _ = np.histogram(np.linalg.norm(r, axis=2)[is_water], SHELLS)
-    return counts / len(r) / (density * 4 / 3 * np.pi * np.diff(SHELLS**3))
+    distances = np.linalg.norm(r, axis=2)
+    counts, _ = np.histogram(distances[is_water], SHELLS)
+    g = counts / len(r) / (density * 4 / 3 * np.pi * np.diff(SHELLS**3))
+    return np.where(SHELLS[1:] <= distances[:, -1].min(), g, np.nan)
 
 
 def angles(r):
@@ -125,6 +129,8 @@ def table(runs):
             spread = np.nanstd(kept(columns[column]))
             cells += f"{f'{mean:.3f} ± {error:.3f}, spread {spread:.3f}':>28}"
         lines.append(f"{label:28}{cells}")
+    lengths = [np.ptp(kept(columns["time_ps"])) / BLOCKS for columns in runs.values()]
+    lines.append(f"{'blocks':28}" + "".join(f"{f'{length:.1f} ps':>28}" for length in lengths))
     return "\n".join(lines)
 
 
