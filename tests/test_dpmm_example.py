@@ -43,6 +43,18 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
+@pytest.fixture
+def script(monkeypatch):
+    """Return what imports a script of the example, which others call alike."""
+    names = {path.stem for path in EXAMPLE.glob("*.py")}
+    others = {name: sys.modules.pop(name) for name in names & set(sys.modules)}
+    monkeypatch.syspath_prepend(EXAMPLE)
+    yield importlib.import_module
+    for name in names & set(sys.modules):
+        del sys.modules[name]
+    sys.modules.update(others)
+
+
 @pytest.fixture(scope="module")
 def box(tmp_path_factory):
     path = tmp_path_factory.mktemp("dpmm") / "box.pdb"
@@ -87,10 +99,9 @@ def frames(path):
     return ase.io.read(path, index=":")
 
 
-def test_cuts(learned, monkeypatch):
+def test_cuts(learned, script):
     """The second one has waters up to another radius, and may lack some beyond zinc's shell."""
-    monkeypatch.syspath_prepend(EXAMPLE)
-    explore = importlib.import_module("explore")
+    explore = script("explore")
     folder, _ = learned
     others = 0
     for path in folder.glob("iter.*/explore/*.xyz"):
@@ -104,9 +115,7 @@ def test_cuts(learned, monkeypatch):
             for atoms in (regular, other):
                 assert sum(atoms.symbols == "Zn") == 1 and sum(atoms.symbols == "C") == 17
                 assert sum(atoms.symbols == "H") == 24 + 2 * (sum(atoms.symbols == "O") - 4)
-            missing = one - two
-            oxygens = [distance[k] for k in missing]
-            assert all(d > 10 * explore.SHELL for d in oxygens)
+            assert all(distance[k] > 10 * explore.SHELL for k in one - two)
             others += one != two
     assert others > 2
 
@@ -135,10 +144,9 @@ def test_labels_are_xtb_minus_force_field(learned, box):
     np.testing.assert_allclose(forces, expected, rtol=0, atol=5e-3)
 
 
-def test_energy_of_a_water(learned, box, monkeypatch):
+def test_energy_of_a_water(learned, box, script):
     """What insertion.py says is the difference to a frame without that water, labelled anew."""
-    monkeypatch.syspath_prepend(EXAMPLE)
-    insertion, system = (importlib.import_module(name) for name in ("insertion", "system"))
+    insertion, system = script("insertion"), script("system")
     folder, _ = learned
     models = sorted(folder.glob("iter.000000/train/graph.*.pb"))
     held_out = [a for p in sorted(folder.glob("iter.*/label/held_out.xyz")) for a in frames(p)]
@@ -179,10 +187,9 @@ def test_simulations(learned, box):
         assert (np.diff(nearest) >= 0).all()
 
 
-def test_structure(monkeypatch):
+def test_structure(script):
     """An ideal gas has g = 1; an octahedron has angles of 90 and 180 degrees."""
-    monkeypatch.syspath_prepend(EXAMPLE)
-    plot = importlib.import_module("plot")
+    plot = script("plot")
     rng = np.random.default_rng(1)
     r = rng.uniform(-6, 6, size=(4000, 60, 3))
     order = np.argsort(np.linalg.norm(r, axis=2), axis=1)[:, :50]  # the nearest, as md.py keeps

@@ -196,7 +196,7 @@ def test_fractions_are_between_whole_waters():
     frames = np.load(coord).reshape(-1, len(types), 3)
     found = {"E": [], "F": [], "E without groups": []}
     masks = np.load(coord.with_name("aparam.npy"))
-    for frame, mask in zip(frames[::8], masks[::8], strict=True):
+    for frame, mask in zip(frames[::6], masks[::6], strict=True):
         real = np.flatnonzero(mask)
         positions, of_real = frame[real], types[real]
         waters = waters_of(np.array(potential.type_map)[of_real], positions)[-4:]

@@ -17,7 +17,7 @@ STEEPNESS = (2.0, 15.0)
 # Where functions have bounds; others would grow with the weight, and are as they are at the least.
 BOUNDED = ("tanh", "sigmoid")
 MOST_FRAMES = 50  # of a batch of DeePMD-kit's statistics
-NARROWEST = 0.4  # of the largest s, a span at least, where a frame has few pairs
+LEAST_SPAN = 0.8  # of the largest s, where a frame has few pairs
 
 Span = tuple[float, float]
 
@@ -89,7 +89,7 @@ def first_layer(
     bias
         [width]
     """
-    middle, whole = sum(span) / 2, max(span[1] - span[0], NARROWEST * span[1])
+    middle, whole = sum(span) / 2, max(span[1] - span[0], LEAST_SPAN * span[1])
     turns = rng.uniform(middle - whole / 2, middle + whole / 2, width)
     steep = np.exp(rng.uniform(*np.log(STEEPNESS), width)) * rng.choice((-1.0, 1.0), width)
     if activation not in BOUNDED:
