@@ -15,7 +15,7 @@ from ase import Atoms, units
 from openmm import OpenMMException
 from system import BOX, add_correction, force_field, load, simulation
 
-from deepmd_mask import Potential
+from deepmd_mask.ase import MaskedDP
 from deepmd_mask.learning.frames import write_frames
 
 TEMPERATURES = (300.0, 450.0)  # K
@@ -81,15 +81,15 @@ class Trust:
     """
 
     def __init__(self, committee, stop):
-        self.potential = Potential(committee) if committee else None
+        self.calculator = MaskedDP(committee) if committee else None
         self.stop = stop
 
     def __call__(self, atoms):
         """Return whether it does, and note in the frame how far the models differ."""
-        if self.potential is None:
+        if self.calculator is None:
             return True
-        types = [self.potential.type_map.index(s.upper()) for s in atoms.symbols]
-        deviation = self.potential.evaluate(types, atoms.positions).deviation
+        self.calculator.calculate(atoms)
+        deviation = self.calculator.results["deviation"]
         atoms.set_array("deviation", deviation)
         near = np.linalg.norm(atoms.positions, axis=1) < LIGAND  # zinc is the origin
         return deviation[near].max() < self.stop

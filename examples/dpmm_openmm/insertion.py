@@ -15,7 +15,7 @@ from levels import Correction
 from system import BOX, EXAMPLE, load
 from tqdm import tqdm
 
-from deepmd_mask import Potential
+from deepmd_mask.ase import MaskedDP
 from deepmd_mask.learning.frames import read_frames
 
 RUN = EXAMPLE / "run"
@@ -55,8 +55,7 @@ def insertion(models, box, frames, seed=1):
     by_models, by_labels : numpy.ndarray
         In eV.
     """
-    potential, rng = Potential(models), np.random.default_rng(seed)
-    names = [name.capitalize() for name in potential.type_map]
+    calculator, rng = MaskedDP(models), np.random.default_rng(seed)
     correction = Correction(box.topology, box.positions)
     by_models, by_labels = [], []
     for atoms in tqdm(frames, unit="frame"):
@@ -65,11 +64,8 @@ def insertion(models, box, frames, seed=1):
             continue
         fewer = atoms.copy()
         del fewer[waters[rng.integers(len(waters))]]
-        evaluated = [
-            potential.evaluate([names.index(s) for s in part.symbols], part.positions).energy
-            for part in (atoms, fewer)
-        ]
-        by_models.append(float(evaluated[0] - evaluated[1]))
+        with_it, without = map(calculator.get_potential_energy, (atoms, fewer))
+        by_models.append(with_it - without)
         by_labels.append(atoms.get_potential_energy() - correction.evaluate(fewer)[0])
     return np.array(by_models), np.array(by_labels)
 
