@@ -46,8 +46,12 @@ def test_energy_is_conserved_in_a_fixed_region(trained):
 
 
 @pytest.mark.parametrize("fixed", [True, False])
-def test_minimisation(trained, solvated, fixed):
-    """As an adaptive region, of all atoms, which none leaves: the energy would jump there."""
+def test_minimisation(trained, fixed):
+    """As an adaptive region, of all atoms, which none leaves: the energy would jump there.
+
+    Without a box, which molecules would grow out of, as the model is no physics.
+    """
+    solvated = solvate(26, periodic=False)
     region = replace(SITE, radius=0.75)
     if fixed:
         region = SITE.fix(solvated.topology, solvated.positions)

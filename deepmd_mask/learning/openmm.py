@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import openmm
-from openmm import app, unit
+from openmm import app
 
 from ..openmm import DeviationError, DPRegion, FrameReporter, RegionReporter, dp_force
 from .calling import function_of
@@ -34,8 +34,14 @@ class Setup:
         Further regions, of other radii, say, that frames are cut out of, too.
     box
         Box vectors; by default the system's.
-    options
-        Of `dp_force`.
+    thin
+        Called with each frame of `cuts` and a random generator, returns the frame to take in its
+        place: without some of its molecules, say.
+    options, force_group
+        Of `dp_force`, and the group of that force.
+    integrator
+        Called with a temperature in K, returns the integrator; by default a
+        LangevinMiddleIntegrator with the time step and friction that `explore` is given.
     disturb
         Called before each frame with the Simulation and a random generator, to set parameters of
         forces that pull, say.
@@ -47,7 +53,10 @@ class Setup:
     region: DPRegion
     cuts: Sequence[DPRegion] = ()
     box: Any = None
+    thin: Callable[["Atoms", np.random.Generator], "Atoms"] | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    force_group: int = 0
+    integrator: Callable[[float], openmm.Integrator] | None = None
     disturb: Callable[[app.Simulation, np.random.Generator], object] | None = None
 
 
@@ -60,6 +69,7 @@ def explore(
     build: str,
     steps: int,
     interval: int,
+    settle: int = 0,
     temperature: Range = 300.0,
     timestep: float = 0.001,
     friction: float = 1.0,
@@ -83,6 +93,8 @@ def explore(
         `Setup`.
     steps, interval
         Of the trajectory, and between frames.
+    settle
+        Steps before these, as all trajectories begin in one configuration.
     temperature
         In K; of two numbers, something between, drawn anew for each trajectory.
     timestep, friction
@@ -102,11 +114,20 @@ def explore(
         raise ValueError(f"{build} returns a {type(setup).__name__}; let it return a Setup")
     rng = np.random.default_rng(seed)
     lo, hi = np.broadcast_to(temperature, 2).tolist()
-    simulation = _start(setup, committee, rng.uniform(lo, hi), timestep, friction, seed, platform)
+    drawn = rng.uniform(lo, hi)
+    if setup.integrator is None:
+        integrator = openmm.LangevinMiddleIntegrator(drawn, friction, timestep)
+    else:
+        integrator = setup.integrator(drawn)
+    simulation = _start(setup, committee, integrator, drawn, seed, platform)
+    simulation.step(settle)
+    simulation.currentStep = 0
     nframes = steps // interval
     files = _report(simulation, setup, committee, folder, interval, nframes, stop, preference)
     done = _run(simulation, setup, rng, interval, nframes)
-    frames = [atoms for file in files for atoms in read_frames(file)]
+    frames = read_frames(files[0])
+    of_cuts = [atoms for file in files[1:] for atoms in read_frames(file)]
+    frames += of_cuts if setup.thin is None else [setup.thin(atoms, rng) for atoms in of_cuts]
     _write(folder, frames, (nframes - done) * len(files))
     for file in files:
         file.unlink(missing_ok=True)
@@ -115,26 +136,23 @@ def explore(
 def _start(
     setup: Setup,
     committee: list[str],
+    integrator: openmm.Integrator,
     temperature: float,
-    timestep: float,
-    friction: float,
     seed: int,
     platform: str,
 ) -> app.Simulation:
     """Return a Simulation with velocities."""
     if committee:
         force = dp_force(committee, setup.topology, setup.region, **setup.options)
+        force.setForceGroup(setup.force_group)
         setup.system.addForce(force)
-    integrator = openmm.LangevinMiddleIntegrator(
-        temperature * unit.kelvin, friction / unit.picosecond, timestep * unit.picosecond
-    )
     integrator.setRandomNumberSeed(seed)
     chosen = openmm.Platform.getPlatform(platform)
     simulation = app.Simulation(setup.topology, setup.system, integrator, chosen)
     if setup.box is not None:
         simulation.context.setPeriodicBoxVectors(*setup.box)
     simulation.context.setPositions(setup.positions)
-    simulation.context.setVelocitiesToTemperature(temperature * unit.kelvin, seed)
+    simulation.context.setVelocitiesToTemperature(temperature, seed)
     return simulation
 
 

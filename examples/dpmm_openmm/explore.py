@@ -1,143 +1,95 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Explores for `dp-mask learn`: the DP region, by molecular dynamics of the whole box.
+"""What `dp-mask learn` explores with OpenMM: the DP region of the whole box.
 
 Without a committee: with the force field, while springs pull zinc to the histidines. Their lengths
 are drawn anew before each configuration, and so is zinc's radius, so that fewer or more waters have
-room in its shell. With a committee: with the corrected force field. In both it is warmer than in
-the simulations that the models are for.
+room in its shell. With a committee: with the corrected force field.
 
 Each configuration is cut twice: as the region of the simulation, and at a radius drawn at random,
 without some of the waters beyond zinc's shell. So the data tell what energy a water brings.
 """
 
 import numpy as np
-from ase import Atoms, units
-from openmm import OpenMMException
-from system import BOX, add_correction, force_field, load, simulation
+from system import BOX, CORRECTION, force_field, integrator, load
 
-from deepmd_mask.ase import MaskedDP
-from deepmd_mask.learning.frames import write_frames
+from deepmd_mask.learning.openmm import Setup
 
-TEMPERATURES = (300.0, 450.0)  # K
 PULLS = (0.18, 0.27)  # nm
 WIDER = (0.0, 0.25)  # nm, added to zinc's sigma
+ROOM = 10  # steps of minimisation in which waters make it, lest they are thrown about
 RADII = (0.30, 0.45)  # nm, at which configurations are cut
 SHELL = 0.26  # nm; waters with an atom nearer than this are never left out
 LEFT_OUT = (-0.5, 0.5)  # share of the others; none if it is negative
-LIGAND = 2.8  # Å from zinc; deviations count up to here
 
 
-def explore(committee, folder, task, seed, frames, interval, settle, stop):
-    """Explore: write the frames of a trajectory to frames.xyz.
-
-    Parameters
-    ----------
-    committee : list of str
-        Frozen models, none in the beginning.
-    folder : pathlib.Path
-    task, seed : int
-        Of the trajectory.
-    frames, interval, settle : int
-        Number of configurations, steps between them, and before those of the first one, since all
-        trajectories begin in one configuration.
-    stop : float
-        eV/Å; the trajectory ends where the largest deviation is larger.
-    """
-    rng = np.random.default_rng(seed)
+def build(committee, task, seed):
+    """Return what is simulated, as `deepmd_mask.learning.openmm.explore` calls it."""
     box = load(BOX)
-    system = force_field(box, pulled=not committee)
-    if committee:
-        add_correction(system, box, committee)
-    temperature = rng.uniform(*TEMPERATURES)
-    running = simulation(box, system, temperature, seed, threads=1)
-    trusted, written, done = Trust(committee, stop), [], 0
-    try:
-        running.step(settle)
-        while done < frames:
-            if not committee:
-                pull(running, box, rng)
-            running.step(interval)
-            written += cuts(box, running.context.getState(getPositions=True), rng)
-            done += 1
-            if not trusted(written[-2]):
-                break
-    except (OpenMMException, ValueError) as error:
-        print(f"the trajectory ends after {done} configurations: {error}")
-        if not done:
-            raise
-    if done < frames:
-        written[-1].info["lost"] = 2 * (frames - done)
-    write_frames(folder / "frames.xyz", written)
+
+    def disturb(running, rng):
+        """Draw the lengths of springs and zinc's radius anew."""
+        for k in range(len(box.nitrogens())):
+            running.context.setParameter(f"pull_{k}", rng.uniform(*PULLS))
+        running.context.setParameter("wider", rng.uniform(*WIDER))
+        running.minimizeEnergy(maxIterations=ROOM)
+
+    return Setup(
+        box.topology,
+        force_field(box, pulled=not committee),
+        box.positions,
+        box.region(),
+        cuts=[box.region(max(RADII))],
+        thin=lambda atoms, rng: thin(box, atoms, rng),
+        force_group=CORRECTION,
+        integrator=integrator,
+        disturb=None if committee else disturb,
+    )
 
 
-class Trust:
-    """Tells whether a committee agrees about a frame.
-
-    Parameters
-    ----------
-    committee : list of str
-    stop : float
-        eV/Å; the largest deviation of the force on zinc or a ligand.
-    """
-
-    def __init__(self, committee, stop):
-        self.calculator = MaskedDP(committee) if committee else None
-        self.stop = stop
-
-    def __call__(self, atoms):
-        """Return whether it does, and note in the frame how far the models differ."""
-        if self.calculator is None:
-            return True
-        self.calculator.calculate(atoms)
-        deviation = self.calculator.results["deviation"]
-        atoms.set_array("deviation", deviation)
-        near = np.linalg.norm(atoms.positions, axis=1) < LIGAND  # zinc is the origin
-        return deviation[near].max() < self.stop
-
-
-def cuts(box, state, rng):
-    """Cut the DP region out of a configuration, twice.
+def outer_waters(box, atoms):
+    """Return which atoms of a frame each water beyond zinc's shell has, nearest waters first.
 
     Parameters
     ----------
     box : Box
-    state : openmm.State
-        With positions.
-    rng : numpy.random.Generator
-        Draws radius and waters of the second cut.
+    atoms : ase.Atoms
+        With the array `index`.
 
     Returns
     -------
-    list of ase.Atoms
-        With the array `index`; zinc is at the origin.
-
-    Raises
-    ------
-    ValueError
-        If there is no region, as after an explosion.
+    rows : numpy.ndarray
+        [nwaters, 3] int.
+    nearest : numpy.ndarray
+        [nwaters], the distance of the nearest of them from zinc, in nm.
     """
-    positions, vectors = state.getPositions(asNumpy=True), state.getPeriodicBoxVectors()
-    index, r = box.region(max(RADII)).cut(box.topology, positions, vectors)
-    all_atoms = list(box.topology.atoms())
-    symbols = np.array([all_atoms[k].element.symbol for k in index])
-    residue = np.array([all_atoms[k].residue.index for k in index])
-    waters = np.unique([r.index for r in {all_atoms[k].residue for k in index} if r.name == "HOH"])
-    distances = np.linalg.norm(r, axis=1)
-    nearest = np.array([distances[residue == water].min() for water in waters])
-    outer = rng.permutation(waters[(nearest >= SHELL) & (nearest < rng.uniform(*RADII))])
-    left_out = round(max(0, rng.uniform(*LEFT_OUT)) * len(outer))
-    regular, _ = box.region().cut(box.topology, positions, vectors)
-    members = np.isin(residue, outer[left_out:]) | ~np.isin(residue, waters[nearest >= SHELL])
-    found = []
-    for kept in (np.isin(index, regular), members):
-        atoms = Atoms(symbols[kept], r[kept] * units.nm)
-        atoms.set_array("index", index[kept])
-        found.append(atoms)
-    return found
+    of_box = list(box.topology.atoms())
+    residues = [of_box[k].residue for k in atoms.get_array("index")]
+    number = np.array([r.index if r.name == "HOH" else -1 for r in residues])
+    zinc = atoms.positions[atoms.symbols == "Zn"]
+    distances = np.linalg.norm(atoms.positions - zinc, axis=1) / 10
+    rows = np.array([np.flatnonzero(number == k) for k in np.unique(number[number >= 0])])
+    rows = rows.reshape(-1, 3)
+    nearest = distances[rows].min(axis=1)
+    order = np.argsort(nearest)
+    is_outer = nearest[order] >= SHELL
+    return rows[order][is_outer], nearest[order][is_outer]
 
 
-def pull(running, box, rng):
-    """Draw the lengths of springs and zinc's radius anew."""
-    for k in range(len(box.nitrogens())):
-        running.context.setParameter(f"pull_{k}", rng.uniform(*PULLS))
-    running.context.setParameter("wider", rng.uniform(*WIDER))
+def thin(box, atoms, rng):
+    """Return the frame at a smaller radius, and without some of the waters beyond zinc's shell.
+
+    Parameters
+    ----------
+    box : Box
+    atoms : ase.Atoms
+        A region of the largest radius, with the array `index`.
+    rng : numpy.random.Generator
+        Draws radius and waters.
+    """
+    waters, nearest = outer_waters(box, atoms)
+    kept = rng.permutation(waters[nearest < rng.uniform(*RADII)])
+    left_out = round(max(0, rng.uniform(*LEFT_OUT)) * len(kept))
+    is_outer = np.zeros(len(atoms), bool)
+    is_outer[waters] = True
+    is_outer[kept[left_out:]] = False
+    return atoms[~is_outer]

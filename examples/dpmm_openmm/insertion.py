@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from explore import SHELL
+from explore import outer_waters
 from levels import Correction
 from system import BOX, EXAMPLE, load
 from tqdm import tqdm
@@ -19,23 +19,6 @@ from deepmd_mask.ase import MaskedDP
 from deepmd_mask.learning.frames import read_frames
 
 RUN = EXAMPLE / "run"
-
-
-def outer_waters(box, atoms):
-    """Return which atoms of a frame each water beyond zinc's shell has, [nwaters, 3].
-
-    Parameters
-    ----------
-    box : Box
-    atoms : ase.Atoms
-        With zinc at the origin and the array `index`.
-    """
-    of_box = list(box.topology.atoms())
-    residue = np.array([of_box[k].residue.index for k in atoms.get_array("index")])
-    is_water = np.array([of_box[k].residue.name == "HOH" for k in atoms.get_array("index")])
-    waters = [np.flatnonzero(residue == water) for water in np.unique(residue[is_water])]
-    distances = np.linalg.norm(atoms.positions, axis=1)
-    return [rows for rows in waters if distances[rows].min() >= 10 * SHELL]
 
 
 def insertion(models, box, frames, seed=1):
@@ -59,8 +42,8 @@ def insertion(models, box, frames, seed=1):
     correction = Correction(box.topology, box.positions)
     by_models, by_labels = [], []
     for atoms in tqdm(frames, unit="frame"):
-        waters = outer_waters(box, atoms)
-        if not waters:
+        waters, _ = outer_waters(box, atoms)
+        if not len(waters):
             continue
         fewer = atoms.copy()
         del fewer[waters[rng.integers(len(waters))]]

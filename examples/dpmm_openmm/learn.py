@@ -18,7 +18,7 @@ from deepmd_mask.learning import loop
 FILES = ("system.py", "explore.py", "levels.py", "site.pdb", "learn.yaml", "input.json")
 QUICK = {
     "models": 2,
-    "explore": {"tasks": 3, "held_out": 1, "options": {"frames": 2, "interval": 4, "settle": 0}},
+    "explore": {"tasks": 3, "held_out": 1, "options": {"steps": 8, "interval": 4, "settle": 0}},
     "select": {"trust_lo": 100.0, "trust_hi": 200.0, "frames": 4, "held_out_frames": 2},
 }
 QUICK_INPUT = {

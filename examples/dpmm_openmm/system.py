@@ -140,11 +140,18 @@ def add_correction(system, box, models):
     system.addForce(force)
 
 
-def simulation(box, system, temperature, seed, threads=None):
-    """Return a Simulation with velocities, at the positions of a box, by Langevin dynamics.
+def integrator(temperature):
+    """Return Langevin dynamics at a temperature in K.
 
     The correction, which is smooth beside bonds and angles of the force field but dear, acts every
     `INNER` steps of these (multiple time steps).
+    """
+    groups = [(CORRECTION, 1), (0, INNER)]
+    return mm.MTSLangevinIntegrator(temperature, FRICTION, TIMESTEP, groups)
+
+
+def simulation(box, system, temperature, seed, threads=None):
+    """Return a Simulation with velocities, at the positions of a box.
 
     Parameters
     ----------
@@ -156,13 +163,11 @@ def simulation(box, system, temperature, seed, threads=None):
     threads : int, optional
         Of OpenMM; by default as many as there are cores.
     """
-    groups = [(CORRECTION, 1), (0, INNER)]
-    integrator = mm.MTSLangevinIntegrator(temperature, FRICTION, TIMESTEP, groups)
-    integrator.setRandomNumberSeed(seed)
+    dynamics = integrator(temperature)
+    dynamics.setRandomNumberSeed(seed)
     platform = mm.Platform.getPlatform("CPU")
-    started = app.Simulation(
-        box.topology, system, integrator, platform, {"Threads": str(threads or os.cpu_count())}
-    )
+    properties = {"Threads": str(threads or os.cpu_count())}
+    started = app.Simulation(box.topology, system, dynamics, platform, properties)
     started.context.setPositions(box.positions)
     started.context.setVelocitiesToTemperature(temperature, seed)
     return started
