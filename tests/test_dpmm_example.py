@@ -156,7 +156,8 @@ def test_energy_of_a_water(learned, box, script):
     held_out = [a for p in sorted(folder.glob("iter.*/label/held_out.xyz")) for a in frames(p)]
     loaded = system.load(box)
     with_outer = [a for a in held_out if len(explore.outer_waters(loaded, a)[0])]
-    by_models, by_labels = insertion.insertion(models, loaded, held_out)
+    both = MaskedDP(models), script("levels").Correction(loaded.topology, loaded.positions)
+    by_models, by_labels = insertion.insertion(*both, loaded, held_out)
     assert len(by_models) == len(by_labels) == len(with_outer) > 0
     atoms, rng = with_outer[0], np.random.default_rng(1)
     waters, _ = explore.outer_waters(loaded, atoms)
@@ -208,11 +209,13 @@ def test_structure(script):
 
 
 def test_direct(box, tmp_path):
-    """The exact correction runs, too."""
+    """The exact correction runs, too, and leaves labelled frames."""
     name = tmp_path / "direct"
     run("direct.py", "--box", box, "--output", name, "--picoseconds", "0.04")
     (line,) = rows(tmp_path / "direct.csv")
     assert 1.5 < float(line["zn_n2"]) < 3.0
+    (atoms,) = frames(tmp_path / "direct.xyz")
+    assert atoms.get_forces().shape == (len(atoms), 3) and len(atoms.arrays["index"]) == len(atoms)
 
 
 def test_data_and_models(monkeypatch):

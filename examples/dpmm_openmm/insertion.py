@@ -21,12 +21,15 @@ from deepmd_mask.learning.frames import read_frames
 RUN = EXAMPLE / "run"
 
 
-def insertion(models, box, frames, seed=1):
+def insertion(calculator, correction, box, frames, seed=1):
     """Return the energies [n] that waters bring, one of each frame that has one beyond the shell.
 
     Parameters
     ----------
-    models : sequence of pathlib.Path
+    calculator : ase.calculators.calculator.Calculator
+        Of the models.
+    correction : Correction
+        Of the box.
     box : Box
     frames : list of ase.Atoms
         With energies.
@@ -38,8 +41,7 @@ def insertion(models, box, frames, seed=1):
     by_models, by_labels : numpy.ndarray
         In eV.
     """
-    calculator, rng = MaskedDP(models), np.random.default_rng(seed)
-    correction = Correction(box.topology, box.positions)
+    rng = np.random.default_rng(seed)
     by_models, by_labels = [], []
     for atoms in tqdm(frames, unit="frame"):
         waters, _ = outer_waters(box, atoms)
@@ -66,7 +68,8 @@ def main():
     if not paths:
         raise SystemExit(f"{RUN} has no frames of learn.py; name files with --frames")
     box = load(arguments.box)
-    found = [insertion(arguments.models, box, read_frames(path)) for path in paths]
+    both = MaskedDP(arguments.models), Correction(box.topology, box.positions)
+    found = [insertion(*both, box, read_frames(path)) for path in paths]
     by_models, by_labels = np.concatenate(found, axis=1)
     errors = by_models - by_labels
     # Frames of one iteration are of few trajectories, and those of one are alike.
