@@ -7,6 +7,7 @@ which takes three quarters of the time; it has started nothing yet.
 """
 
 import atexit
+import gc
 import json
 import os
 import resource
@@ -16,6 +17,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import traceback
 from contextlib import suppress
 from functools import cache
 from importlib import import_module, invalidate_caches
@@ -129,10 +132,32 @@ def run(kind, what=None, *_):
         runpy.run_path(kind, run_name="__main__")
 
 
+def status_of(arguments):
+    """Run what Python would, and return its exit status."""
+    try:
+        run(*arguments)
+    except SystemExit as exit:
+        if exit.code is None or isinstance(exit.code, int):
+            return (exit.code or 0) & 0xFF
+        print(exit.code, file=sys.stderr)
+        return 1
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
 if __name__ == "__main__":
     for name in IMPORTED:
         with suppress(ImportError):  # not all is installed everywhere
             import_module(name)
+    gc.freeze()  # or each fork would copy all that it only looks through
     request = serve(sys.argv[1])
     become(request)
-    run(*request["arguments"])
+    status = status_of(request["arguments"])
+    # What Python does at its end, but for taking apart all modules, which takes seconds.
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
