@@ -4,12 +4,17 @@
 Without the means and histograms of each variable, which only TensorBoard shows: a third of the
 operations. And run as they are built: TensorFlow's optimizer of graphs takes longer than the few
 steps that it makes faster. Where the operators of this package are what is tested, it stays.
+What DeePMD-kit allows in an input, ten thousand arguments, is made once, not for each input.
 """
 
 from contextlib import contextmanager
+from functools import cache
 
 from deepmd.tf.train import trainer
 from deepmd.tf.utils.network import variable_summaries
+from deepmd.utils import argcheck
+
+argcheck.gen_args = cache(argcheck.gen_args)  # nobody changes it, and defaults are copied
 
 _CODE = variable_summaries.__code__
 _session_config = trainer.get_tf_session_config

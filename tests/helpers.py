@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import forks
 import numpy as np
 
 TESTS = Path(__file__).parent
@@ -208,7 +209,7 @@ def _limit_computing(seconds=800):
 LIMITS = {"timeout": 3000, "preexec_fn": _limit_computing}
 
 
-def run_python(args, cwd, succeeds=True, python=sys.executable, **environment):
+def run_python(args, cwd, succeeds=True, python=sys.executable, forked=False, **environment):
     """Run Python in a second process.
 
     Parameters
@@ -221,6 +222,8 @@ def run_python(args, cwd, succeeds=True, python=sys.executable, **environment):
         Whether the exit status must be 0; otherwise it must not be 0.
     python
         The interpreter, by default this one.
+    forked
+        Whether it may begin as a fork of one that has imported TensorFlow, see forks.py.
     environment
         Additional variables; None takes one away.
 
@@ -229,7 +232,7 @@ def run_python(args, cwd, succeeds=True, python=sys.executable, **environment):
     str
         All that it printed.
     """
-    env = {**os.environ, **environment}
+    env = {**os.environ, **environment, **(forks.environment() if forked else {})}
     env = {name: value for name, value in env.items() if value is not None}
     done = subprocess.run(
         [str(python), *map(str, args)],
@@ -261,11 +264,15 @@ def run_dp(args, cwd, builtin=False, **options):
 
 
 def run_jobs(jobs, directory, builtin=False, **environment):
-    """Run a list of jobs, which jobs.py describes, in one second process; return its output."""
+    """Run a list of jobs, which jobs.py describes, in one second process; return its output.
+
+    It is forked, if nothing is set for it.
+    """
+    forked = not environment
     file = directory / f"jobs_{'builtin' if builtin else 'plugin'}.json"
     file.write_text(json.dumps([[str(part) for part in job] for job in jobs]))
     environment |= BUILTIN if builtin else {}
-    return run_python([TESTS / "jobs.py", file], directory, **environment)
+    return run_python([TESTS / "jobs.py", file], directory, forked=forked, **environment)
 
 
 def parameters(model):

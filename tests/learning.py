@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import forks
 import yaml
 from helpers import LIMITS, tail
 
@@ -74,7 +75,7 @@ def learn(folder, *arguments, kill=None, status=0, environment=None):
     environment
         In the place of that of the tests.
     """
-    environment = {**(environment or os.environ)}
+    environment = {**(environment or os.environ), **forks.environment()}
     if kill is not None:
         environment |= {"DPMASK_TEST_KILL": kill, "PYTHONPATH": str(KILLING)}
         status = -signal.SIGKILL

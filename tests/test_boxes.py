@@ -144,7 +144,7 @@ def test_operators(trained, first_version, tmp_path):
     np.savez(tmp_path / "frames.npz", **trained.frames._asdict())
 
     script = ["-c", OPERATORS, tmp_path / "frames.npz", trained.model, first_version]
-    output = run_python(script, tmp_path, DP_MASK="builtin")
+    output = run_python(script, tmp_path, forked=True, DP_MASK="builtin")
     lines = [line for line in output.splitlines() if line.startswith(("deepmd-mask: ", "same"))]
     refused, refused_mixed, *others = lines
     assert refused == refused_mixed

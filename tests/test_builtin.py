@@ -203,7 +203,7 @@ def test_ten_steps_agree(grid, choice):
 def test_command_line_does_the_same(grid):
     """The runs above share processes, but for the built-in's first; this one has its own."""
     [[directory, *args], freeze] = grid.from_scratch(DETAILED, "plugin-alone")
-    helpers.run_dp(args, directory)
+    helpers.run_dp(args, directory, forked=True)
     jobs.run([freeze])
     alone, shared = (grid.parameters(DETAILED, run) for run in ("plugin-alone", "plugin"))
     assert_parameters_agree(alone, shared, 1e-13)

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import ase.io
+import forks
 import numpy as np
 import openmm as mm
 import pytest
@@ -28,7 +29,7 @@ def run(*command):
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         [sys.executable, EXAMPLE / command[0], *map(str, command[1:])],
-        env={**os.environ, "PATH": path},
+        env={**os.environ, "PATH": path, **forks.environment()},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

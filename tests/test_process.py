@@ -104,6 +104,6 @@ POTENTIAL = "loaded = DeepPot(model)"
 )
 def test_loaded_but_not_used_before_the_fork(trained, tmp_path, loaded, use):
     script = LOADED.format(tests=os.path.dirname(__file__), loaded=loaded, use=use)
-    output = run_python(["-c", script, trained.model], tmp_path)
+    output = run_python(["-c", script, trained.model], tmp_path, forked=True)
     assert "RuntimeError: this process, " in output
     assert 'multiprocessing.get_context("spawn")' in output

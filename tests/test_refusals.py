@@ -175,5 +175,6 @@ potential = DeepPot({str(trained.model)!r})
 frames = 1, {sum(SLOTS)}
 potential.eval(np.zeros((*frames, 3)), None, np.repeat(range(3), {SLOTS}), aparam=np.zeros(frames))
 """
-    output = helpers.run_python(["-c", code], tmp_path, succeeds=False, DP_MASK_ISA="foo")
+    options = {"succeeds": False, "forked": True, "DP_MASK_ISA": "foo"}
+    output = helpers.run_python(["-c", code], tmp_path, **options)
     assert 'deepmd-mask: DP_MASK_ISA is "foo"' in output

@@ -4,10 +4,12 @@
 The moment is STAGE:EVENT, or STAGE:EVENT:TASK for one task. The event "whole" is that before the
 stage gets its name, "begun" that before a task of it starts DeePMD-kit, "submitted" that between a
 submission and the record of it, and any other is the name of a file or folder that a task is about
-to put in place. Who meets it kills the loop and itself.
+to put in place. Who meets it kills the loop and itself. That all else ends, too, is what is tested,
+so that only DeePMD-kit, which tasks start, may be a fork.
 """
 
 import os
+import runpy
 import signal
 import sys
 from pathlib import Path
@@ -46,3 +48,5 @@ def _is_task():
 
 if STAGE:
     sys.addaudithook(_watch)
+if "deepmd.main" in str(sys.orig_argv[1:3]) and "DPMASK_TEST_FORKS" in os.environ:
+    runpy.run_path(str(Path(__file__).parent.parent / "forking" / "sitecustomize.py"))
