@@ -4,13 +4,15 @@
 from dargs import Argument
 
 
-def _machine() -> list[Argument]:
-    """Return what each stage may have of its own."""
-    return [
-        Argument("machine", [str, dict], optional=True, doc="For this stage alone, as above."),
-        Argument("resources", [str, dict], optional=True, doc="For this stage alone, as above."),
-        Argument("workers", int, optional=True, doc="For this stage alone, as above."),
+def _stage(name: str, doc: str, fields: list[Argument], **options: bool) -> Argument:
+    """Return the section of a stage: what it has besides, each has for itself, too."""
+    alone = "For this stage alone, as above."
+    own = [
+        Argument("machine", [str, dict], optional=True, doc=alone),
+        Argument("resources", [str, dict], optional=True, doc=alone),
+        Argument("workers", int, optional=True, doc=alone),
     ]
+    return Argument(name, dict, doc=doc, sub_fields=[*fields, *own], **options)
 
 
 def arguments() -> list[Argument]:
@@ -87,11 +89,10 @@ def _general() -> list[Argument]:
 
 
 def _explore() -> Argument:
-    return Argument(
+    return _stage(
         "explore",
-        dict,
-        doc="Simulations that show where models are wrong.",
-        sub_fields=[
+        "Simulations that show where models are wrong.",
+        [
             Argument(
                 "function",
                 str,
@@ -123,17 +124,15 @@ def _explore() -> Argument:
                 doc="Of these tasks, the last ones, of which no frame is for training: models "
                 "are judged by them.",
             ),
-            *_machine(),
         ],
     )
 
 
 def _select() -> Argument:
-    return Argument(
+    return _stage(
         "select",
-        dict,
-        doc="What of it is labelled.",
-        sub_fields=[
+        "What of it is labelled.",
+        [
             Argument(
                 "trust_lo",
                 [int, float],
@@ -160,18 +159,16 @@ def _select() -> Argument:
                 doc="Frames of the tasks that are held out to label in an iteration at most, at "
                 "even distances.",
             ),
-            *_machine(),
         ],
     )
 
 
 def _label() -> Argument:
-    return Argument(
+    return _stage(
         "label",
-        dict,
-        doc="What energies and forces are. In short: `label: module:factory`, or "
+        "What energies and forces are. In short: `label: module:factory`, or "
         "`label: [high, minus: low]` for a difference.",
-        sub_fields=[
+        [
             Argument(
                 "levels",
                 [str, list, dict],
@@ -190,18 +187,15 @@ def _label() -> Argument:
             Argument(
                 "frames_per_task", int, optional=True, default=20, doc="Frames that a task labels."
             ),
-            *_machine(),
         ],
     )
 
 
 def _pack() -> Argument:
-    return Argument(
+    return _stage(
         "pack",
-        dict,
-        optional=True,
-        doc="As `dp-mask pack`.",
-        sub_fields=[
+        "As `dp-mask pack`.",
+        [
             Argument(
                 "precision",
                 str,
@@ -216,17 +210,16 @@ def _pack() -> Argument:
                 default=False,
                 doc="Net forces are as they should be.",
             ),
-            *_machine(),
         ],
+        optional=True,
     )
 
 
 def _train() -> Argument:
-    return Argument(
+    return _stage(
         "train",
-        dict,
-        doc="The models.",
-        sub_fields=[
+        "The models.",
+        [
             Argument(
                 "input",
                 str,
@@ -251,18 +244,15 @@ def _train() -> Argument:
             Argument(
                 "compress", bool, optional=True, default=False, doc="Whether to `dp compress`."
             ),
-            *_machine(),
         ],
     )
 
 
 def _judge() -> Argument:
-    return Argument(
+    return _stage(
         "judge",
-        dict,
-        optional=True,
-        doc="When it is enough.",
-        sub_fields=[
+        "When it is enough.",
+        [
             Argument(
                 "accurate",
                 [int, float],
@@ -277,8 +267,8 @@ def _judge() -> Argument:
                 doc="Besides, the largest error allowed of forces on preferred atoms of held-out "
                 "frames, in eV/Å.",
             ),
-            *_machine(),
         ],
+        optional=True,
     )
 
 
