@@ -26,7 +26,7 @@ from .data.training import check_training_data
 from .graph.descriptor import STARTS, DescrptMask
 from .graph.fitting import MASK_FITTING, MaskEnerFitting
 from .graph.model import hook_models
-from .hooks import deep_eval, deviation
+from .hooks import deep_eval, deviation, even_steps
 from .hooks.start import Start, input_of_checkpoint, require_same_model, start_of
 from .shared.options import check_options, has_mask
 
@@ -39,6 +39,7 @@ def register() -> None:
     hook_models()
     hook_training()
     hook_change_bias()
+    even_steps.register()
     deep_eval.register()
     deviation.register()
     module_on_testing().register()
@@ -56,9 +57,16 @@ def add_arguments() -> None:
         doc="How the embedding nets' first layers are drawn: spread over the distances that occur "
         "in the data (spread, the default), or with the numbers that the built-in draws (normal).",
     )
+    steps = Argument(
+        "even_steps",
+        bool,
+        optional=True,
+        doc="Whether Adam steps the first layers of the fitting nets in coordinates in which the "
+        "descriptor spreads evenly over the atoms of a type; for learning rates of about 0.001.",
+    )
     # With another text it would be another descriptor of the same name.
     register = descrpt_args_plugin.register("se_a_mask", doc=builtin.doc)
-    register(lambda: [*builtin.sub_fields.values(), start])
+    register(lambda: [*builtin.sub_fields.values(), start, steps])
 
 
 def module_on_testing() -> ModuleType:

@@ -59,6 +59,9 @@ class DescrptMask(DescrptSe):
     start
         How the nets' first layers are drawn: "spread" over the distances that occur in the data,
         or "normal", with the numbers that the built-in draws.
+    even_steps
+        Whether training steps the first layers of the fitting nets in coordinates in which D
+        spreads evenly.
     ntypes, spin, kwargs
         What DeePMD-kit adds.
 
@@ -82,6 +85,7 @@ class DescrptMask(DescrptSe):
         precision: str = "default",
         uniform_seed: bool = False,
         start: str = SPREAD,
+        even_steps: bool = False,
         ntypes: int | None = None,
         spin: Any = None,
         **kwargs: Any,
@@ -110,6 +114,7 @@ class DescrptMask(DescrptSe):
         )
         self.seed = Seed(seed, uniform_seed)
         self.start = start
+        self.even_steps = even_steps
         self.spans: list[Span] | None = None  # unknown until there are data
         self.embedding_net_variables: dict[str, np.ndarray] | None = None
         self.table: Table | None = None  # of a compressed model
@@ -210,9 +215,9 @@ class DescrptMask(DescrptSe):
         self.build_atoms(coord_, atype_, natoms, box_, mesh, input_dict, reuse, suffix)
         self.X = ops.embed(*self._embed_inputs, self._parameters, **self._attributes())
         tf.summary.histogram("X", self.X)
-        D = ops.contract(self.X, self.X, M2=self.n_axis_neuron)
-        tf.summary.histogram("embedding_net_output", D)
-        return D
+        self.D = ops.contract(self.X, self.X, M2=self.n_axis_neuron)
+        tf.summary.histogram("embedding_net_output", self.D)
+        return self.D
 
     def build_atoms(
         self,

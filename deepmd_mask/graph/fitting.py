@@ -162,7 +162,7 @@ class MaskEnerFitting(EnerFitting):
         Their order is that of op/kernels/fitting.h.
         """
         sizes = list(pairwise([width, *self.n_neuron, 1]))
-        parameters = []
+        parameters, self.first_layers = [], []
         for t, (k, (inputs, outputs)) in product(range(self.ntypes), enumerate(sizes)):
             name, reuse_layer = self._name_of(k, t, suffix, reuse)
             seed = self._seed_of(k, t)
@@ -173,6 +173,8 @@ class MaskEnerFitting(EnerFitting):
                     self._variable(k, "matrix", [inputs, outputs], (0.0, spread), seed[0]),
                     self._variable(k, "bias", [outputs], (0.0, 1.0), seed[1]),
                 ]
+                if k == 0:
+                    self.first_layers.append(tuple(parameters[-2:]))  # matrix and bias
                 if has_timestep:
                     idt = self._variable(k, "idt", [outputs], (0.1, 0.001), seed[2])
                     parameters.append(idt)

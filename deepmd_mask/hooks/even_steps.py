@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Training that steps the first layers of fitting nets in coordinates of their own.
+
+Adam takes the gradient there, and its step back from there; so variables, checkpoints and models
+are what they are without. The coordinates are found when training begins, whatever with.
+"""
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from deepmd.tf.env import tf
+from deepmd.tf.train.trainer import DPTrainer
+
+from ..graph.coordinates import DIRECTIONS, Coordinates
+from ..graph.descriptor import DescrptMask
+from ..shared.log import log
+
+FRAMES = 240  # at least, from which coordinates are found, if batches in the number of
+BATCHES = 240  # have them
+FASTEST = 0.002  # the learning rate above which training has been seen to be ruined
+
+
+class OnGraph(NamedTuple):
+    """Coordinates as variables, which no checkpoint has."""
+
+    scale: tf.Variable
+    directions: tf.Variable
+    excess: tf.Variable
+
+    @classmethod
+    def of(cls, matrix: tf.Variable, width: int) -> "OnGraph":
+        """Create those of a matrix whose first rows, as many as width, are of D."""
+
+        def variable(name: str, *shape: int) -> tf.Variable:
+            return tf.Variable(
+                np.zeros(shape),
+                trainable=False,
+                collections=[tf.GraphKeys.LOCAL_VARIABLES],
+                dtype=matrix.dtype.base_dtype,
+                name=f"{matrix.op.name}/{name}",
+            )
+
+        return cls(
+            variable("scale"),
+            variable("directions", width, DIRECTIONS),
+            variable("excess", DIRECTIONS),
+        )
+
+    def load(self, found: Coordinates, session: tf.Session) -> None:
+        """Take over coordinates."""
+        for variable, value in zip(self, found[1:], strict=True):
+            variable.load(np.asarray(value, variable.dtype.as_numpy_dtype), session)
+
+    def apply(self, U: tf.Tensor) -> tf.Tensor:
+        """Return A U, as Coordinates.apply, for the rows of D, and other rows as they are."""
+        V, width = self.directions, int(self.directions.shape[0])
+        D = U[:width]
+        moved = self.scale * D - tf.matmul(
+            V, self.excess[:, None] * tf.matmul(V, D, transpose_a=True)
+        )
+        return tf.concat([moved, U[width:]], axis=0)
+
+
+class EvenAdam(tf.train.AdamOptimizer):
+    """Adam that steps some matrices in coordinates of theirs.
+
+    Parameters
+    ----------
+    coordinates
+        By the name of a variable.
+    args, options
+        Of AdamOptimizer.
+    """
+
+    def __init__(self, coordinates: dict[str, OnGraph], *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._coordinates = coordinates
+
+    def _apply_dense(self, grad: tf.Tensor, var: tf.Variable) -> tf.Operation:
+        A = self._coordinates.get(var.op.name)
+        if A is None:
+            return super()._apply_dense(grad, var)
+        numbers = (
+            *self._get_beta_accumulators(),
+            *(self._lr_t, self._beta1_t, self._beta2_t, self._epsilon_t),
+        )
+        power1, power2, rate, beta1, beta2, epsilon = (
+            tf.cast(number, var.dtype.base_dtype) for number in numbers
+        )
+        g, m, v = A.apply(grad), self.get_slot(var, "m"), self.get_slot(var, "v")
+        m = tf.assign(m, beta1 * m + (1 - beta1) * g)
+        v = tf.assign(v, beta2 * v + (1 - beta2) * g * g)
+        rate *= tf.sqrt(1 - power2) / (1 - power1)
+        return tf.assign_sub(var, A.apply(rate * m / (tf.sqrt(v) + epsilon))).op
+
+
+class EvenSteps:
+    """The coordinates of all first layers in a training.
+
+    Parameters
+    ----------
+    trainer
+        With the network, before its optimizer.
+    """
+
+    def __init__(self, trainer: DPTrainer) -> None:
+        self.trainer = trainer
+        self.descriptor, self.fitting = trainer.model.descrpt, trainer.model.fitting
+        width = self.descriptor.get_dim_out()
+        self.on_graph = {
+            matrix.op.name: OnGraph.of(matrix, width) for matrix, _ in self.fitting.first_layers
+        }
+        # Built now: no operation can be once the session has begun.
+        self.type_first = self.descriptor.real_atoms.type_first()
+
+    def begin(self, data: Any) -> None:
+        """Find the coordinates; draw first layers in them if training begins from nothing."""
+        session, rate = self.trainer.sess, self.trainer.sess.run(self.trainer.learning_rate)
+        if rate > FASTEST:
+            log.warning(
+                "se_a_mask: even_steps with a learning rate of %g; start with about 0.001: from "
+                "0.003 on, training has been seen to be ruined",
+                rate,
+            )
+        is_new = self.trainer.run_opt.init_mode == "init_from_scratch"
+        found = [Coordinates.of(D) for D in self._samples(data)]
+        for (matrix, bias), of_type in zip(self.fitting.first_layers, found, strict=True):
+            self.on_graph[matrix.op.name].load(of_type, session)
+            if is_new:
+                W, b = session.run([matrix, bias])
+                width = len(of_type.mean)
+                W[:width] = of_type.apply(W[:width].astype(np.float64))
+                matrix.load(W, session)
+                bias.load(b - of_type.mean.astype(b.dtype) @ W[:width], session)
+
+    def _samples(self, data: Any) -> Iterable[np.ndarray]:
+        """Return D of real atoms of each type [n, width], in frames of the data."""
+        samples: list[list[np.ndarray]] = [[] for _ in range(self.descriptor.get_ntypes())]
+        nframes = 0
+        for _ in range(BATCHES):
+            batch = data.get_batch()
+            feed = self.trainer.get_feed_dict(batch, is_training=False)
+            D, first = self.trainer.sess.run([self.descriptor.D, self.type_first], feed)
+            for t, of_type in enumerate(samples):
+                of_type.append(D[first[t] : first[t + 1]])
+            nframes += len(batch["coord"])
+            if nframes >= FRAMES:
+                break
+        return map(np.concatenate, samples)
+
+
+def register() -> None:
+    """Let DPTrainer do so where the descriptor asks for it."""
+    build, build_training = DPTrainer.build, DPTrainer._build_training
+    init_session = DPTrainer._init_session
+
+    def build_with(self: DPTrainer, data: Any = None, *args: Any, **options: Any) -> None:
+        self.data_of_training = data
+        build(self, data, *args, **options)
+
+    def build_training_with(self: DPTrainer) -> None:
+        self.even_steps = None
+        descriptor = getattr(self.model, "descrpt", None)
+        if not isinstance(descriptor, DescrptMask) or not descriptor.even_steps:
+            build_training(self)
+            return
+        self.even_steps = EvenSteps(self)
+        plain = tf.train.AdamOptimizer
+        tf.train.AdamOptimizer = partial(EvenAdam, self.even_steps.on_graph)
+        try:
+            build_training(self)
+        finally:
+            tf.train.AdamOptimizer = plain
+
+    def init_session_with(self: DPTrainer) -> None:
+        init_session(self)
+        if getattr(self, "even_steps", None) is not None and self.data_of_training is not None:
+            self.even_steps.begin(self.data_of_training)
+
+    DPTrainer.build, DPTrainer._build_training = build_with, build_training_with
+    DPTrainer._init_session = init_session_with
