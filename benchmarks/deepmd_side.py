@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What worker.py does with TensorFlow and DeePMD-kit: evaluations by DeepPot, training steps."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,8 @@ class Training:
 
     def __init__(self, input: dict, system: str, start: str | None = None) -> None:
         tf.reset_default_graph()
+        if os.environ.get("DP_MASK") == "builtin":
+            input["model"]["descriptor"].pop("even_steps", None)
         training = input["training"]
         training.pop("validation_data", None)
         nframes = len(np.load(Path(system) / "set.000" / "energy.npy"))

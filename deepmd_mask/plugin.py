@@ -23,10 +23,11 @@ from deepmd.tf.fit.fitting import Fitting
 from deepmd.utils.argcheck import descrpt_args_plugin, normalize
 
 from .data.training import check_training_data
+from .graph import even_steps
 from .graph.descriptor import STARTS, DescrptMask
 from .graph.fitting import MASK_FITTING, MaskEnerFitting
 from .graph.model import hook_models
-from .hooks import deep_eval, deviation, even_steps
+from .hooks import deep_eval, deviation
 from .hooks.start import Start, input_of_checkpoint, require_same_model, start_of
 from .shared.options import check_options, has_mask
 
@@ -62,7 +63,8 @@ def add_arguments() -> None:
         bool,
         optional=True,
         doc="Whether Adam steps the first layers of the fitting nets in coordinates in which the "
-        "descriptor spreads evenly over the atoms of a type; for learning rates of about 0.001.",
+        "descriptor spreads evenly over the atoms of a type; for rates that begin at 0.001 or "
+        "0.002.",
     )
     # With another text it would be another descriptor of the same name.
     register = descrpt_args_plugin.register("se_a_mask", doc=builtin.doc)

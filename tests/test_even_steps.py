@@ -8,17 +8,17 @@ import pytest
 import reference
 from deepmd.tf.env import tf
 
-from deepmd_mask.graph.coordinates import DIRECTIONS, FLOOR, Coordinates
-from deepmd_mask.hooks.even_steps import EvenAdam, OnGraph
+from deepmd_mask.graph.coordinates import FLOOR, MOST_DIRECTIONS, Coordinates
+from deepmd_mask.graph.even_steps import EvenAdam, OnGraph
 from deepmd_mask.potential.reading import read_model
 
 
 def matrix_of(D):
-    """Return A of samples from all eigenvectors, those beyond DIRECTIONS with s = 0."""
+    """Return A of samples from all eigenvectors, those beyond MOST_DIRECTIONS with s = 0."""
     variance, V = np.linalg.eigh(np.cov(D.T, bias=True))
     s = np.sqrt(np.maximum(variance, 0))
     floor = FLOOR * s[-1]
-    s[:-DIRECTIONS] = 0
+    s[:-MOST_DIRECTIONS] = 0
     return V @ np.diag(1 / (s + floor)) @ V.T
 
 
@@ -29,7 +29,7 @@ def samples(n, width, seed=0):
     return 3 + rng.normal(size=(n, width)) * 0.8 ** np.arange(width) @ mixing
 
 
-@pytest.mark.parametrize("width", [8, DIRECTIONS + 30])
+@pytest.mark.parametrize("width", [8, MOST_DIRECTIONS + 30])
 def test_coordinates(width):
     D, U = samples(500, width), np.random.default_rng(1).normal(size=(width, 5))
     found = Coordinates.of(D)

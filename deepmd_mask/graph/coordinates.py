@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 FLOOR = 0.02  # of the largest standard deviation, added to all, lest noise be what is learned
-DIRECTIONS = 48  # that are told apart; beyond, deviations are small beside the floor
+MOST_DIRECTIONS = 48  # that are told apart; beyond, deviations are small beside the floor
 
 
 class Coordinates(NamedTuple):
@@ -25,9 +25,9 @@ class Coordinates(NamedTuple):
     scale
         1 / floor.
     directions
-        [width, DIRECTIONS], orthonormal columns of V.
+        [width, MOST_DIRECTIONS], orthonormal columns of V.
     excess
-        [DIRECTIONS], how much less than the scale A is along them.
+        [MOST_DIRECTIONS], how much less than the scale A is along them.
     """
 
     mean: np.ndarray
@@ -44,15 +44,15 @@ class Coordinates(NamedTuple):
         variance, V = np.linalg.eigh(deviations.T @ deviations / max(1, len(D)))
         sigma = np.sqrt(np.maximum(variance[::-1], 0))
         if sigma[0] == 0:
-            return cls(mean, 1.0, np.zeros((width, DIRECTIONS)), np.zeros(DIRECTIONS))
+            return cls(mean, 1.0, np.zeros((width, MOST_DIRECTIONS)), np.zeros(MOST_DIRECTIONS))
         floor = FLOOR * sigma[0]
         excess, V = 1 / floor - 1 / (sigma + floor), V[:, ::-1]
-        rest = max(0, DIRECTIONS - width)
+        rest = max(0, MOST_DIRECTIONS - width)
         return cls(
             mean,
             1 / floor,
-            np.pad(V[:, :DIRECTIONS], ((0, 0), (0, rest))),
-            np.pad(excess[:DIRECTIONS], (0, rest)),
+            np.pad(V[:, :MOST_DIRECTIONS], ((0, 0), (0, rest))),
+            np.pad(excess[:MOST_DIRECTIONS], (0, rest)),
         )
 
     def apply(self, U: np.ndarray) -> np.ndarray:

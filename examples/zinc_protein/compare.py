@@ -19,15 +19,16 @@ from pathlib import Path
 from plot import EXAMPLE, draw, masked_errors
 from run import prepare, step
 
-SIDES = {"deepmd-mask": {}, "built-in": {"DP_MASK": "builtin"}}
-MEASURED_STEPS = {"deepmd-mask": 240, "built-in": 36}  # some ten seconds each
+BUILTIN = "built-in"
+SIDES = {"deepmd-mask": {}, BUILTIN: {"DP_MASK": "builtin"}}
+MEASURED_STEPS = {"deepmd-mask": 240, BUILTIN: 36}  # some ten seconds each
 ROUNDS = 3
 
 
 def measure_once(folder, side):
     """Return the seconds that a training step of one side takes now."""
     shutil.rmtree(folder, ignore_errors=True)
-    prepare(folder, MEASURED_STEPS[side])
+    prepare(folder, MEASURED_STEPS[side], side == BUILTIN)
     step("train.sh", folder, "--init-model", EXAMPLE / "run" / "model.ckpt", **SIDES[side])
     log = (folder / "log.txt").read_text()
     return float(re.search(r"average training time: (\S+) s/batch", log).group(1))
@@ -55,7 +56,7 @@ def train(output, side, steps):
     folder = output / side
     if not (folder / "model.pb").exists():
         shutil.rmtree(folder, ignore_errors=True)
-        prepare(folder, steps)
+        prepare(folder, steps, side == BUILTIN)
         step("train.sh", folder, **SIDES[side])
         step("freeze.sh", folder, **SIDES[side])
     step("test.sh", folder)

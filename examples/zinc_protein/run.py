@@ -19,9 +19,10 @@ from plot import EXAMPLE, draw, load, masked_errors
 
 POLL = 0.5  # s
 LINES_OF_LOG = 30
+BUILTIN_RATES = {"start_lr": 0.02, "stop_lr": 0.00005}
 
 
-def prepare(output, steps=None):
+def prepare(output, steps=None, builtin=False):
     """Make the folder of a run, with the input.
 
     Parameters
@@ -30,6 +31,8 @@ def prepare(output, steps=None):
         Must not exist.
     steps : int, optional
         So many instead of those in input.json. The learning rate goes its way in them.
+    builtin : bool
+        Whether for the built-in, which has no `even_steps`: with the rates that suit it best.
     """
     try:
         output.mkdir(parents=True)
@@ -39,6 +42,9 @@ def prepare(output, steps=None):
     if steps is None:
         shutil.copy(EXAMPLE / "input.json", output)
         return
+    if builtin:
+        del jdata["model"]["descriptor"]["even_steps"]
+        jdata["learning_rate"] |= BUILTIN_RATES
     training, rate = jdata["training"], jdata["learning_rate"]
     rate["decay_steps"] = max(1, rate["decay_steps"] * steps // training["numb_steps"])
     training["disp_freq"] = max(1, training["disp_freq"] * steps // training["numb_steps"])

@@ -13,12 +13,12 @@ import numpy as np
 from deepmd.tf.env import tf
 from deepmd.tf.train.trainer import DPTrainer
 
-from ..graph.coordinates import DIRECTIONS, Coordinates
-from ..graph.descriptor import DescrptMask
 from ..shared.log import log
+from .coordinates import MOST_DIRECTIONS, Coordinates
+from .descriptor import DescrptMask
 
-FRAMES = 240  # at least, from which coordinates are found, if batches in the number of
-BATCHES = 240  # have them
+# Coordinates are found from so many frames or more, unless so many batches have fewer.
+SAMPLED_FRAMES, SAMPLED_BATCHES = 240, 240
 FASTEST = 0.002  # the learning rate above which training has been seen to be ruined
 
 
@@ -44,8 +44,8 @@ class OnGraph(NamedTuple):
 
         return cls(
             variable("scale"),
-            variable("directions", width, DIRECTIONS),
-            variable("excess", DIRECTIONS),
+            variable("directions", width, MOST_DIRECTIONS),
+            variable("excess", MOST_DIRECTIONS),
         )
 
     def load(self, found: Coordinates, session: tf.Session) -> None:
@@ -120,7 +120,7 @@ class EvenSteps:
         session, rate = self.trainer.sess, self.trainer.sess.run(self.trainer.learning_rate)
         if rate > FASTEST:
             log.warning(
-                "se_a_mask: even_steps with a learning rate of %g; start with about 0.001: from "
+                "se_a_mask: even_steps with a learning rate of %g; start with 0.001 or 0.002: from "
                 "0.003 on, training has been seen to be ruined",
                 rate,
             )
@@ -139,14 +139,14 @@ class EvenSteps:
         """Return D of real atoms of each type [n, width], in frames of the data."""
         samples: list[list[np.ndarray]] = [[] for _ in range(self.descriptor.get_ntypes())]
         nframes = 0
-        for _ in range(BATCHES):
+        for _ in range(SAMPLED_BATCHES):
             batch = data.get_batch()
             feed = self.trainer.get_feed_dict(batch, is_training=False)
             D, first = self.trainer.sess.run([self.descriptor.D, self.type_first], feed)
             for t, of_type in enumerate(samples):
                 of_type.append(D[first[t] : first[t + 1]])
             nframes += len(batch["coord"])
-            if nframes >= FRAMES:
+            if nframes >= SAMPLED_FRAMES:
                 break
         return map(np.concatenate, samples)
 
