@@ -15,7 +15,6 @@ from types import ModuleType
 from typing import Any
 
 import deepmd.tf.entrypoints.train as train_entry
-from dargs import Argument
 from deepmd.tf import entrypoints
 from deepmd.tf.descriptor.descriptor import Descriptor
 from deepmd.tf.env import tf
@@ -24,18 +23,19 @@ from deepmd.utils.argcheck import descrpt_args_plugin, normalize
 
 from .data.training import check_training_data
 from .graph import even_steps
-from .graph.descriptor import STARTS, DescrptMask
+from .graph.descriptor import DescrptMask
 from .graph.fitting import MASK_FITTING, MaskEnerFitting
 from .graph.model import hook_models
 from .hooks import deep_eval, deviation
 from .hooks.start import Start, input_of_checkpoint, require_same_model, start_of
+from .shared import input_arguments
 from .shared.options import check_options, has_mask
 
 
 def register() -> None:
     """Put this package in the place of the built-in se_a_mask, and of nothing else."""
     Descriptor.register("se_a_mask")(DescrptMask)
-    add_arguments()
+    input_arguments.add_to(descrpt_args_plugin)
     Fitting.register(MASK_FITTING)(MaskEnerFitting)
     hook_models()
     hook_training()
@@ -44,31 +44,6 @@ def register() -> None:
     deep_eval.register()
     deviation.register()
     module_on_testing().register()
-
-
-def add_arguments() -> None:
-    """Let inputs have what the built-in's descriptor knows nothing of."""
-    builtin = next(a for a in descrpt_args_plugin.get_all_argument() if a.name == "se_a_mask")
-    start = Argument(
-        "start",
-        str,
-        optional=True,
-        extra_check=lambda value: value in STARTS,
-        extra_check_errmsg=f"it is one of {', '.join(STARTS)}",
-        doc="How the embedding nets' first layers are drawn: spread over the distances that occur "
-        "in the data (spread, the default), or with the numbers that the built-in draws (normal).",
-    )
-    steps = Argument(
-        "even_steps",
-        bool,
-        optional=True,
-        doc="Whether Adam steps the first layers of the fitting nets in coordinates in which the "
-        "descriptor spreads evenly over the atoms of a type; for rates that begin at 0.001 or "
-        "0.002.",
-    )
-    # With another text it would be another descriptor of the same name.
-    register = descrpt_args_plugin.register("se_a_mask", doc=builtin.doc)
-    register(lambda: [*builtin.sub_fields.values(), start, steps])
 
 
 def module_on_testing() -> ModuleType:

@@ -42,6 +42,14 @@ def test_good_input(tmp_path, system):
     assert check_input(tmp_path, [system.parent]) == []
 
 
+def test_arguments_that_the_builtin_lacks(tmp_path, system):
+    """In a process that has not loaded the plugin, which lets `dp train` take them."""
+    options = {"start": "spread", "even_steps": True}
+    helpers.write_input(tmp_path, helpers.make_input([system.parent], descriptor=options))
+    program = "from deepmd_mask.data import check; print(check([], 'input.json').as_text())"
+    assert "0 errors," in helpers.run_python(["-c", program], tmp_path, forked=True)
+
+
 def test_more_atoms_than_sel(tmp_path, system):
     findings = check_input(tmp_path, [system], sel=[4, 4, 2])
     many = np.flatnonzero(FRAMES.counts()[:, 0] == 5).tolist()

@@ -210,6 +210,7 @@ KINDS = {
                 "activation_function": "silut:2",
                 "type_one_side": True,
                 "neuron": [4, 8, 8, 3],
+                "even_steps": True,
             },
             "fitting_net": {"atom_ener": [-5.0, None, None]},
         },

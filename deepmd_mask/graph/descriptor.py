@@ -15,6 +15,7 @@ from deepmd.tf.utils.graph import get_embedding_net_variables_from_graph_def
 from deepmd.utils.data_system import DeepmdDataSystem
 
 from ..data.training import auto_sel, scan_systems
+from ..shared.input_arguments import SPREAD, STARTS
 from ..shared.options import REFUSALS, require_descriptor_options
 from ..shared.pair_nets import PairNets
 from . import ops
@@ -23,7 +24,6 @@ from .real_atoms import RealAtoms, on_host
 from .spread import Span, spans
 from .table import Table, table_of_model
 
-STARTS = SPREAD, NORMAL = "spread", "normal"
 VERSIONS = {"deepmd-mask": version("deepmd-mask"), "DeePMD-kit": deepmd_version}
 
 

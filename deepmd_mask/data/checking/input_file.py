@@ -9,6 +9,7 @@ from typing import Any
 
 from dargs import Argument
 
+from ...shared import input_arguments
 from ...shared.missing import INSTALL, is_for_training
 from ...shared.options import check_options, has_mask, section
 from ..findings import Finding, Report
@@ -81,7 +82,7 @@ def _normalised(jdata: dict, path: str, report: Report) -> dict:
     """Return an input with defaults, as DeePMD-kit makes it of any older form, and refuses it."""
     try:
         # Neither of them needs TensorFlow.
-        from deepmd.utils.argcheck import normalize  # noqa: PLC0415
+        from deepmd.utils.argcheck import descrpt_args_plugin, normalize  # noqa: PLC0415
         from deepmd.utils.compat import update_deepmd_input  # noqa: PLC0415
     except ModuleNotFoundError as error:
         if not is_for_training(error):
@@ -92,6 +93,7 @@ def _normalised(jdata: dict, path: str, report: Report) -> dict:
         )
         report(Finding("warning", "not-checked", "", message, path))
         return with_defaults(jdata)
+    input_arguments.add_to(descrpt_args_plugin)
     return normalize(update_deepmd_input(deepcopy(jdata), warning=False))
 
 
