@@ -2,7 +2,7 @@
 """Training that steps the first layers of fitting nets in coordinates of their own.
 
 Adam takes the gradient there, and its step back from there; so variables, checkpoints and models
-are what they are without. The coordinates are found when training begins, whatever with.
+are what they are without. The coordinates are found when training begins from nothing.
 """
 
 from collections.abc import Iterable
@@ -116,24 +116,31 @@ class EvenSteps:
         self.type_first = self.descriptor.real_atoms.type_first()
 
     def begin(self, data: Any) -> None:
-        """Find the coordinates; draw first layers in them if training begins from nothing."""
+        """Find the coordinates, and draw first layers in them, if training begins from nothing.
+
+        From another model it goes on as without: steps in new coordinates undo what it has learned.
+        """
         session, rate = self.trainer.sess, self.trainer.sess.run(self.trainer.learning_rate)
+        if self.trainer.run_opt.init_mode != "init_from_scratch":
+            log.warning("se_a_mask: even_steps is for training from nothing; this one goes without")
+            nothing = np.zeros((0, self.descriptor.get_dim_out()))
+            for on_graph in self.on_graph.values():
+                on_graph.load(Coordinates.of(nothing), session)
+            return
         if rate > FASTEST:
             log.warning(
                 "se_a_mask: even_steps with a learning rate of %g; start with 0.001 or 0.002: from "
                 "0.003 on, training has been seen to be ruined",
                 rate,
             )
-        is_new = self.trainer.run_opt.init_mode == "init_from_scratch"
         found = [Coordinates.of(D) for D in self._samples(data)]
         for (matrix, bias), of_type in zip(self.fitting.first_layers, found, strict=True):
             self.on_graph[matrix.op.name].load(of_type, session)
-            if is_new:
-                W, b = session.run([matrix, bias])
-                width = len(of_type.mean)
-                W[:width] = of_type.apply(W[:width].astype(np.float64))
-                matrix.load(W, session)
-                bias.load(b - of_type.mean.astype(b.dtype) @ W[:width], session)
+            W, b = session.run([matrix, bias])
+            width = len(of_type.mean)
+            W[:width] = of_type.apply(W[:width].astype(np.float64))
+            matrix.load(W, session)
+            bias.load(b - of_type.mean.astype(b.dtype) @ W[:width], session)
 
     def _samples(self, data: Any) -> Iterable[np.ndarray]:
         """Return D of real atoms of each type [n, width], in frames of the data."""
