@@ -93,9 +93,8 @@ def test_loop(learned):
     types = [models[0].type_map.index(s.upper()) for s in second[0].symbols]
     forces = [one.evaluate(types, second[0].positions).forces for one in models]
     spread = np.linalg.norm(forces[0] - forces[1], axis=1) / 2
-    np.testing.assert_allclose(
-        second[0].arrays["deviation"], spread, rtol=1e-4, atol=1e-5
-    )  # float32
+    # The nets are of float32.
+    np.testing.assert_allclose(second[0].arrays["deviation"], spread, rtol=1e-4, atol=1e-5)
 
 
 def frames(path):

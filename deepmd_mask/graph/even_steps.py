@@ -97,7 +97,7 @@ class EvenAdam(tf.train.AdamOptimizer):
 
 
 class EvenSteps:
-    """The coordinates of all first layers in a training.
+    """The coordinates of all first layers in a training from nothing.
 
     Parameters
     ----------
@@ -116,17 +116,8 @@ class EvenSteps:
         self.type_first = self.descriptor.real_atoms.type_first()
 
     def begin(self, data: Any) -> None:
-        """Find the coordinates, and draw first layers in them, if training begins from nothing.
-
-        From another model it goes on as without: steps in new coordinates undo what it has learned.
-        """
+        """Find the coordinates, and draw first layers in them."""
         session, rate = self.trainer.sess, self.trainer.sess.run(self.trainer.learning_rate)
-        if self.trainer.run_opt.init_mode != "init_from_scratch":
-            log.warning("se_a_mask: even_steps is for training from nothing; this one goes without")
-            nothing = np.zeros((0, self.descriptor.get_dim_out()))
-            for on_graph in self.on_graph.values():
-                on_graph.load(Coordinates.of(nothing), session)
-            return
         if rate > FASTEST:
             log.warning(
                 "se_a_mask: even_steps with a learning rate of %g; start with 0.001 or 0.002: from "
@@ -171,6 +162,11 @@ def register() -> None:
         self.even_steps = None
         descriptor = getattr(self.model, "descrpt", None)
         if not isinstance(descriptor, DescrptMask) or not descriptor.even_steps:
+            build_training(self)
+            return
+        # From another model it goes on: steps in new coordinates undo what that has learned.
+        if self.run_opt.init_mode != "init_from_scratch":
+            log.warning("se_a_mask: even_steps is for training from nothing; this one goes without")
             build_training(self)
             return
         self.even_steps = EvenSteps(self)
