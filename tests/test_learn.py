@@ -19,6 +19,7 @@ from openmm import app, unit
 from pages import DOCS, FENCE, RUN
 
 from deepmd_mask import Potential
+from deepmd_mask.learning import config, train
 from deepmd_mask.learning.frames import read_frames
 from deepmd_mask.learning.levels import evaluate, load
 from deepmd_mask.learning.openmm import explore
@@ -116,6 +117,15 @@ def test_the_next_iteration_goes_on_from_the_last_models(killed):
     assert systems == [1, 1, 2, 2]
 
 
+def test_without_init_model_all_begin_from_nothing(killed):
+    loop = config.read(killed.folder)
+    loop.config["train"] = {"input": "input.json", "init_model": False, "compress": False}
+    orders = train.prepare(loop, 1)
+    assert [(o.settings["input"]["training"]["numb_steps"], o.inputs) for o in orders] == [
+        (4, {})
+    ] * 2
+
+
 def test_deviations_are_those_of_the_committee(killed):
     frames = read_frames(killed.folder / "iter.000001" / "select" / "candidates.xyz")
     models = sorted((killed.first / "train").glob("graph.*.pb"))
@@ -198,6 +208,26 @@ def test_openmm_explores(killed, site):
     frames = read_frames(site / "frames.xyz")
     assert len(frames) == 6 and "deviation" not in frames[0].arrays
     _label(frames[0], site)
+
+
+def test_openmm_resumes(killed, site):
+    """A trajectory goes on where that of the last iteration ended, but not if that was stopped."""
+    committee = [str(path) for path in sorted((killed.first / "train").glob("graph.*.pb"))]
+    options = {"build": "system:build", "steps": 4, "interval": 4, "timestep": 0.0005}
+    folders = [site / name / "result" for name in ("first", "second", "third")]
+    for folder, last, more in zip(
+        folders, [None, *folders], ({}, {"stop": 1e-9}, {}), strict=False
+    ):
+        folder.mkdir(parents=True)
+        if last is not None:
+            (folder.parent / "last").symlink_to(last)
+        explore(committee, folder, 0, 7, **options, **more, resume=True)
+    assert [(folder / "end.npz").exists() for folder in folders] == [True, False, True]
+    first, second, third = (read_frames(folder / "frames.xyz")[0].positions for folder in folders)
+    np.testing.assert_allclose(third, first, atol=1e-5)
+    assert len(second) != len(first) or np.abs(second - first).max() > 1e-3
+    with np.load(folders[0] / "end.npz") as end:
+        assert end["positions"].shape[1:] == (3,) and end["box"].shape == (3, 3)
 
 
 def _label(atoms, site):

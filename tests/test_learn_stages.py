@@ -72,6 +72,7 @@ def test_every_yaml_of_the_page_is_read(tmp_path):
         ({"models": 1}, "models is too small"),
         ({"preference": "near:ZN"}, "near:ZN"),
         ({"judge": {"accurate": 95}}, "between 0 and 1"),
+        ({"train": {"init_model": False}}, "reuse_numb_steps and reuse_start_lr"),
     ],
 )
 def test_wrong_arguments(tmp_path, changes, message):

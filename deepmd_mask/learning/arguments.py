@@ -99,7 +99,9 @@ def _explore() -> Argument:
                 optional=True,
                 doc="`module:function`, called as `function(committee, folder, task, seed, "
                 "**options)`: writes frames to `frames.xyz` in the folder, extended XYZ without a "
-                "cell. `deepmd_mask.learning.openmm:explore` comes with this package.",
+                "cell. What else it writes there, it finds in the folder `last` beside it when the "
+                "same task comes again in the next iteration. "
+                "`deepmd_mask.learning.openmm:explore` comes with this package.",
             ),
             Argument(
                 "command",
@@ -229,11 +231,19 @@ def _train() -> Argument:
                 '`"sel": "auto"` is counted once, in the first iteration.',
             ),
             Argument(
+                "init_model",
+                bool,
+                optional=True,
+                default=True,
+                doc="Whether, from the second iteration on, each model goes on from the last one "
+                "(`--init-model`). If not, all begin from nothing in each iteration, as "
+                "`even_steps` wants it.",
+            ),
+            Argument(
                 "reuse_numb_steps",
                 int,
                 optional=True,
-                doc="Steps from the second iteration on, where each model goes on from the last "
-                "one (`--init-model`); by default as many as in the first.",
+                doc="Steps of a model that goes on; by default as many as in the first iteration.",
             ),
             Argument(
                 "reuse_start_lr",

@@ -181,6 +181,12 @@ def _require(path: Path, config: dict[str, Any]) -> None:
         wrong.append("label/frames_per_task")
     if wrong:
         raise ValueError(f"{path}: {', '.join(wrong)} is too small")
+    unused = sorted(name for name in config["train"] if name.startswith("reuse_"))
+    if unused and not config["train"]["init_model"]:
+        raise ValueError(
+            f"{path}: train has {' and '.join(unused)}, which is for models that go on from the "
+            "last ones, and init_model: false; leave out one of them"
+        )
     if not 0 <= config["judge"]["accurate"] <= 1:
         raise ValueError(f"{path}: judge/accurate is a share, between 0 and 1")
     try:

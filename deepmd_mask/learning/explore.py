@@ -11,9 +11,9 @@ from .files import bring
 from .frames import read_frames
 from .levels import environment
 from .processes import run_or_raise
-from .tasks import Order, Task
+from .tasks import RESULT, Order, Task
 
-FRAMES = "frames.xyz"
+FRAMES, LAST = "frames.xyz", "last"
 
 
 def prepare(loop: Loop, iteration: int) -> list[Order]:
@@ -24,7 +24,7 @@ def prepare(loop: Loop, iteration: int) -> list[Order]:
     explore = loop.config["explore"]
     wanted = {key: explore[key] for key in ("function", "command") if key in explore}
     bounds = {name: loop.config["select"][name] for name in ("trust_lo", "trust_hi")}
-    given = explore["options"]
+    given, before = explore["options"], loop.stage(iteration - 1, "explore").folder
     wanted["options"] = {k: bounds.get(v, v) if isinstance(v, str) else v for k, v in given.items()}
     return [
         Order(
@@ -34,7 +34,7 @@ def prepare(loop: Loop, iteration: int) -> list[Order]:
                 "task": number,
                 "seed": loop.seed(iteration, 0, number),
             },
-            {},
+            {LAST: last} if (last := before / f"{number:03d}" / RESULT).exists() else {},
         )
         for number in range(explore["tasks"])
     ]

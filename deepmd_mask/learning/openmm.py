@@ -12,12 +12,14 @@ from openmm import app
 
 from ..openmm import DeviationError, DPRegion, FrameReporter, RegionReporter, dp_force
 from .calling import function_of
+from .explore import LAST
 from .frames import read_frames, write_frames
 
 if TYPE_CHECKING:
     from ase import Atoms
 
 Range = float | Sequence[float]
+END = "end.npz"  # where a trajectory has ended
 
 
 @dataclass
@@ -70,6 +72,7 @@ def explore(
     steps: int,
     interval: int,
     settle: int = 0,
+    resume: bool = False,
     temperature: Range = 300.0,
     timestep: float = 0.001,
     friction: float = 1.0,
@@ -95,6 +98,9 @@ def explore(
         Of the trajectory, and between frames.
     settle
         Steps before these, as all trajectories begin in one configuration.
+    resume
+        Whether a trajectory begins where that of the same number ended in the last iteration, with
+        new velocities; unless that was stopped, or exploded.
     temperature
         In K; of two numbers, something between, drawn anew for each trajectory.
     timestep, friction
@@ -119,12 +125,18 @@ def explore(
         integrator = openmm.LangevinMiddleIntegrator(drawn, friction, timestep)
     else:
         integrator = setup.integrator(drawn)
-    simulation = _start(setup, committee, integrator, drawn, seed, platform)
+    simulation = _start(setup, committee, integrator, seed, platform)
+    end = folder.parent / LAST / END
+    if resume and end.exists():
+        _resume(simulation, end)
+    simulation.context.setVelocitiesToTemperature(drawn, seed)
     simulation.step(settle)
     simulation.currentStep = 0
     nframes = steps // interval
     files = _report(simulation, setup, committee, folder, interval, nframes, stop, preference)
-    done = _run(simulation, setup, rng, interval, nframes)
+    done, is_trusted = _run(simulation, setup, rng, interval, nframes)
+    if resume and is_trusted:
+        _save(simulation, folder / END)
     frames = read_frames(files[0])
     of_cuts = [atoms for file in files[1:] for atoms in read_frames(file)]
     frames += of_cuts if setup.thin is None else [setup.thin(atoms, rng) for atoms in of_cuts]
@@ -137,11 +149,10 @@ def _start(
     setup: Setup,
     committee: list[str],
     integrator: openmm.Integrator,
-    temperature: float,
     seed: int,
     platform: str,
 ) -> app.Simulation:
-    """Return a Simulation with velocities."""
+    """Return a Simulation at the setup's positions."""
     if committee:
         force = dp_force(committee, setup.topology, setup.region, **setup.options)
         force.setForceGroup(setup.force_group)
@@ -152,8 +163,21 @@ def _start(
     if setup.box is not None:
         simulation.context.setPeriodicBoxVectors(*setup.box)
     simulation.context.setPositions(setup.positions)
-    simulation.context.setVelocitiesToTemperature(temperature, seed)
     return simulation
+
+
+def _save(simulation: app.Simulation, path: Path) -> None:
+    """Write positions and box, in nm."""
+    state = simulation.context.getState(getPositions=True)
+    box = state.getPeriodicBoxVectors(asNumpy=True)._value
+    np.savez(path, positions=state.getPositions(asNumpy=True)._value, box=box)
+
+
+def _resume(simulation: app.Simulation, path: Path) -> None:
+    """Go to positions and box that were written."""
+    with np.load(path) as saved:
+        simulation.context.setPeriodicBoxVectors(*saved["box"])
+        simulation.context.setPositions(saved["positions"])
 
 
 def _report(
@@ -187,8 +211,8 @@ def _run(
     rng: np.random.Generator,
     interval: int,
     nframes: int,
-) -> int:
-    """Run, and return how many frames have come before the end of all, or of trust."""
+) -> tuple[int, bool]:
+    """Run, and return how many frames have come, and whether that is all and they are trusted."""
     for done in range(nframes):
         if setup.disturb is not None:
             setup.disturb(simulation, rng)
@@ -196,13 +220,13 @@ def _run(
             simulation.step(interval)
         except DeviationError as end:
             print(end)
-            return done + 1
+            return done + 1, False
         except (openmm.OpenMMException, ValueError) as end:  # it explodes
             print(f"the trajectory ends after {done} frames: {end}")
             if done == 0:
                 raise
-            return done
-    return nframes
+            return done, False
+    return nframes, True
 
 
 def _write(folder: Path, frames: "list[Atoms]", lost: int) -> None:

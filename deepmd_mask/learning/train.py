@@ -45,7 +45,7 @@ def prepare(loop: Loop, iteration: int) -> list[Order]:
             f"iteration {iteration}: there is nothing to train with; all candidates may be held "
             "out, or none was chosen: look at `dp-mask learn status`"
         )
-    before = iteration - 1 if last else None
+    before = iteration - 1 if last and loop.config["train"]["init_model"] else None
     base = _base(loop, iteration)
     sel = base["model"]["descriptor"]["sel"]
     if before is not None and sel != loop.stage(before, "train").summary["sel"]:
