@@ -8,7 +8,7 @@ import pytest
 import reference
 from deepmd.tf.env import tf
 
-from deepmd_mask.graph.coordinates import FLOOR, MOST_DIRECTIONS, Coordinates
+from deepmd_mask.graph.coordinates import FLOOR, MOST_DIRECTIONS, Coordinates, times
 from deepmd_mask.graph.even_steps import EvenAdam, OnGraph
 from deepmd_mask.potential.reading import read_model
 
@@ -34,8 +34,8 @@ def test_coordinates(width):
     D, U = samples(500, width), np.random.default_rng(1).normal(size=(width, 5))
     found = Coordinates.of(D)
     np.testing.assert_allclose(found.mean, D.mean(axis=0))
-    np.testing.assert_allclose(found.apply(U), matrix_of(D) @ U, rtol=1e-6, atol=1e-6)
-    spread = np.sqrt(np.linalg.eigvalsh(np.cov(found.apply(D.T), bias=True)))
+    np.testing.assert_allclose(times(found, U), matrix_of(D) @ U, rtol=1e-6, atol=1e-6)
+    spread = np.sqrt(np.linalg.eigvalsh(np.cov(times(found, D.T), bias=True)))
     assert spread[-1] == pytest.approx(1 / (1 + FLOOR), rel=1e-3)  # was 1, and 0.17 the eighth
     assert spread[-8] > 0.9
 
@@ -44,7 +44,7 @@ def test_coordinates_of_what_does_not_differ():
     """Of no atoms, as of a type that is not in the data, or of one: they are those of D."""
     U = np.random.default_rng(1).normal(size=(6, 5))
     for D in (np.zeros((0, 6)), np.ones((1, 6))):
-        np.testing.assert_array_equal(Coordinates.of(D).apply(U), U)
+        np.testing.assert_array_equal(times(Coordinates.of(D), U), U)
 
 
 def test_steps_are_those_of_adam_in_the_coordinates():

@@ -7,7 +7,8 @@ every number of a matrix W, so what lies in small directions, as angles and bond
 is learned last. With W = A U and a step for U it is not.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -55,7 +56,8 @@ class Coordinates(NamedTuple):
             np.pad(excess[:MOST_DIRECTIONS], (0, rest)),
         )
 
-    def apply(self, U: np.ndarray) -> np.ndarray:
-        """Return A U for U [width, n]."""
-        V = self.directions
-        return self.scale * U - V @ (self.excess[:, None] * (V.T @ U))
+
+def times(A: Any, U: Any, transpose: Callable[[Any], Any] = np.transpose) -> Any:
+    """Return A U for U [width, n]: of Coordinates, or of what has their names as tensors."""
+    V = A.directions
+    return A.scale * U - V @ (A.excess[:, None] * (transpose(V) @ U))

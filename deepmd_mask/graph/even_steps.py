@@ -14,7 +14,7 @@ from deepmd.tf.env import tf
 from deepmd.tf.train.trainer import DPTrainer
 
 from ..shared.log import log
-from .coordinates import MOST_DIRECTIONS, Coordinates
+from .coordinates import MOST_DIRECTIONS, Coordinates, times
 from .descriptor import DescrptMask
 
 # Coordinates are found from so many frames or more, unless so many batches have fewer.
@@ -54,13 +54,9 @@ class OnGraph(NamedTuple):
             variable.load(np.asarray(value, variable.dtype.as_numpy_dtype), session)
 
     def apply(self, U: tf.Tensor) -> tf.Tensor:
-        """Return A U, as Coordinates.apply, for the rows of D, and other rows as they are."""
-        V, width = self.directions, int(self.directions.shape[0])
-        D = U[:width]
-        moved = self.scale * D - tf.matmul(
-            V, self.excess[:, None] * tf.matmul(V, D, transpose_a=True)
-        )
-        return tf.concat([moved, U[width:]], axis=0)
+        """Return A U for the rows of D, and other rows as they are."""
+        width = int(self.directions.shape[0])
+        return tf.concat([times(self, U[:width], tf.transpose), U[width:]], axis=0)
 
 
 class EvenAdam(tf.train.AdamOptimizer):
@@ -129,7 +125,7 @@ class EvenSteps:
             self.on_graph[matrix.op.name].load(of_type, session)
             W, b = session.run([matrix, bias])
             width = len(of_type.mean)
-            W[:width] = of_type.apply(W[:width].astype(np.float64))
+            W[:width] = times(of_type, W[:width].astype(np.float64))
             matrix.load(W, session)
             bias.load(b - of_type.mean.astype(b.dtype) @ W[:width], session)
 

@@ -44,8 +44,9 @@ def spans(
         atoms that are much too near would spoil the span, in 1/(length unit). Of a net that meets
         no pair, those of all pairs; (0, 1) if there are none.
     """
+    number = np.array(nets.of_pairs()).reshape(nets.ntypes, nets.ntypes)
     frames = [
-        _extremes(nets, *frame)
+        _extremes(number, len(nets.names()), *frame)
         for batch in zip(coord, types, mask, strict=True)
         for frame in zip(*(part[:MOST_FRAMES] for part in batch), strict=True)
     ]
@@ -61,15 +62,19 @@ def spans(
     return list(zip(*found.tolist(), strict=True))
 
 
-def _extremes(nets: PairNets, r: np.ndarray, t: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """Return the least and the largest s of each net in a frame [2, nnets]; inf and 0 if none."""
+def _extremes(
+    number: np.ndarray, nnets: int, r: np.ndarray, t: np.ndarray, w: np.ndarray
+) -> np.ndarray:
+    """Return the least and the largest s of each net in a frame [2, nnets]; inf and 0 if none.
+
+    The number of the net of t_i and t_j is number[t_i, t_j].
+    """
     real = np.flatnonzero(w)
     i, j = np.triu_indices(len(real), 1)
     distance = pdist(np.reshape(r, (-1, 3))[real])
     i, j, s = i[distance > 0], j[distance > 0], 1 / distance[distance > 0]
     t_i, t_j = t[real[i]].astype(int), t[real[j]].astype(int)
-    number = np.array(nets.of_pairs()).reshape(nets.ntypes, nets.ntypes)
-    found = np.array([[np.inf], [0.0]]).repeat(len(nets.names()), axis=1)
+    found = np.array([[np.inf], [0.0]]).repeat(nnets, axis=1)
     for net in (number[t_i, t_j], number[t_j, t_i]):
         has_net = net >= 0
         np.minimum.at(found[0], net[has_net], s[has_net])
