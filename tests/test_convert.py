@@ -75,6 +75,15 @@ class Builtin:
     def model(self, choice):
         return self.root / choice / "frozen.pb"
 
+    def converted(self, choice):
+        """Convert a model, the first time that it is asked for; return the path of the result."""
+        fast = self.root / choice / "fast.pb"
+        if not fast.exists():
+            before = self.model(choice).read_bytes()
+            convert(self.model(choice), fast)
+            assert self.model(choice).read_bytes() == before
+        return fast
+
     def evaluated(self, choice):
         with np.load(f"{self.model(choice)}.npz") as found:
             return dict(found)
@@ -90,15 +99,13 @@ def operators(model):
 
 
 @pytest.mark.parametrize("choice", OPTIONS)
-def test_model_of_the_builtin_keeps_its_forces(builtin, tmp_path, choice):
-    before = builtin.model(choice).read_bytes()
-    convert(builtin.model(choice), tmp_path / "fast.pb")
-    assert operators(tmp_path / "fast.pb") == "deepmd-mask"
-    found = evaluate(tmp_path / "fast.pb", builtin.frames, batch=None)
+def test_model_of_the_builtin_keeps_its_forces(builtin, choice):
+    fast = builtin.converted(choice)
+    assert operators(fast) == "deepmd-mask"
+    found = evaluate(fast, builtin.frames, batch=None)
     mask = builtin.frames.mask
     assert_same_potential(found, builtin.evaluated(choice), mask, TOLERANCE.get(choice, 1e-10))
     np.testing.assert_array_equal(found["atom_energy"][mask == 0], 0)
-    assert builtin.model(choice).read_bytes() == before
 
 
 @pytest.mark.parametrize("choice", OPTIONS)
@@ -109,15 +116,15 @@ def test_potential_gives_what_the_builtin_does(builtin, choice):
     assert_potential_agrees(builtin.model(choice), builtin.frames, tolerance, wanted)
 
 
-def test_energy_no_longer_depends_on_padding(builtin, tmp_path):
-    convert(builtin.model("two"), tmp_path / "fast.pb")
+def test_energy_no_longer_depends_on_padding(builtin):
+    fast = builtin.converted("two")
     frames = builtin.frames
     padded = frames._replace(
         types=np.append(frames.types, [0, 1, 1]),
         coord=np.pad(frames.coord, ((0, 0), (0, 3), (0, 0))),
         mask=np.pad(frames.mask, ((0, 0), (0, 3))),
     )
-    found, wanted = (evaluate(tmp_path / "fast.pb", f, batch=None) for f in (padded, frames))
+    found, wanted = (evaluate(fast, f, batch=None) for f in (padded, frames))
     np.testing.assert_allclose(found["energy"], wanted["energy"], rtol=1e-13)
     np.testing.assert_allclose(wanted["energy"], wanted["atom_energy"].sum(axis=1), rtol=1e-13)
 
@@ -158,8 +165,7 @@ def test_model_of_the_plugin_runs_without_it(trained, tmp_path):
 
 
 def test_there_and_back_gives_the_same_variables(builtin, tmp_path):
-    convert(builtin.model("one"), tmp_path / "there.pb")
-    convert(tmp_path / "there.pb", tmp_path / "back.pb", operators="built-in")
+    convert(builtin.converted("one"), tmp_path / "back.pb", operators="built-in")
     wanted, found = (
         FrozenModel(m).variables() for m in (builtin.model("one"), tmp_path / "back.pb")
     )
@@ -212,14 +218,15 @@ def test_training_input_tells_what_the_graph_does_not(builtin, tmp_path):
 
 
 @pytest.mark.parametrize("operators", ["deepmd-mask", "built-in"])
-def test_other_precision(trained, tmp_path, operators):
-    convert(trained.model, tmp_path / "single.pb", operators=operators, precision="float32")
+def test_other_precision(builtin, tmp_path, operators):
+    fast = builtin.converted("two")
+    convert(fast, tmp_path / "single.pb", operators=operators, precision="float32")
     found = info(tmp_path / "single.pb")
     assert found["operators"] == operators
     assert found["embedding"]["precision"] == found["fitting"]["precision"] == "float32"
     assert found["training_input"]["model"]["descriptor"]["precision"] == "float32"
-    single = evaluate(tmp_path / "single.pb", trained.frames)
-    assert_same_potential(single, trained.evaluate(), trained.frames.mask, 1e-5)
+    single = evaluate(tmp_path / "single.pb", builtin.frames)
+    assert_same_potential(single, builtin.evaluated("two"), builtin.frames.mask, 1e-5)
 
 
 def test_model_of_deepmd_kit_2_through_pbtxt(tmp_path):
@@ -243,13 +250,13 @@ class Other(Potential):
         return found._replace(forces=found.forces * (1 + 1e-7))
 
 
-def test_result_that_potential_reads_otherwise_is_not_written(trained, tmp_path, monkeypatch):
+def test_result_that_potential_reads_otherwise_is_not_written(builtin, tmp_path, monkeypatch):
     monkeypatch.setattr(compare, "Potential", Other)
     message = "Potential reads the result otherwise than TensorFlow does; it differs by 1.0e-07 of"
-    assert_refused(message, trained.model, tmp_path, operators="built-in")
+    assert_refused(message, builtin.converted("one"), tmp_path, operators="built-in")
 
 
-def test_result_that_potential_refuses(trained, tmp_path, monkeypatch):
+def test_result_that_potential_refuses(builtin, tmp_path, monkeypatch):
     """It is written, and the command says so; one that is damaged is not."""
 
     def refuses(error):
@@ -264,11 +271,11 @@ def test_result_that_potential_refuses(trained, tmp_path, monkeypatch):
     def with_frame_parameters(path):
         return RefusedModelError(path, "it has fparam")
 
-    output = tmp_path / "plain.pb"
+    model, output = builtin.converted("one"), tmp_path / "plain.pb"
     monkeypatch.setattr(compare, "Potential", refuses(damaged))
-    assert_refused("is damaged: it lacks", trained.model, tmp_path, operators="built-in")
+    assert_refused("is damaged: it lacks", model, tmp_path, operators="built-in")
     monkeypatch.setattr(compare, "Potential", refuses(with_frame_parameters))
-    arguments = ["convert", str(trained.model), "-o", str(output), "--builtin"]
+    arguments = ["convert", str(model), "-o", str(output), "--builtin"]
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 0, done.output
     assert re.search(r"energies to \S+; not compared with Potential: it has fparam\n$", done.output)
@@ -276,13 +283,13 @@ def test_result_that_potential_refuses(trained, tmp_path, monkeypatch):
 
 
 def test_training_goes_on_from_a_converted_model(builtin, tmp_path):
-    convert(builtin.model("one"), tmp_path / "fast.pb")
+    fast = builtin.converted("one")
     jdata = json.loads((builtin.root / "one" / "input.json").read_text())
     jdata["training"]["numb_steps"] = 0
     helpers.write_input(tmp_path, jdata)
-    start = "--init-frz-model", "fast.pb"
+    start = "--init-frz-model", str(fast)
     jobs.run([[tmp_path, "train", "input.json", *start], [tmp_path, "freeze", "-o", "again.pb"]])
-    wanted, found = (helpers.parameters(tmp_path / m) for m in ("fast.pb", "again.pb"))
+    wanted, found = (helpers.parameters(model) for model in (fast, tmp_path / "again.pb"))
     for name, value in wanted.items():
         np.testing.assert_array_equal(found[name], value)
 
@@ -372,7 +379,7 @@ def test_nothing_to_convert(trained, tmp_path):
 
 def test_output_is_not_replaced_unasked(builtin, tmp_path):
     (tmp_path / "fast.pb").write_text("precious")
-    model = builtin.model("two")
+    model = builtin.model("one")
     assert_refused("exists; name another output, or replace it with `overwrite`", model, tmp_path)
     assert_refused("must end in .pb", model, tmp_path, output=tmp_path / "fast")
     assert_refused("there is no folder", model, tmp_path, output=tmp_path / "a" / "fast.pb")
@@ -389,10 +396,10 @@ def test_input_is_never_replaced(builtin, tmp_path):
 
 def test_command(builtin, tmp_path):
     output = tmp_path / "fast.pb"
-    arguments = ["convert", str(builtin.model("two")), "-o", str(output)]
+    arguments = ["convert", str(builtin.model("one")), "-o", str(output)]
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 0, done.output
-    assert f"{output} agrees with {builtin.model('two')}" in done.output
+    assert f"{output} agrees with {builtin.model('one')}" in done.output
     again = CliRunner().invoke(main, arguments)
     assert again.exit_code == 1
     assert again.output.startswith("Error: ")
