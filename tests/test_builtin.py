@@ -123,7 +123,7 @@ class Grid:
         for choice in sorted(self.choices, key=lambda choice: choice != DETAILED):
             yield from self.from_scratch(choice, "builtin")
             yield [self.directory(choice, "builtin"), "eval", FROZEN, self.system]
-        if DETAILED in self.choices:
+        if len(self.choices) == len(GRID):  # for a test that names none
             yield from self.restart("builtin-restart")
 
     def evaluate(self, model, **options):
