@@ -229,3 +229,19 @@ def test_data_and_models(monkeypatch):
     assert sum(file.stat().st_size for file in shipped if file.is_file()) < 2e7
     committee = Potential(sorted((EXAMPLE / "models").glob("*.pb")))
     assert committee.type_map == json.loads(Path("small.json").read_text())["model"]["type_map"]
+
+
+def test_committee_is_right_about_held_out_frames():
+    """Of trajectories that none of its frames come from: forces on preferred atoms, in eV/Å."""
+    committee = Potential(sorted((EXAMPLE / "models").glob("*.pb")))
+    system = EXAMPLE / "data" / "validation"
+    types = np.loadtxt(system / "type.raw", dtype=int)
+    names = ("coord", "force", "aparam", "atom_pref")
+    coord, force, mask, preference = (np.load(system / "set.000" / f"{n}.npy") for n in names)
+    errors = []
+    for k, real in enumerate(mask > 0):
+        found = committee.evaluate(types[real], coord[k].reshape(-1, 3)[real].astype(float))
+        wanted = force[k].reshape(-1, 3)[real]
+        errors.append((found.forces - wanted)[preference[k, real] > 0])
+    assert len(errors) >= 90
+    assert np.sqrt(np.mean(np.concatenate(errors) ** 2)) < 0.10

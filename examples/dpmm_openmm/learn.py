@@ -20,6 +20,7 @@ QUICK = {
     "models": 2,
     "explore": {"tasks": 3, "held_out": 1, "options": {"steps": 8, "interval": 4, "settle": 0}},
     "select": {"trust_lo": 100.0, "trust_hi": 200.0, "frames": 4, "held_out_frames": 2},
+    "judge": {"force_error": 100.0},
 }
 QUICK_INPUT = {
     # Of eight steps a model is what it begins as, and with even_steps its forces are large then.
