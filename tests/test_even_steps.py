@@ -12,6 +12,17 @@ from deepmd_mask.graph.coordinates import FLOOR, MOST_DIRECTIONS, Coordinates, t
 from deepmd_mask.graph.even_steps import EvenAdam, OnGraph
 from deepmd_mask.potential.reading import read_model
 
+# Few nets of few layers: what takes time is to build graphs, net by net and layer by layer.
+SMALL = {"neuron": [4, 8], "type_one_side": True}
+
+
+def input_of(system, steps, **options):
+    """Return an input with options of the descriptor."""
+    descriptor = {**SMALL, **options}
+    return helpers.make_input(
+        [system], steps=steps, descriptor=descriptor, fitting_net={"neuron": [6]}
+    )
+
 
 def matrix_of(D):
     """Return A of samples from all eigenvectors, those beyond MOST_DIRECTIONS with s = 0."""
@@ -90,8 +101,7 @@ def trained_evenly(tmp_path_factory):
         ("begun", 0, {"even_steps": True}),
         ("trained", 3, {"even_steps": True}),
     ):
-        jdata = helpers.make_input([system], steps=number, descriptor=options)
-        helpers.write_input(root / name, jdata)
+        helpers.write_input(root / name, input_of(system, number, **options))
         steps += [[root / name, "train", "input.json"], [root / name, "freeze", "-o", "frozen.pb"]]
     jobs.run(steps)
     return root, frames
@@ -136,8 +146,7 @@ def test_checkpoints_are_what_they_are_without(trained_evenly):
         for even in (True, False):
             folder = root / f"{option.strip('-')}-{even}"
             options = {"even_steps": True} if even else {}
-            jdata = helpers.make_input([root / "system"], steps=5, descriptor=options)
-            helpers.write_input(folder, jdata)
+            helpers.write_input(folder, input_of(root / "system", 5, **options))
             start = root / "trained" / "model.ckpt"
             arguments = ["train", "input.json", option, str(start)]
             jobs.run([[folder, *arguments], [folder, "freeze", "-o", "frozen.pb"]])
