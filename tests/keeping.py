@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What the reference makes of a case, kept for the next run of pytest.
+"""What the reference and the built-in make of a case, kept for the next run of pytest.
 
 In the folder that DP_MASK_TEST_KEPT names; without it, each run computes all anew.
 """
@@ -16,6 +16,18 @@ SOURCES = ("reference.py", "embedding_case.py", "fitting_case.py")
 @cache
 def _sources():
     return b"".join((Path(__file__).parent / name).read_bytes() for name in SOURCES)
+
+
+def kept_folder(name, *givens):
+    """Return a folder to keep what follows from the givens, or None if nothing is to be kept.
+
+    Of a path, what it holds counts.
+    """
+    folder = os.environ.get("DP_MASK_TEST_KEPT")
+    if not folder:
+        return None
+    parts = [g.read_bytes() if isinstance(g, Path) else repr(g).encode() for g in givens]
+    return Path(folder) / f"{name}-{hashlib.sha256(b''.join(parts)).hexdigest()}"
 
 
 def _file(case, what):
