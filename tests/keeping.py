@@ -14,20 +14,18 @@ SOURCES = ("reference.py", "embedding_case.py", "fitting_case.py")
 
 
 @cache
-def _sources():
-    return b"".join((Path(__file__).parent / name).read_bytes() for name in SOURCES)
+def _content(sources):
+    return b"".join((Path(__file__).parent / name).read_bytes() for name in sources)
 
 
-def kept_folder(name, *givens):
-    """Return a folder to keep what follows from the givens, or None if nothing is to be kept.
+def kept_path(name, givens, sources):
+    """Return where to keep what follows from the givens, a text, and from sources of the tests.
 
-    Of a path, what it holds counts.
+    None if nothing is to be kept.
     """
     folder = os.environ.get("DP_MASK_TEST_KEPT")
-    if not folder:
-        return None
-    parts = [g.read_bytes() if isinstance(g, Path) else repr(g).encode() for g in givens]
-    return Path(folder) / f"{name}-{hashlib.sha256(b''.join(parts)).hexdigest()}"
+    key = hashlib.sha256(_content(sources) + givens.encode()).hexdigest()
+    return Path(folder) / f"{name}-{key}" if folder else None
 
 
 def _file(case, what):
@@ -35,11 +33,11 @@ def _file(case, what):
 
     What a case draws at random depends on what has been asked of it before.
     """
-    folder, name = os.environ.get("DP_MASK_TEST_KEPT"), getattr(case, "name", None)
-    if not folder or name is None:
+    name = getattr(case, "name", None)
+    if name is None:
         return None
     before = repr((type(case), name, what, list(vars(case)), case.rng.bit_generator.state))
-    return Path(folder) / hashlib.sha256(_sources() + before.encode()).hexdigest()
+    return kept_path("case", before, SOURCES)
 
 
 def kept(compute):

@@ -6,7 +6,6 @@ needs as many slots as sum(sel), and takes one frame at a time.
 """
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import deepmd
 import helpers
@@ -17,7 +16,7 @@ from deepmd.tf.env import tf
 from deepmd.tf.utils.argcheck import normalize
 from deepmd.tf.utils.compat import update_deepmd_input
 from frozen_models import assert_potential_agrees
-from keeping import kept_folder
+from keeping import kept_path
 
 from deepmd_mask import Potential
 from deepmd_mask.hooks.start import Start
@@ -92,11 +91,11 @@ class Grid:
 
     def place(self, choice, run):
         """Return where a run is: the built-in's is kept for the next run of pytest."""
+        kept = None
         if run == "builtin":
-            sources = Path(__file__), Path(helpers.__file__)
-            kept = kept_folder("builtin", choice, deepmd.__version__, *sources)
-            return kept or self.root / choice / run
-        return self.root / choice / run
+            givens = f"{choice} {deepmd.__version__}"
+            kept = kept_path("builtin", givens, ("test_builtin.py", "helpers.py"))
+        return kept or self.root / choice / run
 
     def input(self, choice, steps):
         common = {"steps": steps, "sel": SEL, "model": {"type_map": TYPE_MAP}}

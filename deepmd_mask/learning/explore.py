@@ -11,9 +11,9 @@ from .files import bring
 from .frames import read_frames
 from .levels import environment
 from .processes import run_or_raise
-from .tasks import RESULT, Order, Task
+from .tasks import LAST, RESULT, Order, Task
 
-FRAMES, LAST = "frames.xyz", "last"
+FRAMES = "frames.xyz"
 
 
 def prepare(loop: Loop, iteration: int) -> list[Order]:

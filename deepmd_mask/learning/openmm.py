@@ -12,8 +12,8 @@ from openmm import app
 
 from ..openmm import DeviationError, DPRegion, FrameReporter, RegionReporter, dp_force
 from .calling import function_of
-from .explore import LAST
 from .frames import read_frames, write_frames
+from .tasks import LAST
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -125,11 +125,11 @@ def explore(
         integrator = openmm.LangevinMiddleIntegrator(drawn, friction, timestep)
     else:
         integrator = setup.integrator(drawn)
-    simulation = _start(setup, committee, integrator, seed, platform)
     end = folder.parent / LAST / END
     if resume and end.exists():
-        _resume(simulation, end)
-    simulation.context.setVelocitiesToTemperature(drawn, seed)
+        with np.load(end) as saved:
+            setup.positions, setup.box = saved["positions"], saved["box"]
+    simulation = _start(setup, committee, integrator, drawn, seed, platform)
     simulation.step(settle)
     simulation.currentStep = 0
     nframes = steps // interval
@@ -149,10 +149,11 @@ def _start(
     setup: Setup,
     committee: list[str],
     integrator: openmm.Integrator,
+    temperature: float,
     seed: int,
     platform: str,
 ) -> app.Simulation:
-    """Return a Simulation at the setup's positions."""
+    """Return a Simulation with velocities."""
     if committee:
         force = dp_force(committee, setup.topology, setup.region, **setup.options)
         force.setForceGroup(setup.force_group)
@@ -163,6 +164,7 @@ def _start(
     if setup.box is not None:
         simulation.context.setPeriodicBoxVectors(*setup.box)
     simulation.context.setPositions(setup.positions)
+    simulation.context.setVelocitiesToTemperature(temperature, seed)
     return simulation
 
 
@@ -171,13 +173,6 @@ def _save(simulation: app.Simulation, path: Path) -> None:
     state = simulation.context.getState(getPositions=True)
     box = state.getPeriodicBoxVectors(asNumpy=True)._value
     np.savez(path, positions=state.getPositions(asNumpy=True)._value, box=box)
-
-
-def _resume(simulation: app.Simulation, path: Path) -> None:
-    """Go to positions and box that were written."""
-    with np.load(path) as saved:
-        simulation.context.setPeriodicBoxVectors(*saved["box"])
-        simulation.context.setPositions(saved["positions"])
 
 
 def _report(

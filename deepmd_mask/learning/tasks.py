@@ -19,6 +19,7 @@ from .files import bring, has_all_files, put_folder_in_place, read_json, to_disk
 
 STAGES = ("explore", "select", "label", "pack", "train", "judge")
 COMMON, RESULT = "common", "result"
+LAST = "last"  # what the same task has left in the last iteration, among its inputs
 TASK, FAILURE, SUMMARY = "task.json", "failure.json", "stage.json"
 
 

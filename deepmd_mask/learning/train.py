@@ -15,7 +15,7 @@ from ..data.training import auto_sel, scan_systems
 from .config import Loop, read_file
 from .files import bring, write_json
 from .processes import run_or_raise
-from .tasks import COMMON, Order, Task
+from .tasks import COMMON, LAST, Order, Task
 
 CHECKPOINT, WEIGHTS = "model.ckpt", "weights"
 # One process for all commands: to start TensorFlow takes as long as a small training.
@@ -67,7 +67,7 @@ def _one(
     training["training_data"]["systems"] = [f"../../{COMMON}/{name}" for name in names]
     inputs = {}
     if before is not None:
-        inputs["last"] = _checkpoint(loop, before, number)
+        inputs[LAST] = _checkpoint(loop, before, number)
         if "reuse_numb_steps" in train:
             training["numb_steps"] = train["reuse_numb_steps"]
         if "reuse_start_lr" in train:
@@ -114,8 +114,8 @@ def work(task: Task) -> None:
     """Train, freeze, and compress if that is wanted."""
     write_json(task.result / "input.json", task.settings["input"])
     train = ["train", "input.json"]
-    if (task.folder / "last").exists():
-        train += ["--init-model", f"../last/{CHECKPOINT}"]
+    if (task.folder / LAST).exists():
+        train += ["--init-model", f"../{LAST}/{CHECKPOINT}"]
     commands = [train, ["freeze", "-o", "graph.pb"]]
     if task.settings["compress"]:
         commands.append(["compress", "-i", "graph.pb", "-o", "compressed.pb"])
