@@ -23,6 +23,7 @@ from deepmd_mask.openmm import DPRegion, dp_force
 from deepmd_mask.openmm.edge import Weights
 
 INTERVAL = 0.01  # ps, between energies
+BLOCKS = 6
 TITLES = {
     "force field": "force field",
     "abrupt": "abrupt edge",
@@ -84,7 +85,8 @@ def minimise(droplet: Droplet, model: Path, region: DPRegion, state: mm.State) -
 def pressurise(box: Path, model: Path, region: DPRegion, picoseconds: float) -> dict:
     """Run the example's whole box at 1 bar; return densities, without the first quarter.
 
-    The error is that of a mean of blocks of 1 ps.
+    The error is that of a mean of blocks, some picoseconds long at least: a volume takes one or two
+    to forget itself.
     """
     whole = load(box)
     found = {}
@@ -105,8 +107,8 @@ def pressurise(box: Path, model: Path, region: DPRegion, picoseconds: float) -> 
             volume = running.context.getState().getPeriodicBoxVolume()._value
             densities.append(sum(masses) / volume / AVOGADRO)
         kept = np.array(densities[len(densities) // 4 :])
-        blocks = kept[: len(kept) // 10 * 10].reshape(-1, 10).mean(axis=1)
-        error = blocks.std(ddof=1) / np.sqrt(len(blocks)) if len(blocks) > 1 else np.nan
+        blocks = [block.mean() for block in np.array_split(kept, BLOCKS)]
+        error = np.std(blocks, ddof=1) / np.sqrt(BLOCKS)
         found[name] = {"density": kept.mean(), "error": error, "picoseconds": picoseconds}
         click.echo(f"1 bar, {name}: {kept.mean():.4f} +- {error:.4f} g/cm^3")
     return found

@@ -6,7 +6,9 @@ GFN2-xTB minus force field. That knows no fractions: the energy of a region with
 there in part is shared out among whole regions, each with a water more, in the order of their
 weights (sorted partitioning). It is dear, so the model does the steps between, and every so many
 steps the difference comes as an impulse (multiple time steps). Each has the reference that is
-fitted to its own derivatives, on the same frames. Goes on where a run before has stopped.
+fitted to its own derivatives, on the same frames. The peptide is heavier than it is: a mean does
+not know of masses, and impulses would be in resonance with its bonds. Goes on where a run before
+has stopped.
 """
 
 import csv
@@ -27,7 +29,8 @@ from tqdm import tqdm
 from deepmd_mask.openmm import DPRegion, Reference
 from deepmd_mask.openmm.edge import Entering
 
-INNER, OUTER = 0.002, 4  # ps; steps between impulses of the difference
+INNER, OUTER = 0.002, 5  # ps; steps between impulses of the difference
+HEAVY = 4.0  # times its mass, the peptide: impulses every 8 fs at its own drive C=O until SCF fails
 FRICTION = 1.0  # 1/ps
 LINES = 10  # impulses, or as many steps of the model, between lines
 SAVED = 10  # lines between states from which a run can go on
@@ -214,12 +217,14 @@ def main(
         integrator = mm.LangevinMiddleIntegrator(300, FRICTION, INNER)
     integrator.setRandomNumberSeed(seed)
     running = droplet.simulation(model, region, integrator)
+    for atom in droplet.peptide:
+        running.system.setParticleMass(atom, HEAVY * running.system.getParticleMass(atom))
     difference = Difference(exact, model, region, droplet)
     if direct:
         force = mm.PythonForce(difference, {}, [])
         force.setForceGroup(1)
         running.system.addForce(force)
-        running.context.reinitialize()
+    running.context.reinitialize()
 
     def observe() -> list[str]:
         if direct and difference.found is not None:
@@ -230,6 +235,7 @@ def main(
         return observed(part.entering, exact.waters(part.entering), 0.0)
 
     running.context.setState(state)
+    running.context.setVelocitiesToTemperature(300, seed)
     running.context.setTime(0)
     steps = LINES if direct else LINES * outer
     path = output / f"{'direct' if direct else 'model'}_{seed}.csv"
