@@ -14,6 +14,7 @@ import forks
 import numpy as np
 import openmm as mm
 import pytest
+import yaml
 from openmm import app, unit
 
 from deepmd_mask import Potential
@@ -221,15 +222,20 @@ def test_direct(box, tmp_path):
     assert atoms.get_forces().shape == (len(atoms), 3) and len(atoms.arrays["index"]) == len(atoms)
 
 
-def test_data_and_models(monkeypatch):
+def test_data_and_models(tmp_path):
     """They are small, the data are without errors, and the models are a committee for them."""
-    monkeypatch.chdir(EXAMPLE)
-    checked = check(["data/train", "data/validation"], "small.json")
+    type_map = yaml.safe_load((EXAMPLE / "learn.yaml").read_text())["type_map"]
+    jdata = json.loads((EXAMPLE / "input.json").read_text())
+    data = [str(EXAMPLE / "data" / name) for name in ("train", "validation")]
+    jdata["model"]["type_map"] = type_map  # as the loop does
+    jdata["training"]["training_data"]["systems"] = data
+    (tmp_path / "input.json").write_text(json.dumps(jdata))
+    checked = check(data, tmp_path / "input.json")
     assert checked.errors == 0, checked.as_text()
     shipped = [file for name in ("data", "models") for file in (EXAMPLE / name).rglob("*")]
     assert sum(file.stat().st_size for file in shipped if file.is_file()) < 2e7
     committee = Potential(sorted((EXAMPLE / "models").glob("*.pb")))
-    assert committee.type_map == json.loads(Path("small.json").read_text())["model"]["type_map"]
+    assert committee.type_map == type_map
 
 
 def test_committee_is_right_about_held_out_frames():

@@ -49,23 +49,38 @@ def fractions(solvated, region, positions=None):
     return np.count_nonzero((w > 1e-3) & (w < 1 - 1e-3))
 
 
+def slope(running, positions, direction):
+    """Return dE/dt at positions + t direction, by 4-point differences."""
+    h, energies = 1e-4, []
+    for k in (1, -1, 2, -2):
+        running.context.setPositions(positions + k * h * direction)
+        energies.append(state(running)[0])
+    return (8 * (energies[0] - energies[1]) - (energies[2] - energies[3])) / (12 * h)
+
+
 def worst_slope(solvated, force, atoms):
-    """Return by how much a force differs from 4-point differences, on all axes of these atoms."""
-    force.setForceGroup(1)
-    running = solvated.simulation(force)
+    """Return by how much a force differs from differences, on all axes of these atoms."""
+    running, worst = solvated.simulation(grouped(force)), 0.0
     _, forces = state(running)
-    h, worst = 1e-4, 0.0
     for atom in atoms:
         for axis in range(3):
-            energies = []
-            for k in (1, -1, 2, -2):
-                moved = solvated.positions.copy()
-                moved[atom, axis] += k * h
-                running.context.setPositions(moved)
-                energies.append(state(running)[0])
-            slope = (8 * (energies[0] - energies[1]) - (energies[2] - energies[3])) / (12 * h)
-            worst = max(worst, abs(forces[atom, axis] + slope))
+            direction = np.zeros_like(forces)
+            direction[atom, axis] = 1
+            found = -slope(running, solvated.positions, direction)
+            worst = max(worst, abs(forces[atom, axis] - found))
     return worst
+
+
+def virials(solvated, force):
+    """Return the virial [3, 3] in eV of the forces of a droplet, and of its energy under strain."""
+    running = solvated.simulation(grouped(force))
+    positions, (_, forces) = solvated.positions, state(running)
+    of_strain = np.zeros((3, 3))
+    for a, b in np.ndindex(3, 3):
+        direction = np.zeros_like(positions)
+        direction[:, b] = positions[:, a]
+        of_strain[a, b] = -slope(running, positions, direction)
+    return positions.T @ forces / EV, of_strain / EV
 
 
 @pytest.mark.parametrize("name", REGIONS)
@@ -79,10 +94,20 @@ def test_forces_are_the_slope_of_the_energy(system, name, request):
     assert worst_slope(solvated, force_of(solvated, regions), atoms) < BOUND
 
 
+@pytest.mark.parametrize("name", REGIONS)
+def test_virial_is_that_of_strain(droplet, name):
+    """Of whole forces, those of the weights and the reaction on centres included, all atoms."""
+    of_forces, of_strain = virials(droplet, force_of(droplet, REGIONS[name]))
+    assert np.abs(of_strain).max() > 1
+    np.testing.assert_allclose(of_forces, of_strain, rtol=0, atol=1e-7)
+
+
 def test_without_the_forces_of_weights_they_are_not(droplet, monkeypatch):
-    """The control of the test before."""
+    """The control of the two tests before."""
     monkeypatch.setattr(edges.Weights, "forces", lambda self, entering: iter(()))
     assert worst_slope(droplet, force_of(droplet, SMOOTH), [0, 1, 2, 7, 8]) > 100 * BOUND
+    of_forces, of_strain = virials(droplet, force_of(droplet, SMOOTH))
+    assert np.abs(of_forces - of_strain).max() > 1
 
 
 def test_no_net_force_and_no_torque(droplet):
