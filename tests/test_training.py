@@ -337,7 +337,7 @@ def test_number_of_threads_changes_no_bit(tmp_path):
     system = helpers.write_system(tmp_path / "system", frames)
     jdata = helpers.make_input(
         [system], sel=(50, 30, 20), steps=4, training_data={"batch_size": 2},
-        descriptor={"neuron": [8, 16, 32]}, fitting_net={"neuron": [64, 64]},
+        descriptor={"neuron": [8, 16, 32], **FEW_NETS}, fitting_net={"neuron": [64, 64]},
     )  # fmt: skip
 
     def results(name, run, **environment):
