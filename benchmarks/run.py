@@ -19,6 +19,7 @@ from scans import SCANS, Options
 from sides import Setting, instruction_sets, machine
 from tables import as_they_are
 
+SCANS_OF_THREADS = ("evaluations", "weights", "training", "parts")
 COLOURS = {
     "built-in": "tab:red",
     PEER: "tab:orange",
@@ -82,7 +83,7 @@ def main(
     cores = os.cpu_count() or 1
     for name in names:
         # Those that no number of threads matters for take all.
-        of_scan = threads or ((1, cores) if name in ("evaluations", "training", "parts") else ())
+        of_scan = threads or ((1, cores) if name in SCANS_OF_THREADS else ())
         for one_isa in isa or instruction_sets():
             for count in dict.fromkeys(of_scan or (cores,)):
                 setting = Setting(count, one_isa)

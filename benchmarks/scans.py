@@ -16,10 +16,12 @@ from worker import Kernels, kernels_in_use, table_of
 
 from deepmd_mask.potential.reading import read_model
 
-SIZES = (20, 35, 56, 89, 131)  # real atoms
+SIZES = (20, 35, 56, 76, 89, 131)  # real atoms
 LARGE = (250, 500)  # several frames side by side, more than the built-in has slots for
-SIZES_OF_PARTS = (35, 89)
+SIZES_OF_PARTS = (35, 89, 500)
+SIZES_OF_WEIGHTS = (35, 76)
 BATCH = (35, 56, 76, 97)  # four frames of 66 atoms on average, as the example's batches
+EVEN = "new, even_steps"
 SLOTS = (145, 300, 588, 2000)
 PARTS = Kernels.PARTS
 
@@ -124,9 +126,29 @@ def _evaluations_of(model: str, natoms: int, folder: Path) -> dict[str, tuple[st
     return requests
 
 
+def weights(options: Options) -> list[dict[str, Any]]:
+    """Time evaluations of atoms that are there in part, with dE/dw, beside those of whole ones."""
+    make(options.models)
+    setting, jobs = options.setting, []
+    with tempfile.TemporaryDirectory() as directory, Side(setting) as side:
+        for model in options.models:
+            for natoms in SIZES_OF_WEIGHTS:
+                whole = {"do": "evaluate", "who": "Potential", "model": _path(model, "frozen.pb")}
+                whole["frame"] = _frame(Path(directory), natoms)
+                requests = {"whole": ("side", whole), "in part": ("side", {**whole, "weight": 0.5})}
+                jobs.append(Job({**setting.notes(), "model": model, "real": natoms}, requests))
+        rows = in_turn({"side": side}, jobs, options.rounds, options.seconds, "weights")
+    for row in rows:
+        row["in part to whole"] = row["in part"] / row["whole"]
+    return rows
+
+
 def training(options: Options) -> list[dict[str, Any]]:
-    """Time training steps on one batch, from trained models and from new nets."""
-    rows = _training(options, ["trained", "new"], "float64")
+    """Time training steps on one batch, from trained models and from new nets.
+
+    The latter also with even_steps, which is for these alone.
+    """
+    rows = _training(options, ["trained", "new", EVEN], "float64")
     for row in rows:
         new = next(r for r in rows if r["model"] == row["model"] and r["nets"] == "new")
         if row["nets"] == "trained":
@@ -160,10 +182,13 @@ def _training(options: Options, kinds: list[str], precision: str) -> list[dict[s
                 jdata = masked_input(model)
                 for part in ("descriptor", "fitting_net"):
                     jdata["model"][part]["precision"] = precision
+                jdata["model"]["descriptor"]["even_steps"] = nets == EVEN
                 start = _path(model, "model.ckpt") if nets == "trained" else None
                 request = {"do": "train", "input": jdata, "system": system, "start": start}
                 notes = {"model": model, "nets": nets, "precision": precision}
-                requests = {"plugin": ("plugin", request), "built-in": ("builtin", request)}
+                requests = {"plugin": ("plugin", request)}
+                if nets != EVEN:
+                    requests["built-in"] = "builtin", request
                 jobs.append(Job({**setting.notes(), **notes}, requests))
                 of_limit.append(least if nets == "trained" else None)
         sides = {"plugin": plugin, "builtin": builtin}
@@ -344,5 +369,5 @@ def processes(options: Options) -> list[dict[str, Any]]:
 
 SCANS = {
     scan.__name__: scan
-    for scan in (errors, evaluations, training, float32, parts, slots, processes)
+    for scan in (errors, evaluations, weights, training, float32, parts, slots, processes)
 }

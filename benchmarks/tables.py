@@ -16,6 +16,7 @@ from models import HERE, MASKED, PEER
 Rows = list[dict[str, Any]]
 SHAPES = {"one-sided": "one-sided 16-32-64", "two-sided": "two-sided 25-50-100"}
 SIZES_OF_FRONT = (35, 56, 89)
+SIZE_OF_ERRORS = 56  # real atoms of the evaluation whose time stands beside errors
 
 
 def number(value: Any) -> str:
@@ -89,15 +90,19 @@ def front(scans: dict[str, Rows]) -> str:
 
 
 def errors(scans: dict[str, Rows]) -> str:
-    """Return what models are, how long they were trained, and how well they do."""
+    """Return what models are, how long they were trained, how well they do, and how fast."""
     head = ("model", "steps", "minutes", "force error, preferred atoms, eV/Å")
     head += ("all real atoms", "energy per atom, eV", "panels of each net")
     names = ("force, preferred", "force, all", "energy per atom", "panels")
-    lines = []
-    for row in scans["errors"]:
-        minutes = row["seconds"] and row["seconds"] / 60
-        lines.append([row["model"], row["steps"], minutes, *(row.get(name) for name in names)])
-    return table(head, lines)
+    times = {}
+    for row in on_all_threads(scans["evaluations"]):
+        if row["real"] == SIZE_OF_ERRORS:
+            times |= {row["model"]: row["Potential"]} | {k: row[k] for k in row if k == PEER}
+    lines = [
+        [row["model"], row["steps"], row["seconds"] / 60, *map(row.get, names), times[row["model"]]]
+        for row in scans["errors"]
+    ]
+    return table([*head, f"evaluation of {SIZE_OF_ERRORS} atoms, ms"], lines)
 
 
 def evaluations(scans: dict[str, Rows]) -> str:
@@ -152,6 +157,7 @@ TABLES = {
     "evaluations": evaluations,
     "training": training,
     "parts": parts,
+    "weights": lambda scans: as_they_are(scans["weights"], without=("isa",)),
     "slots": lambda scans: as_they_are(scans["slots"], without=("isa",)),
     "processes": lambda scans: as_they_are(scans["processes"], without=("isa",)),
 }

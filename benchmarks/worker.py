@@ -177,16 +177,29 @@ class Worker:
         return rates(seconds, nbytes)
 
     def evaluate(
-        self, who: str, model: str, frame: str, seconds: float, **options: Any
+        self,
+        who: str,
+        model: str,
+        frame: str,
+        seconds: float,
+        weight: float | None = None,
+        **options: Any,
     ) -> list[float]:
-        """Time evaluations of a frame, an .npz file with types and positions."""
+        """Time evaluations of a frame, an .npz file with types and positions.
+
+        With a weight, all atoms beyond the first ten are there so much, in groups of three.
+        """
         of_frame = np.load(frame)
         types, positions = of_frame["types"], of_frame["positions"]
         if who == "Potential":
             from deepmd_mask import Potential
 
             potential = self.once(Potential, model, device="cpu", **options)
-            return timed(lambda: potential.evaluate(types, positions), seconds)
+            given: dict[str, Any] = {}
+            if weight is not None:
+                groups = np.maximum(np.arange(len(types)) - 7, 0) // 3
+                given = {"weights": np.where(groups > 0, weight, 1.0), "groups": groups}
+            return timed(lambda: potential.evaluate(types, positions, **given), seconds)
         import deepmd_side
 
         potential = self.once(deepmd_side.opened, model)
