@@ -155,17 +155,16 @@ def register() -> None:
         build(self, data, *args, **options)
 
     def build_training_with(self: DPTrainer) -> None:
-        self.even_steps = None
         descriptor = getattr(self.model, "descrpt", None)
-        if not isinstance(descriptor, DescrptMask) or not descriptor.even_steps:
-            build_training(self)
-            return
+        wanted = isinstance(descriptor, DescrptMask) and descriptor.even_steps
         # From another model it goes on: steps in new coordinates undo what that has learned.
-        if self.run_opt.init_mode != "init_from_scratch":
+        from_nothing = self.run_opt.init_mode == "init_from_scratch"
+        if wanted and not from_nothing:
             log.warning("se_a_mask: even_steps is for training from nothing; this one goes without")
+        self.even_steps = EvenSteps(self) if wanted and from_nothing else None
+        if self.even_steps is None:
             build_training(self)
             return
-        self.even_steps = EvenSteps(self)
         plain = tf.train.AdamOptimizer
         tf.train.AdamOptimizer = partial(EvenAdam, self.even_steps.on_graph)
         try:

@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 
-LIMITS = ("RLIMIT_CPU", "RLIMIT_AS", "RLIMIT_FSIZE")
+RESOURCES = ("RLIMIT_CPU", "RLIMIT_AS", "RLIMIT_FSIZE")
 
 
 def _continue_in_fork(address):
@@ -22,7 +22,7 @@ def _continue_in_fork(address):
         "folder": os.getcwd(),
         "path": sys.path,
         "parent": os.getppid(),
-        "limits": {name: resource.getrlimit(getattr(resource, name)) for name in LIMITS},
+        "limits": {name: resource.getrlimit(getattr(resource, name)) for name in RESOURCES},
     }
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(f"\0{address}")
