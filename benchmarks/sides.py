@@ -53,7 +53,7 @@ class Side:
             "DP_MASK": "builtin" if builtin else "",
             "DP_MASK_ISA": setting.isa,
             "OPENBLAS_CORETYPE": CORE_OF_BLAS[setting.isa],
-            "DPMASK_BENCHMARK_KERNELS": str(kernels.resolve()) if kernels else "",
+            "DP_MASK_BENCHMARK_KERNELS": str(kernels.resolve()) if kernels else "",
         }
         self.folder = tempfile.TemporaryDirectory()  # where training puts its files
         self.log = tempfile.TemporaryFile("w+")

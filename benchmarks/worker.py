@@ -2,7 +2,7 @@
 """One side of a comparison, in a process of its own, which answers requests one by one.
 
 A request is a line of JSON, {"do": one of DO, ...}, and so is its answer. DP_MASK, DP_MASK_ISA and
-the numbers of threads are those of its environment; DPMASK_BENCHMARK_KERNELS there names another
+the numbers of threads are those of its environment; DP_MASK_BENCHMARK_KERNELS there names another
 build of the kernels, a compiled _kernels or a package with one, to be asked for parts instead.
 """
 
@@ -48,7 +48,7 @@ def timed(action: Callable[[], Any], seconds: float, measures: bool = False) -> 
 
 def kernels_in_use() -> ModuleType:
     """Return `_kernels` of the installed package, or of another build."""
-    other = os.environ.get("DPMASK_BENCHMARK_KERNELS")
+    other = os.environ.get("DP_MASK_BENCHMARK_KERNELS")
     if not other:
         return importlib.import_module("deepmd_mask._kernels")
     path = Path(other)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..shared.options import MOST_SLOTS, section
-from ..shared.reason import reason_of
+from ..shared.reason import named
 from .model_file import TELLING_OPS, FrozenModel, python_value
 
 PLUGIN = "PipInstallDeepmdMask>"
@@ -139,17 +139,11 @@ def describe(model: FrozenModel, training_input: dict | None = None) -> Descript
     """
     operators = model.require_operators()
     script = training_input or model.training_input()
-    try:
+    what = f"{model.path} says of itself what cannot be"
+    with named(model.path, unreadable=f"{what} read", wrong=what):
         found = _describe(model, operators, script)
         _require_plausible(found)
         _require_agreement(model)
-    except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
-        msg = f"{model.path} says of itself what cannot be read ({reason_of(error)})"
-        raise ValueError(msg) from error
-    except ValueError as error:
-        if str(model.path) in str(error):
-            raise
-        raise ValueError(f"{model.path} says of itself what cannot be: {error}") from error
     return found
 
 

@@ -11,7 +11,7 @@ from ..frozen.description import Description, describe
 from ..frozen.model_file import FrozenModel
 from ..frozen.refusals import reasons_against
 from ..shared.paths import AnyPath
-from ..shared.reason import reason_of
+from ..shared.reason import named
 from .builtin_variables import parts_of_builtin
 from .energy_terms import energy_terms
 from .own_operators import parts_of_own
@@ -80,17 +80,13 @@ def read_model(path: AnyPath) -> ReadModel:
     """
     model = FrozenModel(path)
     found = describe(model)
-    try:
+    what = f"model {path}"
+    with named(
+        path, unreadable=f"{what} has what cannot be read", wrong=f"{what} cannot be evaluated"
+    ):
         _require_readable(model, found)
         parts = parts_of_own(model) if found.operators == "deepmd-mask" else None
         arguments = _arguments(model, found, parts or parts_of_builtin(model, found))
-    except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
-        msg = f"model {path} has what cannot be read ({reason_of(error)})"
-        raise ValueError(msg) from error
-    except ValueError as error:
-        if str(path) in str(error):
-            raise
-        raise ValueError(f"model {path} cannot be evaluated: {error}") from error
     sel = found.sel or []
     type_map = found.type_map or [f"Type_{t}" for t in range(len(sel))]  # as DeePMD-kit names them
     return ReadModel(model.path, type_map, sel, arguments, found.operators == "built-in")
