@@ -101,9 +101,8 @@ void add_to_dC(const Prepared<T>& prepared, const Slab& slab, const T* dX, T* dC
                         depth,
                         {prepared.M + section.place, depth, 1},
                         {dX + section.begin * 4 * e.M1, e.M1, 1},
-                        of_section,
-                        nullptr,
                         of_section});
+    products.back().add = of_section;
     end = section.first + section.npanels;
   }
   multiply(products, prepared.products, prepared.gpu.stream());

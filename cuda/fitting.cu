@@ -122,52 +122,32 @@ class FittingOnGpu {
   FittingOnGpu(const Fitting<T>& fitting, cudaStream_t stream)
       : nets_(fitting.nets), fitting_(fitting), stream_(stream) {}
 
-  int64_t rows(int64_t t) const { return fitting_.type_first[t + 1] - fitting_.type_first[t]; }
-  template <typename U>
-  U* of_type(U* array, int64_t t, int64_t width) const {
-    return array == nullptr ? nullptr : array + fitting_.type_first[t] * width;
-  }
-  // Where the parameters of layer l of type t begin.
-  int64_t place(int64_t t, int64_t l) const {
-    int64_t first = 0, of_net = 0;
-    for (int64_t k = 0; k <= nets_.nhidden(); ++k) {
-      if (k == l) first = of_net;
-      of_net += nets_.has_timestep(k) ? 3 : 2;
-    }
-    return t * of_net + first;
-  }
-  const T* parameter(int64_t t, int64_t l, int which) const {
-    return nets_.parameters[place(t, l) + which];
-  }
-  int64_t z_first(int64_t l) const {
-    int64_t first = 0;
-    for (int64_t k = 0; k < l; ++k) first += fitting_.size() * nets_.neuron[k];
-    return first;
-  }
-
   Layer<T> layer(const Values<T>& v, int64_t t, int64_t l, T* z) const {
-    const int64_t in = nets_.inputs(l), out = nets_.outputs(l);
-    const auto of = [&](auto* array, int64_t width) { return of_type(array, t, width); };
-    return {rows(t),
-            in,
-            out,
-            parameter(t, l, 0),
-            parameter(t, l, 1),
-            nets_.has_timestep(l) ? parameter(t, l, 2) : nullptr,
-            nets_.has_skip(l),
-            nets_.activation,
-            nets_.threshold,
-            of(v.h[l], in),
-            of(v.dh[l], in),
-            of(z + z_first(l), out),
-            of(v.dz[l], out),
-            of(v.h[l + 1], out),
-            of(v.dh[l + 1], out),
-            of(v.gh[l + 1], out),
-            of(v.gdh[l + 1], out),
-            of(v.gz[l], out),
-            of(v.gdz[l], out),
-            of(v.gfactor, out)};
+    const auto in = [&](T* array) { return of_type(array, t, nets_.inputs(l)); };
+    const auto out = [&](T* array) { return of_type(array, t, nets_.outputs(l)); };
+    const T* const* p = parameters(t, l);
+    Layer<T> a;
+    a.rows = fitting_.count(t);
+    a.in = nets_.inputs(l);
+    a.out = nets_.outputs(l);
+    a.W = p[0];
+    a.b = p[1];
+    a.timestep = nets_.has_timestep(l) ? p[2] : nullptr;
+    a.has_skip = nets_.has_skip(l);
+    a.activation = nets_.activation;
+    a.threshold = nets_.threshold;
+    a.h = in(v.h[l]);
+    a.dh = in(v.dh[l]);
+    a.z = out(z + fitting_.z_first(l));
+    a.dz = out(v.dz[l]);
+    a.output = out(v.h[l + 1]);
+    a.doutput = out(v.dh[l + 1]);
+    a.goutput = out(v.gh[l + 1]);
+    a.gdoutput = out(v.gdh[l + 1]);
+    a.gz = out(v.gz[l]);
+    a.gdz = out(v.gdz[l]);
+    a.gfactor = out(v.gfactor);
+    return a;
   }
 
   template <typename Step>
@@ -188,13 +168,9 @@ class FittingOnGpu {
   void forward(const Values<T>& v, int64_t l, T* z, bool derivative) const {
     multiply(v, [&](int64_t t, auto& all) {
       const Layer<T> a = layer(v, t, l, z);
-      all.push_back({a.rows,
-                     a.out,
-                     a.in,
-                     {derivative ? a.dh : a.h, a.in, 1},
-                     {a.W, a.out, 1},
-                     derivative ? a.dz : a.z,
-                     derivative ? nullptr : a.b});
+      const Factor<T> left = {derivative ? a.dh : a.h, a.in, 1};
+      all.push_back({a.rows, a.out, a.in, left, {a.W, a.out, 1}, derivative ? a.dz : a.z});
+      if (!derivative) all.back().bias = a.b;
     });
   }
   // gh = skip(goutput) + gz W^T and, where there is gdh, the same with d.
@@ -202,14 +178,8 @@ class FittingOnGpu {
     multiply(v, [&](int64_t t, auto& all) {
       const Layer<T> a = layer(v, t, l, z);
       const auto add = [&](T* gh, const T* goutput, const T* gz) {
-        all.push_back({a.rows,
-                       a.in,
-                       a.out,
-                       {gz, a.out, 1},
-                       {a.W, 1, a.out},
-                       of_type(gh, t, a.in),
-                       nullptr,
-                       a.has_skip ? goutput : nullptr});
+        all.push_back({a.rows, a.in, a.out, {gz, a.out, 1}, {a.W, 1, a.out}, of_type(gh, t, a.in)});
+        if (a.has_skip) all.back().add = goutput;
       };
       add(v.gh[l], a.goutput, a.gz);
       if (v.gdh[l] != nullptr) add(v.gdh[l], a.gdoutput, a.gdz);
@@ -219,17 +189,10 @@ class FittingOnGpu {
   void grad_parameters(const Values<T>& v, int64_t l, T* z, const std::vector<T*>& gradient) const {
     multiply(v, [&](int64_t t, auto& all) {
       const Layer<T> a = layer(v, t, l, z);
-      T* const* out = &gradient[place(t, l)];
-      all.push_back({a.in,
-                     a.out,
-                     a.rows,
-                     {a.h, 1, a.in},
-                     {a.gz, a.out, 1},
-                     out[0],
-                     nullptr,
-                     nullptr,
-                     a.dh,
-                     a.gdz});
+      T* const* out = &gradient[nets_.place(t, l)];
+      all.push_back({a.in, a.out, a.rows, {a.h, 1, a.in}, {a.gz, a.out, 1}, out[0]});
+      all.back().left2 = a.dh;
+      all.back().right2 = a.gdz;
       all.push_back({1, a.out, a.rows, {v.ones, 0, 1}, {a.gz, a.out, 1}, out[1]});
       if (a.timestep == nullptr) return;
       all.push_back({1, a.out, a.rows, {v.ones, 0, 1}, {a.gfactor, a.out, 1}, out[2]});
@@ -240,13 +203,10 @@ class FittingOnGpu {
   void last(const Values<T>& v, T* e) const {
     const int64_t l = nets_.nhidden(), width = nets_.inputs(l);
     multiply(v, [&](int64_t t, auto& all) {
-      all.push_back({rows(t),
-                     1,
-                     width,
-                     {of_type(v.h[l], t, width), width, 1},
-                     {parameter(t, l, 0), 1, 1},
-                     of_type(e, t, 1),
-                     parameter(t, l, 1)});
+      const Factor<T> h = {of_type(v.h[l], t, width), width, 1};
+      const T* const* p = parameters(t, l);
+      all.push_back({fitting_.count(t), 1, width, h, {p[0], 1, 1}, of_type(e, t, 1)});
+      all.back().bias = p[1];
     });
   }
   // gh = de W, or W without de, and, where there is gdh, gdh = W.
@@ -255,8 +215,8 @@ class FittingOnGpu {
     std::vector<LastInput<T>> all;
     for (int64_t t = 0; t < nets_.ntypes; ++t) {
       const auto add = [&](T* gh, const T* factor) {
-        all.push_back(
-            {rows(t), width, parameter(t, l, 0), of_type(factor, t, 1), of_type(gh, t, width)});
+        all.push_back({fitting_.count(t), width, parameters(t, l)[0], of_type(factor, t, 1),
+                       of_type(gh, t, width)});
       };
       add(v.gh[l], de);
       if (v.gdh[l] != nullptr) add(v.gdh[l], nullptr);
@@ -267,23 +227,25 @@ class FittingOnGpu {
   void last_grad(const Values<T>& v, const T* de, const std::vector<T*>& gradient) const {
     const int64_t l = nets_.nhidden(), width = nets_.inputs(l);
     multiply(v, [&](int64_t t, auto& all) {
-      const T* of_rows = of_type(de, t, 1);
-      T* const* out = &gradient[place(t, l)];
-      all.push_back({width,
-                     1,
-                     rows(t),
-                     {of_type(v.h[l], t, width), 1, width},
-                     {of_rows, 1, 1},
-                     out[0],
-                     nullptr,
-                     nullptr,
-                     of_type(v.dh[l], t, width),
-                     v.ones});
-      all.push_back({1, 1, rows(t), {v.ones, 0, 1}, {of_rows, 1, 1}, out[1]});
+      const int64_t rows = fitting_.count(t);
+      const Factor<T> h = {of_type(v.h[l], t, width), 1, width}, by_e = {of_type(de, t, 1), 1, 1};
+      T* const* out = &gradient[nets_.place(t, l)];
+      all.push_back({width, 1, rows, h, by_e, out[0]});
+      all.back().left2 = of_type(v.dh[l], t, width);
+      all.back().right2 = v.ones;
+      all.push_back({1, 1, rows, {v.ones, 0, 1}, by_e, out[1]});
     });
   }
 
  private:
+  template <typename U>
+  U* of_type(U* array, int64_t t, int64_t width) const {
+    return fitting_.of_type(array, t, width);
+  }
+  const T* const* parameters(int64_t t, int64_t l) const {
+    return &nets_.parameters[nets_.place(t, l)];
+  }
+
   const FittingNets<T>& nets_;
   const Fitting<T>& fitting_;
   cudaStream_t stream_;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
 #include "cuda/series/distances.h"
 
+#include "op/shared/environment_row.h"
+
 namespace dpmask::cuda {
 namespace {
 
@@ -15,11 +17,7 @@ struct ExtremesOfRow {
     const auto of = [this, i](int64_t local) {
       const int64_t j = row_in_frame(pairs, i, local);
       if (j == i) return Extremes{kFar, 0};
-      double r2 = 0;
-      for (int a = 0; a < 3; ++a) {
-        const double r = coord[3 * atoms.slot[j] + a] - coord[3 * atoms.slot[i] + a];
-        r2 += r * r;
-      }
+      const double r2 = squared_distance(coord + 3 * atoms.slot[i], coord + 3 * atoms.slot[j]);
       return Extremes{r2, r2};
     };
     Extremes* shares = reinterpret_cast<Extremes*>(block.shared);

@@ -139,7 +139,7 @@ template <typename T>
 DPMASK_KERNEL FirstPanels first_panels(const Search<T>& search) {
   const double lower = 1 / sqrt(search.all.largest), shortest = 1 / sqrt(search.all.least);
   const double upper = larger(shortest, kLeastRatio * lower);
-  return {lower, upper, ceil(search.steepest * (upper - lower) / 2 / kTerms)};
+  return {lower, upper, panels_wanted(search.steepest, (upper - lower) / 2)};
 }
 
 // A block for each net halves its panels from left to right, until all are good or they are too

@@ -10,6 +10,7 @@
 #include <tuple>
 
 #include "op/kernels/atom_error.h"
+#include "op/shared/environment_row.h"
 
 namespace dpmask {
 namespace {
@@ -119,8 +120,7 @@ double shortest_distance(const PaddedBatch& batch, int64_t frame, Arena& arena) 
       const double* q = points[b].r;
       const double along = p[axis] - q[axis];
       if (along * along >= std::max(shortest, kCoincident2)) break;
-      const double r2 = (p[0] - q[0]) * (p[0] - q[0]) + (p[1] - q[1]) * (p[1] - q[1]) +
-                        (p[2] - q[2]) * (p[2] - q[2]);
+      const double r2 = squared_distance(p, q);
       shortest = std::min(shortest, r2);
       if (r2 >= kCoincident2) continue;
       const auto [one, other] = std::minmax(points[a].atom, points[b].atom);

@@ -14,6 +14,8 @@
 
 namespace dpmask {
 
+constexpr int64_t kMostTypes = 1 << 16;  // so that counts by type and frame cannot overflow
+
 // One batch of frames as DeePMD-kit hands it over, padded to a common number of slots.
 struct PaddedBatch {
   int64_t nframes;

@@ -8,6 +8,7 @@
 #include "op/kernels/atoms.h"
 #include "op/kernels/cpu.h"
 #include "op/kernels/forces.h"
+#include "op/kernels/parameters.h"
 #include "op/shared/activation.h"
 #include "op/shared/series.h"
 
@@ -21,32 +22,19 @@ struct EmbeddingNets {
   Activation activation;
   double threshold;                  // of silut
   std::vector<int32_t> net;          // [ntypes * ntypes]; the net of (t_i, t_j), or -1 if excluded
-  std::vector<const T*> parameters;  // net after net, layer after layer: matrix [in, out],
-                                     // bias [out] and, where has_timestep, timestep [out]
+  std::vector<const T*> parameters;  // as parameters.h says
 
   int64_t nlayers() const { return static_cast<int64_t>(neuron.size()); }
   int64_t inputs(int64_t layer) const { return layer == 0 ? 1 : neuron[layer - 1]; }
   int64_t outputs(int64_t layer) const { return neuron[layer]; }
-  int64_t nparameters() const {  // arrays of one net
-    int64_t count = 0;
-    for (int64_t layer = 0; layer < nlayers(); ++layer) count += has_timestep(layer) ? 3 : 2;
-    return count;
-  }
+  int64_t nparameters() const { return arrays_before(*this, nlayers()); }  // of one net
   int64_t nnets() const { return static_cast<int64_t>(parameters.size()) / nparameters(); }
   bool has_skip(int64_t layer) const {
     return outputs(layer) == inputs(layer) || outputs(layer) == 2 * inputs(layer);
   }
   bool has_timestep(int64_t layer) const { return resnet_dt && has_skip(layer); }
   // Sizes of the parameters of one net, in their order.
-  std::vector<int64_t> sizes() const {
-    std::vector<int64_t> all;
-    for (int64_t layer = 0; layer < nlayers(); ++layer) {
-      all.push_back(inputs(layer) * outputs(layer));
-      all.push_back(outputs(layer));
-      if (has_timestep(layer)) all.push_back(outputs(layer));
-    }
-    return all;
-  }
+  std::vector<int64_t> sizes() const { return sizes_of_arrays(*this); }
 };
 
 // What all kernels of the embedding share.

@@ -47,7 +47,7 @@ class EnergiesGradient {
     const std::vector<int64_t> sizes = nets_.sizes();
     for (size_t p = 0; p < dparameters_.size(); ++p) {
       const int64_t t = static_cast<int64_t>(p / sizes.size());
-      if (parts_.count(t) == 0) std::fill_n(dparameters_[p], sizes[p % sizes.size()], T(0));
+      if (fitting_.count(t) == 0) std::fill_n(dparameters_[p], sizes[p % sizes.size()], T(0));
     }
   }
 
@@ -100,15 +100,17 @@ class EnergiesGradient {
   const T* input(int64_t l) const { return l == 0 ? fitting_.D : h_[l].data(); }
   const T* dinput(int64_t l) const { return l == 0 ? dA_ : dh_[l].data(); }
   T* by_input(int64_t l) { return l == 0 ? dD_ : gh_[l].data(); }
-  T* const* gradient(int64_t t, int64_t l) const { return &dparameters_[parts_.place(t, l)]; }
+  T* const* gradient(int64_t t, int64_t l) const { return &dparameters_[nets_.place(t, l)]; }
 
   LayerValues<T> values(int64_t t, int64_t l) {
-    const auto in = [&](auto* array) { return parts_.of_type(array, t, nets_.inputs(l)); };
-    const auto out = [&](auto& array) { return parts_.of_type(array.data(), t, nets_.outputs(l)); };
+    const auto in = [&](auto* array) { return fitting_.of_type(array, t, nets_.inputs(l)); };
+    const auto out = [&](auto& array) {
+      return fitting_.of_type(array.data(), t, nets_.outputs(l));
+    };
     LayerValues<T> v;
     v.h = in(input(l));
     v.dh = in(dinput(l));
-    v.z = parts_.of_type(z_ + parts_.z_first(l), t, nets_.outputs(l));
+    v.z = fitting_.of_type(z_ + fitting_.z_first(l), t, nets_.outputs(l));
     v.dz = out(dz_[l]);
     v.output = out(h_[l + 1]);
     v.doutput = out(dh_[l + 1]);
@@ -121,7 +123,7 @@ class EnergiesGradient {
 
   void reverse_activation(int64_t l, int64_t t, Range columns) {
     T* const* g = gradient(t, l);
-    parts_.units.grad_activation(parts_.layer(t, l), parts_.count(t), columns, values(t, l), g[1],
+    parts_.units.grad_activation(parts_.layer(t, l), fitting_.count(t), columns, values(t, l), g[1],
                                  nets_.has_timestep(l) ? g[2] : nullptr);
   }
 
@@ -129,11 +131,12 @@ class EnergiesGradient {
     const FittingLayer<T> layer = parts_.layer(t, l);
     const LayerValues<T> v = values(t, l);
     const int64_t in = nets_.inputs(l);
-    parts_.units.reverse(layer, rows, inputs, v.gz, v.goutput, parts_.of_type(by_input(l), t, in));
+    parts_.units.reverse(layer, rows, inputs, v.gz, v.goutput,
+                         fitting_.of_type(by_input(l), t, in));
     parts_.units.grad_matrix(layer, rows.count, inputs, v, gradient(t, l)[0]);
     if (l == 0) return;
     parts_.units.reverse(layer, rows, inputs, v.gdz, v.gdoutput,
-                         parts_.of_type(gdh_[l].data(), t, in));
+                         fitting_.of_type(gdh_[l].data(), t, in));
     reverse_activation(l - 1, t, inputs);
   }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "op/kernels/cpu.h"
+#include "op/kernels/parameters.h"
 #include "op/shared/activation.h"
 
 namespace dpmask {
@@ -19,40 +20,25 @@ struct FittingNets {
   bool resnet_dt;               // layers with a skip connection have a timestep
   Activation activation;
   double threshold;                      // of silut
-  std::vector<const T*> parameters;      // type after type, layer after layer: matrix [in, out],
-                                         // bias [out] and, where has_timestep, timestep [out]; the
-                                         // last layer is not hidden and has one output
+  std::vector<const T*> parameters;      // as parameters.h says; the last layer is not hidden and
+                                         // has one output
   std::vector<const float*> in_float32;  // as parameters: the matrices of hidden layers that are
                                          // read instead, or nullptr; empty where there are none
 
   int64_t nhidden() const { return static_cast<int64_t>(neuron.size()); }
+  int64_t nlayers() const { return nhidden() + 1; }
   int64_t inputs(int64_t layer) const { return layer == 0 ? ninputs : neuron[layer - 1]; }
   int64_t outputs(int64_t layer) const { return layer == nhidden() ? 1 : neuron[layer]; }
   bool has_skip(int64_t layer) const {
     return 0 < layer && layer < nhidden() && outputs(layer) == inputs(layer);
   }
   bool has_timestep(int64_t layer) const { return resnet_dt && has_skip(layer); }
-  // Calls body(place among the parameters) for each matrix but those of last layers.
-  template <typename Body>
-  void for_each_hidden_matrix(const Body& body) const {
-    size_t place = 0;
-    for (int64_t t = 0; t < ntypes; ++t) {
-      for (int64_t layer = 0; layer <= nhidden(); ++layer) {
-        if (layer < nhidden()) body(place);
-        place += has_timestep(layer) ? 3 : 2;
-      }
-    }
+  // The place of a layer's matrix among the parameters; bias and timestep follow.
+  int64_t place(int64_t t, int64_t layer) const {
+    return t * arrays_before(*this, nlayers()) + arrays_before(*this, layer);
   }
   // Sizes of the parameters of one net, in their order.
-  std::vector<int64_t> sizes() const {
-    std::vector<int64_t> all;
-    for (int64_t layer = 0; layer <= nhidden(); ++layer) {
-      all.push_back(inputs(layer) * outputs(layer));
-      all.push_back(outputs(layer));
-      if (has_timestep(layer)) all.push_back(outputs(layer));
-    }
-    return all;
-  }
+  std::vector<int64_t> sizes() const { return sizes_of_arrays(*this); }
 };
 
 template <typename T>
@@ -62,12 +48,19 @@ struct Fitting {
   const T* D;                 // [size, ninputs]
 
   int64_t size() const { return type_first[nets.ntypes]; }
-  // Numbers of z: for each hidden layer, [size, width].
-  int64_t z_size() const {
-    int64_t total = 0;
-    for (int64_t width : nets.neuron) total += size() * width;
-    return total;
+  int64_t count(int64_t t) const { return type_first[t + 1] - type_first[t]; }  // of type t
+  // The rows of type t of an array [size, width]; nullptr of nullptr.
+  template <typename U>
+  U* of_type(U* array, int64_t t, int64_t width) const {
+    return array == nullptr ? nullptr : array + type_first[t] * width;
   }
+  // z has [size, width] for each hidden layer: where those of a layer begin, and numbers of all.
+  int64_t z_first(int64_t layer) const {
+    int64_t first = 0;
+    for (int64_t l = 0; l < layer; ++l) first += size() * nets.neuron[l];
+    return first;
+  }
+  int64_t z_size() const { return z_first(nets.nhidden()); }
 };
 
 // e [size] = F(D), its derivative A [size, ninputs] = de/dD and, for energies_grad, what z [z_size]

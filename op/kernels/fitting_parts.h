@@ -23,9 +23,9 @@ class FittingParts {
  public:
   FittingParts(const Fitting<T>& fitting, Cpu& cpu)
       : nets_(fitting.nets), fitting_(fitting), cpu_(cpu), units(DPMASK_CHOOSE(fitting_units, <T>)),
-        layers_(cpu.allocate<FittingLayer<T>>(nets_.ntypes * (nets_.nhidden() + 1))) {
+        layers_(cpu.allocate<FittingLayer<T>>(nets_.ntypes * nets_.nlayers())) {
     for (int64_t t = 0; t < nets_.ntypes; ++t) {
-      for (int64_t l = 0; l <= nets_.nhidden(); ++l) layers_[index(t, l)] = make_layer(t, l);
+      for (int64_t l = 0; l < nets_.nlayers(); ++l) layers_[index(t, l)] = make_layer(t, l);
     }
   }
 
@@ -36,17 +36,6 @@ class FittingParts {
 
   // A hidden or the last layer of type t.
   const FittingLayer<T>& layer(int64_t t, int64_t l) const { return layers_[index(t, l)]; }
-
-  // Where the parameters of that layer begin.
-  int64_t place(int64_t t, int64_t l) const {
-    int64_t first = 0;
-    int64_t of_net = 0;
-    for (int64_t k = 0; k <= nets_.nhidden(); ++k) {
-      if (k == l) first = of_net;
-      of_net += nets_.has_timestep(k) ? 3 : 2;
-    }
-    return t * of_net + first;
-  }
 
   // Calls body(t, rows, columns): rows of the type's own, at most rows_of_part at a time and in
   // parts of one size, the largest parts first.
@@ -62,9 +51,9 @@ class FittingParts {
     Part* parts = cpu_.allocate<Part>((fitting_.size() / rows_of_part + nets_.ntypes) * of_rows);
     int64_t nparts = 0;
     for (int64_t t = 0; t < nets_.ntypes; ++t) {
-      const int64_t of_type = (count(t) + rows_of_part - 1) / rows_of_part;
+      const int64_t rows = fitting_.count(t), of_type = (rows + rows_of_part - 1) / rows_of_part;
       for (int64_t k = 0; k < of_type; ++k) {
-        const int64_t row = count(t) * k / of_type, end = count(t) * (k + 1) / of_type;
+        const int64_t row = rows * k / of_type, end = rows * (k + 1) / of_type;
         for (int64_t column = 0; column < width; column += columns_of_part) {
           parts[nparts++] = {
               t, {row, end - row}, {column, std::min(columns_of_part, width - column)}};
@@ -78,21 +67,6 @@ class FittingParts {
       return order(one) < order(other);
     });
     cpu_.parallel(nparts, [&](int64_t k) { body(parts[k].t, parts[k].rows, parts[k].columns); });
-  }
-
-  int64_t count(int64_t t) const { return fitting_.type_first[t + 1] - fitting_.type_first[t]; }
-
-  // The rows of type t of an array.
-  template <typename U>
-  U* of_type(U* array, int64_t t, int64_t width) const {
-    return array + fitting_.type_first[t] * width;
-  }
-
-  // Where each hidden layer begins in z.
-  int64_t z_first(int64_t l) const {
-    int64_t first = 0;
-    for (int64_t k = 0; k < l; ++k) first += fitting_.size() * nets_.neuron[k];
-    return first;
   }
 
   // An array of numbers for each atom.
@@ -125,13 +99,14 @@ class FittingParts {
   }
 
  private:
-  int64_t index(int64_t t, int64_t l) const { return t * (nets_.nhidden() + 1) + l; }
+  int64_t index(int64_t t, int64_t l) const { return t * nets_.nlayers() + l; }
   FittingLayer<T> make_layer(int64_t t, int64_t l) const {
-    const T* const* p = &nets_.parameters[place(t, l)];
+    const int64_t place = nets_.place(t, l);
+    const T* const* p = &nets_.parameters[place];
     return {nets_.inputs(l),
             nets_.outputs(l),
             p[0],
-            nets_.in_float32.empty() ? nullptr : nets_.in_float32[place(t, l)],
+            nets_.in_float32.empty() ? nullptr : nets_.in_float32[place],
             p[1],
             nets_.has_timestep(l) ? p[2] : nullptr,
             nets_.has_skip(l),

@@ -15,6 +15,7 @@
 #include "op/kernels/pairs.h"
 #include "op/kernels/series_fit.h"
 #include "op/shared/activation.h"
+#include "op/shared/environment_row.h"
 
 namespace dpmask {
 namespace {
@@ -89,9 +90,7 @@ Interval interval_of_pairs(const Embedding<T>& embedding, const Pairs& pairs, Cp
       const double* r_i = embedding.coord + 3 * atoms.slot[i];
       for_each_in_frame(atoms, pairs, i, [&](int64_t j) {
         if (j == i) return;
-        const double* r_j = embedding.coord + 3 * atoms.slot[j];
-        double r2 = 0;
-        for (int a = 0; a < 3; ++a) r2 += (r_j[a] - r_i[a]) * (r_j[a] - r_i[a]);
+        const double r2 = squared_distance(r_i, embedding.coord + 3 * atoms.slot[j]);
         found.least = std::min(found.least, r2);
         found.largest = std::max(found.largest, r2);
       });
@@ -124,15 +123,13 @@ bool is_good(const double* C, int64_t M1, double bound) {
                      [&](double last) { return std::abs(last) <= bound; });  // NaN is not
 }
 
-// The panels to begin with, [npanels, 2]. None reaches across an end, and between two nodes, at
-// most pi half_width / kTerms apart, nothing may happen unseen: what enters a neuron, whose slope
-// is at most `steepest`, is to change by pi at most.
+// The panels to begin with, [npanels, 2]. None reaches across an end.
 std::vector<double> first_panels(const std::vector<double>& ends, double steepest,
                                  const Bounds& bounds) {
   std::vector<double> panels;
   for (size_t e = 0; e + 1 < ends.size(); ++e) {
     const double half = (ends[e + 1] - ends[e]) / 2;
-    const double wanted = std::ceil(steepest * half / kTerms);
+    const double wanted = panels_wanted(steepest, half);
     const double possible = std::floor(2 * half / bounds.narrowest);
     const double count = std::max(1.0, std::min(wanted, possible));
     const double left =

@@ -20,7 +20,7 @@ namespace dpmask {
 namespace {
 
 constexpr size_t kLargestFile = size_t{1} << 31;  // protobuf has no larger ones
-constexpr int64_t kMostTypes = 1000, kMostSlots = 1 << 20, kWidest = 1 << 24;
+constexpr int64_t kMostTypesOfFile = 1000, kMostSlots = 1 << 20, kWidest = 1 << 24;
 
 std::string text_of(double number) {
   std::ostringstream text;
@@ -85,7 +85,7 @@ void require_energies(const Graph& graph, const Constants& constants) {
 // What later code relies on: no product of sizes overflows.
 void require_plausible(const Operators& operators, const std::vector<std::string>& type_map) {
   const int64_t ntypes = operators.ntypes();
-  if (ntypes < 1 || ntypes > kMostTypes) {
+  if (ntypes < 1 || ntypes > kMostTypesOfFile) {
     throw Damaged("it has " + std::to_string(ntypes) + " types");
   }
   int64_t slots = 0;

@@ -12,9 +12,8 @@
 namespace dpmask {
 namespace {
 
-// So wide are layers at most, and so many types there are, that no product of sizes overflows.
+// So wide are layers at most that, with kMostTypes, no product of sizes overflows.
 constexpr int64_t kMostNumbers = 1 << 24;
-constexpr int64_t kMostTypes = 1 << 16;
 
 void require(bool holds, const std::string& message) {
   if (!holds) throw std::invalid_argument(message);

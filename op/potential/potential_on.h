@@ -36,7 +36,7 @@ constexpr double kRoom = 5;
 constexpr double kMostEnd = 100;
 constexpr double kUsualEnd = 25;
 // Of a net. One that needs more has no table.
-constexpr int64_t kMostPanels = 1024;
+constexpr int64_t kMostPanelsOfTable = 1024;
 
 // Frames on the device.
 struct FramesOnDevice {
@@ -65,7 +65,7 @@ class OpenedModelOf : public OpenedModel<Device> {
       series_ = model_->table->view();
     } else {
       end_ = model_->min_distance ? std::min(kRoom / *model_->min_distance, kMostEnd) : kUsualEnd;
-      made_ = fit_table(nets_, 0.0, end_, 0.0, kMostPanels, device.host());
+      made_ = fit_table(nets_, 0.0, end_, 0.0, kMostPanelsOfTable, device.host());
       series_ = made_.view();
       none_.assign(made_.first.size(), 0);
     }
@@ -83,12 +83,12 @@ class OpenedModelOf : public OpenedModel<Device> {
     // nothing of them there. A table that the model came with is part of what it is.
     Series<T> series = series_;
     if (1 / frames.min_distance > end_) series.first = none_.data();
-    const Evaluation<T> evaluation = {{frames.atoms, frames.coord, nets_, series, model_->n},
-                                      fitting_,
-                                      model_->M2,
-                                      bias_,
-                                      frames.type_first};
-    dpmask::evaluate(evaluation, energies, forces, kernels);
+    const ModelOnAtoms<T> model = {{frames.atoms, frames.coord, nets_, series, model_->n},
+                                   fitting_,
+                                   model_->M2,
+                                   bias_,
+                                   frames.type_first};
+    dpmask::evaluate(model, energies, forces, kernels);
   }
 
  private:
@@ -105,13 +105,15 @@ class OpenedModelOf : public OpenedModel<Device> {
     if (!Device::kHasMixed) {
       throw std::invalid_argument("mixed precision is for evaluations on the CPU alone");
     }
-    const std::vector<int64_t> sizes = fitting_.sizes();
     fitting_.in_float32.assign(fitting_.parameters.size(), nullptr);
-    fitting_.for_each_hidden_matrix([&](size_t p) {
-      const T* W = fitting_.parameters[p];
-      in_float32_.emplace_back(W, W + sizes[p % sizes.size()]);
-      fitting_.in_float32[p] = in_float32_.back().data();
-    });
+    for (int64_t t = 0; t < fitting_.ntypes; ++t) {
+      for (int64_t layer = 0; layer < fitting_.nhidden(); ++layer) {
+        const int64_t place = fitting_.place(t, layer);
+        const T* W = fitting_.parameters[place];
+        in_float32_.emplace_back(W, W + fitting_.inputs(layer) * fitting_.outputs(layer));
+        fitting_.in_float32[place] = in_float32_.back().data();
+      }
+    }
   }
 
   std::shared_ptr<const Model<T>> model_;

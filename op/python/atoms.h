@@ -14,8 +14,6 @@
 
 namespace dpmask {
 
-constexpr int64_t kMostTypes = 1 << 16;  // so that counts by type and frame cannot overflow
-
 // The real atoms of a batch, with the coordinates that belong to them.
 class Atoms {
  public:

@@ -15,8 +15,8 @@ template <int kOrder, typename Array>
 DPMASK_DEVICE inline void activate_silu(const Array& z, Array a, Array d1, Array d2) {
   using T = typename Array::Scalar;
   a = z.logistic();  // for now
-  if (kOrder >= 2) d2 = a * (T(1) - a) * (T(2) + z * (T(1) - T(2) * a));
-  if (kOrder >= 1) d1 = a * (T(1) + z * (T(1) - a));
+  if constexpr (kOrder >= 2) d2 = a * (T(1) - a) * (T(2) + z * (T(1) - T(2) * a));
+  if constexpr (kOrder >= 1) d1 = a * (T(1) + z * (T(1) - a));
   a = z * a;
 }
 
@@ -31,33 +31,33 @@ DPMASK_DEVICE inline void activate(Activation activation, double silut_threshold
   switch (activation) {
     case Activation::linear:
       a = z;
-      if (first) d1.setOnes();
-      if (second) d2.setZero();
+      if constexpr (first) d1.setOnes();
+      if constexpr (second) d2.setZero();
       return;
     case Activation::relu:
       a = z.cwiseMax(T(0));
-      if (first) d1 = (z > T(0)).template cast<T>();
-      if (second) d2.setZero();
+      if constexpr (first) d1 = (z > T(0)).template cast<T>();
+      if constexpr (second) d2.setZero();
       return;
     case Activation::relu6:
       a = z.cwiseMax(T(0)).cwiseMin(T(6));
-      if (first) d1 = (z > T(0) && z < T(6)).template cast<T>();
-      if (second) d2.setZero();
+      if constexpr (first) d1 = (z > T(0) && z < T(6)).template cast<T>();
+      if constexpr (second) d2.setZero();
       return;
     case Activation::softplus:  // log(1 + e^z), written so that e^z cannot overflow
       a = z.cwiseMax(T(0)) + (-z.abs()).exp().log1p();
-      if (first) d1 = z.logistic();
-      if (second) d2 = d1 * (T(1) - d1);
+      if constexpr (first) d1 = z.logistic();
+      if constexpr (second) d2 = d1 * (T(1) - d1);
       return;
     case Activation::sigmoid:
       a = z.logistic();
-      if (first) d1 = a * (T(1) - a);
-      if (second) d2 = d1 * (T(1) - T(2) * a);
+      if constexpr (first) d1 = a * (T(1) - a);
+      if constexpr (second) d2 = d1 * (T(1) - T(2) * a);
       return;
     case Activation::tanh:
       a = z.tanh();
-      if (first) d1 = T(1) - a * a;
-      if (second) d2 = T(-2) * a * d1;
+      if constexpr (first) d1 = T(1) - a * a;
+      if constexpr (second) d2 = T(-2) * a * d1;
       return;
     case Activation::gelu:
     case Activation::gelu_tf: {               // z/2 (1 + tanh(u)), u = c (z + k z^3)
@@ -66,10 +66,10 @@ DPMASK_DEVICE inline void activate(Activation activation, double silut_threshold
       const T k = activation == Activation::gelu_tf ? T(0.044715f) : T(0.044715);
       const auto u1 = c * (T(1) + T(3) * k * z * z);  // u'
       a = (c * (z + k * z * z * z)).tanh();           // tanh(u), for now
-      if (second) {
+      if constexpr (second) {
         d2 = (T(1) - a * a) * (u1 + T(3) * c * k * z * z - z * a * u1 * u1);
       }
-      if (first) d1 = T(0.5) * (T(1) + a + z * (T(1) - a * a) * u1);
+      if constexpr (first) d1 = T(0.5) * (T(1) + a + z * (T(1) - a * a) * u1);
       a = T(0.5) * z * (T(1) + a);
       return;
     }
@@ -84,10 +84,10 @@ DPMASK_DEVICE inline void activate(Activation activation, double silut_threshold
       activate_silu<kOrder, Array>(z, a, d1, d2);
       const auto below = z < threshold;
       const auto above = (slope * (z - threshold)).tanh();
-      if (second) {
+      if constexpr (second) {
         d2 = below.select(d2, T(-2) * slope * slope * above * (T(1) - above * above));
       }
-      if (first) d1 = below.select(d1, slope * (T(1) - above * above));
+      if constexpr (first) d1 = below.select(d1, slope * (T(1) - above * above));
       a = below.select(a, above + value);
       return;
     }

@@ -18,6 +18,13 @@ struct EnvironmentRow {
   double R[4];  // w (1/r, x/r^2, y/r^2, z/r^2)
 };
 
+// |r|^2.
+DPMASK_DEVICE static inline double squared_distance(const double* r_i, const double* r_j) {
+  double r2 = 0;
+  for (int a = 0; a < 3; ++a) r2 += (r_j[a] - r_i[a]) * (r_j[a] - r_i[a]);
+  return r2;
+}
+
 // s, given |r|^2.
 DPMASK_DEVICE static inline double inverse_distance(double r2) {
 #ifdef __CUDA_ARCH__
@@ -42,9 +49,7 @@ DPMASK_DEVICE static inline EnvironmentRow environment_row(const double* r_i, co
 // The row.
 DPMASK_DEVICE static inline EnvironmentRow environment_row(const double* r_i, const double* r_j,
                                                            double w) {
-  double r2 = 0;
-  for (int a = 0; a < 3; ++a) r2 += (r_j[a] - r_i[a]) * (r_j[a] - r_i[a]);
-  return environment_row(r_i, r_j, w, inverse_distance(r2));
+  return environment_row(r_i, r_j, w, inverse_distance(squared_distance(r_i, r_j)));
 }
 
 // dE/dr [3], given dR = dE/dR [4] and ds = dE/ds beyond what s does through R.

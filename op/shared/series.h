@@ -45,6 +45,14 @@ DPMASK_DEVICE static inline double slope_bound(double z, double timestep, double
   return z * std::abs(timestep) * kSteepestActivation + skipped;
 }
 
+// How many panels an interval of this half width has before any is halved; 0 stands for one, too,
+// and an int64 may be too small. Between two nodes, at most pi half_width / kTerms apart, nothing
+// may happen unseen: what enters a neuron, whose slope is at most `steepest`, is to change by pi at
+// most.
+DPMASK_DEVICE static inline double panels_wanted(double steepest, double half_width) {
+  return std::ceil(steepest * half_width / kTerms);
+}
+
 // The interval of a series ends at this times its beginning, at least: pairs that are all of one
 // length still need nodes that differ.
 constexpr double kLeastRatio = 1.02;

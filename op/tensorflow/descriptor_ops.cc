@@ -44,11 +44,13 @@ class ContractionOp : public tf::OpKernel {
   }
 
   void Compute(tf::OpKernelContext* ctx) override {
-    const tf::Tensor& X = ctx->input(0);
-    OP_REQUIRES(ctx, X.dims() == 3 && X.dim_size(1) == 4 && X.dim_size(2) >= M2_,
-                invalid("X must have the shape [size, 4, M1], M1 >= M2"));
-    const Contraction<T> shape = {X.dim_size(0), X.dim_size(2), M2_};
-    guarded(ctx, [&] { run(ctx, shape); });
+    guarded(ctx, [&] {
+      const tf::Tensor& X = ctx->input(0);
+      if (X.dims() != 3 || X.dim_size(1) != 4 || X.dim_size(2) < M2_) {
+        throw_invalid("X must have the shape [size, 4, M1], M1 >= M2");
+      }
+      run(ctx, {X.dim_size(0), X.dim_size(2), M2_});
+    });
   }
 
  protected:
@@ -67,11 +69,10 @@ class ContractOp : public ContractionOp<T> {
   using ContractionOp<T>::ContractionOp;
   void run(tf::OpKernelContext* ctx, const Contraction<T>& shape) override {
     const tf::Tensor &X = ctx->input(0), &Y = ctx->input(1);
-    OP_REQUIRES(ctx, Y.shape() == X.shape(), invalid("Y must have the shape of X"));
-    tf::Tensor* B = nullptr;
-    OP_REQUIRES_OK(ctx, ctx->allocate_output(0, this->B_shape(shape), &B));
+    require_shape("Y", Y, X.shape());
+    T* B = allocate_output<T>(ctx, 0, this->B_shape(shape));
     auto&& device = Device::of(ctx);
-    contract(shape, data<T>(X), data<T>(Y), data<T>(B), device);
+    contract(shape, data<T>(X), data<T>(Y), B, device);
   }
 };
 
@@ -81,12 +82,10 @@ class ContractReverseOp : public ContractionOp<T> {
   using ContractionOp<T>::ContractionOp;
   void run(tf::OpKernelContext* ctx, const Contraction<T>& shape) override {
     const tf::Tensor &Y = ctx->input(0), &gB = ctx->input(1);
-    OP_REQUIRES(ctx, gB.shape() == this->B_shape(shape),
-                invalid("gB must have the shape [size, M1 * M2]"));
-    tf::Tensor* gX = nullptr;
-    OP_REQUIRES_OK(ctx, ctx->allocate_output(0, Y.shape(), &gX));
+    require_shape("gB", gB, this->B_shape(shape));
+    T* gX = allocate_output<T>(ctx, 0, Y.shape());
     auto&& device = Device::of(ctx);
-    contract_reverse(shape, data<T>(Y), data<T>(gB), data<T>(gX), device);
+    contract_reverse(shape, data<T>(Y), data<T>(gB), gX, device);
   }
 };
 

@@ -53,13 +53,6 @@ inline absl::Status set_parameter_shapes(InferenceContext* c, int first) {
   return absl::OkStatus();
 }
 
-inline absl::Status require_shape(const char* name, const tf::Tensor& found,
-                                  const tf::TensorShape& wanted) {
-  if (found.shape() == wanted) return absl::OkStatus();
-  return invalid(name, " must have the shape ", wanted.DebugString(), ", not ",
-                 found.shape().DebugString());
-}
-
 // Numbers for each frame of forces, virial and atomic virials.
 inline std::array<int64_t, 3> widths_of_forces(tf::OpKernelContext* ctx) {
   const int64_t nslots = ctx->input(0).dim_size(1) / 3;
@@ -93,52 +86,28 @@ Forces allocate_forces(tf::OpKernelContext* ctx, int first, Device&& device) {
   return {out[0], out[1], out[2]};
 }
 
-// Whether numbers begin with 0, do not decrease, and end with last.
-inline absl::Status require_offsets(const char* name, const tf::Tensor& offsets, int64_t last) {
-  const int64_t* all = data<int64_t>(offsets);
-  const int64_t size = offsets.NumElements();
-  if (size > 0 && all[0] == 0 && all[size - 1] == last && std::is_sorted(all, all + size)) {
-    return absl::OkStatus();
-  }
-  return invalid(name, " must begin with 0, not decrease, and end with ", last);
-}
-
-// Whether panels are intervals, those of a net in ascending order.
+// Panels are intervals, those of a net in ascending order.
 template <typename T>
-absl::Status require_panels(const Series<T>& series) {
+void require_panels(const Series<T>& series) {
   for (int64_t net = 0; net < series.nnets; ++net) {
     for (int64_t panel = series.first[net]; panel < series.first[net + 1]; ++panel) {
       const double middle = series.middle(panel), half_width = series.half_width(panel);
       const bool ascends = panel == series.first[net] || series.middle(panel - 1) < middle;
       if (std::isfinite(middle) && std::isfinite(half_width) && half_width > 0 && ascends) continue;
-      return invalid("panel ", panel, " of the series, around ", middle, " +- ", half_width,
-                     ", is no interval that follows the one before it");
+      throw_invalid("panel ", panel, " of the series, around ", middle, " +- ", half_width,
+                    ", is no interval that follows the one before it");
     }
   }
-  return absl::OkStatus();
 }
 
-// Whether all slots are within the frames.
-inline absl::Status require_slots(const tf::Tensor& slot, int64_t nslots) {
+// Slots are within the frames.
+inline void require_slots(const tf::Tensor& slot, int64_t nslots) {
   const int64_t* all = data<int64_t>(slot);
   for (int64_t i = 0; i < slot.NumElements(); ++i) {
     if (all[i] < 0 || all[i] >= nslots) {
-      return invalid("slot ", all[i], " of row ", i, " is outside the ", nslots, " of all frames");
+      throw_invalid("slot ", all[i], " of row ", i, " is outside the ", nslots, " of all frames");
     }
   }
-  return absl::OkStatus();
-}
-
-// Allocates the gradients of the parameters, which are the last inputs, as the last outputs.
-template <typename T>
-std::vector<T*> allocate_dparameters(tf::OpKernelContext* ctx, int first) {
-  std::vector<T*> all;
-  const int count = ctx->num_outputs() - first;
-  for (int p = 0; p < count; ++p) {
-    const tf::Tensor& parameter = ctx->input(ctx->num_inputs() - count + p);
-    all.push_back(allocate_output<T>(ctx, first + p, parameter.shape()));
-  }
-  return all;
 }
 
 // The base of the operators that have the nets' attributes; the nets' parameters are the last
@@ -153,16 +122,18 @@ class NetsOp : public tf::OpKernel {
 
  protected:
   // C is the input after the panels, or its gradient.
-  absl::Status collect_series(tf::OpKernelContext* ctx, int first_input, Series<T>* series) const {
+  Series<T> collect_series(tf::OpKernelContext* ctx, int first_input) const {
     const tf::Tensor& first = ctx->input(first_input);
     const tf::Tensor& panels = ctx->input(first_input + 1);
     const tf::Tensor& C = ctx->input(first_input + 2);
     const int64_t npanels = C.dims() > 0 ? C.dim_size(0) : 0;
-    TF_RETURN_IF_ERROR(require_shape("C", C, shape_of({npanels, kTerms, nets_.neuron.back()})));
-    TF_RETURN_IF_ERROR(require_shape("panels", panels, shape_of({npanels, 2})));
-    TF_RETURN_IF_ERROR(require_offsets("series_first", first, npanels));
-    *series = {first.NumElements() - 1, data<int64_t>(first), data<double>(panels), data<T>(C)};
-    return on_host_ ? require_panels(*series) : absl::OkStatus();
+    require_shape("C", C, shape_of({npanels, kTerms, nets_.neuron.back()}));
+    require_shape("panels", panels, shape_of({npanels, 2}));
+    require_offsets("series_first", first, npanels);
+    const Series<T> series = {first.NumElements() - 1, data<int64_t>(first), data<double>(panels),
+                              data<T>(C)};
+    if (on_host_) require_panels(series);
+    return series;
   }
 
   const bool on_host_;  // so that what arrays hold can be looked at
@@ -189,7 +160,7 @@ class EmbeddingOp : public NetsOp<T> {
     guarded(ctx, [&] {
       EmbeddingNets<T> nets = this->nets_;
       Embedding<T> embedding{{}, nullptr, nets, {}, n_};
-      throw_failure(collect(ctx, &nets, &embedding));
+      collect(ctx, &nets, &embedding);
       run(ctx, embedding);
     });
   }
@@ -210,21 +181,20 @@ class EmbeddingOp : public NetsOp<T> {
   }
 
  private:
-  absl::Status collect(tf::OpKernelContext* ctx, EmbeddingNets<T>* nets,
-                       Embedding<T>* embedding) const {
+  void collect(tf::OpKernelContext* ctx, EmbeddingNets<T>* nets, Embedding<T>* embedding) const {
     const tf::Tensor& coord = ctx->input(0);
     const tf::Tensor& slot = ctx->input(1);
     const tf::Tensor& weight = ctx->input(2);
     const tf::Tensor& first = ctx->input(3);
     if (coord.dims() != 2 || coord.dim_size(1) % 3 != 0) {
-      return invalid("coord must have the shape [nframes, nslots * 3], not ",
-                     coord.shape().DebugString());
+      throw_invalid("coord must have the shape [nframes, nslots * 3], not ",
+                    coord.shape().DebugString());
     }
     const int64_t nframes = coord.dim_size(0);
-    TF_RETURN_IF_ERROR(require_shape("weight", weight, slot.shape()));
-    TF_RETURN_IF_ERROR(require_shape("first", first, shape_of({product(ntypes_, nframes) + 1})));
-    TF_RETURN_IF_ERROR(require_offsets("first", first, slot.NumElements()));
-    if (this->on_host_) TF_RETURN_IF_ERROR(require_slots(slot, coord.NumElements() / 3));
+    require_shape("weight", weight, slot.shape());
+    require_shape("first", first, shape_of({product(ntypes_, nframes) + 1}));
+    require_offsets("first", first, slot.NumElements());
+    if (this->on_host_) require_slots(slot, coord.NumElements() / 3);
     embedding->atoms = {nframes,
                         ntypes_,
                         slot.NumElements(),
@@ -233,25 +203,23 @@ class EmbeddingOp : public NetsOp<T> {
                         data<int64_t>(first)};
     embedding->coord = data<double>(coord);
 
-    int64_t nnets = 0;
-    TF_RETURN_IF_ERROR(collect_parameters(ctx, "parameters", nets, &nnets));
+    int64_t nnets = collect_parameters(ctx, "parameters", nets);
     if constexpr (kHasSeries) {
-      Series<T>& series = embedding->series;
-      TF_RETURN_IF_ERROR(this->collect_series(ctx, kSeriesInput, &series));
+      const Series<T> series = this->collect_series(ctx, kSeriesInput);
+      embedding->series = series;
       if (nets->parameters.empty()) {  // a compressed model
         nnets = series.nnets;
         for (int64_t net = 0; net < nnets; ++net) {
-          if (!series.has(net)) return invalid("net ", net, " has neither parameters nor a series");
+          if (!series.has(net)) throw_invalid("net ", net, " has neither parameters nor a series");
         }
       }
       if (nnets != series.nnets) {
-        return invalid("there are ", nnets, " nets, but series of ", series.nnets);
+        throw_invalid("there are ", nnets, " nets, but series of ", series.nnets);
       }
     }
     for (int32_t net : this->nets_.net) {
-      if (net < -1 || net >= nnets) return invalid("net ", net, " has no parameters");
+      if (net < -1 || net >= nnets) throw_invalid("net ", net, " has no parameters");
     }
-    return absl::OkStatus();
   }
 
   float n_ = 0;

@@ -69,7 +69,7 @@ class EmbedGradOp : public EmbeddingOp<T> {
   using EmbeddingOp<T>::EmbeddingOp;
   void run(tf::OpKernelContext* ctx, const Embedding<T>& embedding) override {
     const tf::Tensor& dX = ctx->input(this->kOwnInput);
-    OP_REQUIRES_OK(ctx, require_shape("dX", dX, this->X_shape(embedding)));
+    require_shape("dX", dX, this->X_shape(embedding));
     auto&& device = Device::of(ctx);
     embed_grad(embedding, data<T>(dX), this->allocate_gradients(ctx, 0), device);
   }
@@ -81,7 +81,7 @@ class ForceOp : public EmbeddingOp<T> {
   using EmbeddingOp<T>::EmbeddingOp;
   void run(tf::OpKernelContext* ctx, const Embedding<T>& embedding) override {
     const tf::Tensor& A = ctx->input(this->kOwnInput);
-    OP_REQUIRES_OK(ctx, require_shape("A", A, this->X_shape(embedding)));
+    require_shape("A", A, this->X_shape(embedding));
     auto&& device = Device::of(ctx);
     force(embedding, data<T>(A), allocate_forces(ctx, 0, device), device);
   }
@@ -93,13 +93,13 @@ class ForceGradOp : public EmbeddingOp<T> {
   using EmbeddingOp<T>::EmbeddingOp;
   void run(tf::OpKernelContext* ctx, const Embedding<T>& embedding) override {
     const tf::Tensor& A = ctx->input(this->kOwnInput);
-    OP_REQUIRES_OK(ctx, require_shape("A", A, this->X_shape(embedding)));
+    require_shape("A", A, this->X_shape(embedding));
     constexpr const char* kNames[] = {"dforce", "dvirial", "datom_virial"};
     std::vector<const double*> given;
     for (int64_t width : widths_of_forces(ctx)) {
       const tf::Tensor& input = ctx->input(this->kOwnInput + 1 + static_cast<int>(given.size()));
       const tf::TensorShape wanted = shape_of({embedding.atoms.nframes, width});
-      OP_REQUIRES_OK(ctx, require_shape(kNames[given.size()], input, wanted));
+      require_shape(kNames[given.size()], input, wanted);
       given.push_back(data<double>(input));
     }
     T* dA = allocate_output<T>(ctx, 0, A.shape());

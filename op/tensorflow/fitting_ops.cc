@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
 // The fitting nets. Shapes: type_first [ntypes + 1], D, A and their gradients [size, ninputs], e
 // [size], z [z_size].
-#include <algorithm>
-
 #include "op/kernels/fitting.h"
 #include "op/tensorflow/nets_operator.h"
 #include "op/tensorflow/register.h"
@@ -55,36 +53,23 @@ class FittingOp : public tf::OpKernel {
   }
 
   void Compute(tf::OpKernelContext* ctx) override {
-    FittingNets<T> nets = nets_;
-    Fitting<T> fitting{nets, nullptr, nullptr};
-    OP_REQUIRES_OK(ctx, collect(ctx, &nets, &fitting));
-    guarded(ctx, [&] { run(ctx, fitting); });
+    guarded(ctx, [&] {
+      const tf::Tensor &type_first = ctx->input(0), &D = ctx->input(1);
+      if (D.dims() != 2) throw_invalid("D must have the shape [size, ninputs]");
+      throw_failure(require_ninputs(D.dim_size(1)));
+      require_shape("type_first", type_first, shape_of({nets_.ntypes + 1}));
+      require_offsets("type_first", type_first, D.dim_size(0));
+      FittingNets<T> nets = nets_;
+      nets.ninputs = D.dim_size(1);
+      collect_fitting_parameters(ctx, "parameters", &nets);
+      run(ctx, {nets, data<int64_t>(type_first), data<T>(D)});
+    });
   }
 
  protected:
   virtual void run(tf::OpKernelContext* ctx, const Fitting<T>& fitting) = 0;
 
  private:
-  absl::Status collect(tf::OpKernelContext* ctx, FittingNets<T>* nets, Fitting<T>* fitting) const {
-    const tf::Tensor& type_first = ctx->input(0);
-    const tf::Tensor& D = ctx->input(1);
-    if (D.dims() != 2 || type_first.NumElements() != nets_.ntypes + 1 ||
-        data<int64_t>(type_first)[nets_.ntypes] != D.dim_size(0)) {
-      return invalid("type_first must have ntypes + 1 entries, the last the number of rows of D");
-    }
-    TF_RETURN_IF_ERROR(require_ninputs(D.dim_size(1)));
-    const int64_t* first = data<int64_t>(type_first);
-    if (first[0] != 0 || !std::is_sorted(first, first + nets_.ntypes + 1)) {
-      return invalid("type_first must begin with 0 and not decrease");
-    }
-    nets->ninputs = D.dim_size(1);
-    fitting->type_first = data<int64_t>(type_first);
-    fitting->D = data<T>(D);
-    int64_t nnets;
-    TF_RETURN_IF_ERROR(collect_parameters(ctx, "parameters", nets, &nnets));
-    return require_net_of_each_type(nets_, nnets);
-  }
-
   FittingNets<T> nets_;
 };
 
@@ -93,12 +78,11 @@ class EnergiesOp : public FittingOp<T> {
  public:
   using FittingOp<T>::FittingOp;
   void run(tf::OpKernelContext* ctx, const Fitting<T>& fitting) override {
-    tf::Tensor *e = nullptr, *A = nullptr, *z = nullptr;
-    OP_REQUIRES_OK(ctx, ctx->allocate_output(0, shape_of({fitting.size()}), &e));
-    OP_REQUIRES_OK(ctx, ctx->allocate_output(1, ctx->input(1).shape(), &A));
-    OP_REQUIRES_OK(ctx, ctx->allocate_output(2, shape_of({fitting.z_size()}), &z));
+    T* e = allocate_output<T>(ctx, 0, shape_of({fitting.size()}));
+    T* A = allocate_output<T>(ctx, 1, ctx->input(1).shape());
+    T* z = allocate_output<T>(ctx, 2, shape_of({fitting.z_size()}));
     auto&& device = Device::of(ctx);
-    energies(fitting, data<T>(e), data<T>(A), data<T>(z), device);
+    energies(fitting, e, A, z, device);
   }
 };
 
@@ -107,24 +91,15 @@ class EnergiesGradOp : public FittingOp<T> {
  public:
   using FittingOp<T>::FittingOp;
   void run(tf::OpKernelContext* ctx, const Fitting<T>& fitting) override {
-    const int nparameters = ctx->num_outputs() - 1;
-    const tf::Tensor& z = ctx->input(nparameters + 2);
-    const tf::Tensor& de = ctx->input(nparameters + 3);
-    const tf::Tensor& dA = ctx->input(nparameters + 4);
-    OP_REQUIRES(ctx,
-                z.NumElements() == fitting.z_size() && de.NumElements() == fitting.size() &&
-                    dA.shape() == ctx->input(1).shape(),
-                invalid("z, de and dA must fit D"));
-    tf::Tensor* dD = nullptr;
-    OP_REQUIRES_OK(ctx, ctx->allocate_output(0, dA.shape(), &dD));
-    std::vector<T*> dparameters;
-    for (int p = 0; p < nparameters; ++p) {
-      tf::Tensor* out = nullptr;
-      OP_REQUIRES_OK(ctx, ctx->allocate_output(p + 1, ctx->input(p + 2).shape(), &out));
-      dparameters.push_back(data<T>(out));
-    }
+    const int last = ctx->num_inputs() - 1;
+    const tf::Tensor &z = ctx->input(last - 2), &de = ctx->input(last - 1), &dA = ctx->input(last);
+    require_shape("z", z, shape_of({fitting.z_size()}));
+    require_shape("de", de, shape_of({fitting.size()}));
+    require_shape("dA", dA, ctx->input(1).shape());
+    T* dD = allocate_output<T>(ctx, 0, dA.shape());
     auto&& device = Device::of(ctx);
-    energies_grad(fitting, data<T>(z), data<T>(de), data<T>(dA), data<T>(dD), dparameters, device);
+    energies_grad(fitting, data<T>(z), data<T>(de), data<T>(dA), dD,
+                  allocate_dparameters<T>(ctx, 1), device);
   }
 };
 

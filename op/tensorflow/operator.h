@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
 // What the TensorFlow operators share. An operator checks shapes, allocates and calls a kernel,
 // with what its device gives it as the last argument: TensorFlowCpu, or TensorFlowGpu of gpu.h.
+// Whatever is wrong with its input is thrown, within guarded; a constructor, from which nothing may
+// be thrown, has OP_REQUIRES.
 #pragma once
 
 #include <algorithm>
@@ -82,6 +84,10 @@ struct Failure : std::exception {
 inline void throw_failure(const absl::Status& status) {
   if (!status.ok()) throw Failure(status);
 }
+template <typename... Parts>
+[[noreturn]] void throw_invalid(const Parts&... parts) {
+  throw Failure(invalid(parts...));
+}
 
 // The product of two sizes. Throws std::invalid_argument if it is no int64.
 inline int64_t product(int64_t a, int64_t b) {
@@ -98,7 +104,23 @@ inline tf::TensorShape shape_of(std::initializer_list<int64_t> dimensions) {
   return shape;
 }
 
-// Memory of an output. Throws Failure.
+// Throws Failure, as all of these functions.
+inline void require_shape(const char* name, const tf::Tensor& found,
+                          const tf::TensorShape& wanted) {
+  if (found.shape() == wanted) return;
+  throw_invalid(name, " must have the shape ", wanted.DebugString(), ", not ",
+                found.shape().DebugString());
+}
+
+// Offsets begin with 0, do not decrease, and end with last.
+inline void require_offsets(const char* name, const tf::Tensor& offsets, int64_t last) {
+  const int64_t* all = data<int64_t>(offsets);
+  const int64_t size = offsets.NumElements();
+  if (size > 0 && all[0] == 0 && all[size - 1] == last && std::is_sorted(all, all + size)) return;
+  throw_invalid(name, " must begin with 0, not decrease, and end with ", last);
+}
+
+// Memory of an output.
 template <typename T>
 T* allocate_output(tf::OpKernelContext* ctx, int index, const tf::TensorShape& shape) {
   tf::Tensor* out = nullptr;

@@ -69,14 +69,12 @@ class PotentialOp : public EmbeddingOp<T> {
   void run_for(tf::OpKernelContext* ctx, const Embedding<T>& embedding, double* weight_gradient) {
     const RealAtoms& atoms = embedding.atoms;
     const tf::Tensor& bias = ctx->input(this->kOwnInput);
-    throw_failure(require_shape("bias", bias, shape_of({atoms.ntypes})));
+    require_shape("bias", bias, shape_of({atoms.ntypes}));
     std::vector<int64_t> type_first;
     for (int64_t t = 0; t <= atoms.ntypes; ++t)
       type_first.push_back(atoms.first[t * atoms.nframes]);
     FittingNets<T> fitting_nets = fitting_nets_;
-    int64_t nnets;
-    throw_failure(collect_parameters(ctx, "fitting_parameters", &fitting_nets, &nnets));
-    throw_failure(require_net_of_each_type(fitting_nets, nnets));
+    collect_fitting_parameters(ctx, "fitting_parameters", &fitting_nets);
     this->X_shape(embedding);  // sizes of arrays must be numbers
     product(atoms.size, fitting_nets.ninputs);
 
@@ -106,7 +104,7 @@ class WeightedPotentialOp : public PotentialOp<T, Device> {
   void run(tf::OpKernelContext* ctx, const Embedding<T>& embedding) override {
     Embedding<T> of_groups = embedding;
     const tf::Tensor& group = ctx->input(this->kOwnInput + 1);
-    throw_failure(require_shape("group", group, shape_of({embedding.atoms.size})));
+    require_shape("group", group, shape_of({embedding.atoms.size}));
     of_groups.atoms.group = data<int64_t>(group);
     const int64_t nframes = embedding.atoms.nframes, nslots = ctx->input(0).dim_size(1) / 3;
     double* weight_gradient = allocate_output<double>(ctx, 5, shape_of({nframes, nslots}));

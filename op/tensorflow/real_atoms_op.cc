@@ -68,69 +68,74 @@ class RealAtomsOp : public tf::OpKernel {
   }
 
   void Compute(tf::OpKernelContext* ctx) override {
+    guarded(ctx, [&] {
+      const Frames frames = frames_of(ctx);
+      product(ntypes_, frames.nframes);  // must be a number
+      Arena arena;
+      const RealAtoms atoms =
+          find_real_atoms({frames.nframes, frames.natoms, ntypes_, frames.positions, frames.types,
+                           frames.weights, frames.groups},
+                          arena)
+              .atoms;
+      const std::string warning = sel_->warning(frames);
+      if (!warning.empty()) LOG(WARNING) << warning;
+      copy_out(ctx, 0, atoms.slot, atoms.size);
+      copy_out(ctx, 1, atoms.weight, atoms.size);
+      copy_out(ctx, 2, atoms.first, atoms.ntypes * atoms.nframes + 1);
+      if constexpr (kHasGroups) copy_out(ctx, 3, atoms.group, atoms.size);
+    });
+  }
+
+ private:
+  Frames frames_of(tf::OpKernelContext* ctx) const {
     const tf::Tensor& coord = ctx->input(0);
     const tf::Tensor& type = ctx->input(1);
     const tf::Tensor& mask = ctx->input(2);
     const tf::Tensor& sizes = ctx->input(3);
-    OP_REQUIRES(
-        ctx, type.dims() == 2,
-        invalid("type must have the shape [nframes, nslots], not ", type.shape().DebugString()));
+    if (type.dims() != 2) {
+      throw_invalid("type must have the shape [nframes, nslots], not ", type.shape().DebugString());
+    }
     const int64_t nframes = type.dim_size(0);
     const int64_t nslots = type.dim_size(1);
-    OP_REQUIRES(ctx,
-                coord.dims() == 2 && coord.dim_size(0) == nframes && coord.dim_size(1) % 3 == 0 &&
-                    coord.dim_size(1) / 3 == nslots,
-                invalid("coord must have the shape [", nframes, ", 3 * ", nslots, "], not ",
-                        coord.shape().DebugString()));
+    if (coord.dims() != 2 || coord.dim_size(0) != nframes || coord.dim_size(1) % 3 != 0 ||
+        coord.dim_size(1) / 3 != nslots) {
+      throw_invalid("coord must have the shape [", nframes, ", 3 * ", nslots, "], not ",
+                    coord.shape().DebugString());
+    }
     const int64_t nsizes = knows_mesh_ ? 2 : 1;
-    OP_REQUIRES(ctx, sizes.NumElements() == nsizes,
-                invalid("sizes must have ", nsizes, " elements, not ", sizes.NumElements()));
+    if (sizes.NumElements() != nsizes) {
+      throw_invalid("sizes must have ", nsizes, " elements, not ", sizes.NumElements());
+    }
     if (knows_mesh_ && is_periodic(data<int32_t>(sizes)[1])) {
       const std::string reason = reason_against_box();
-      OP_REQUIRES(ctx, reason.empty(), invalid("deepmd-mask: ", reason));
+      if (!reason.empty()) throw_invalid("deepmd-mask: ", reason);
     }
     const int64_t nghosts = nslots - data<int32_t>(sizes)[0];
-    OP_REQUIRES(
-        ctx, nghosts == 0,
-        invalid(nghosts, " of ", nslots,
-                " atoms are ghosts: they belong to another process "
-                "or are periodic images. se_a_mask needs all atoms in one process and knows "
-                "no images; in LAMMPS run one MPI rank with \"boundary m m m\""));
-    OP_REQUIRES(ctx, mask.shape() == type.shape(),
-                invalid("aparam must have one mask value for each of ", nframes, " x ", nslots,
-                        " slots, but its shape is ", mask.shape().DebugString()));
+    if (nghosts != 0) {
+      throw_invalid(nghosts, " of ", nslots,
+                    " atoms are ghosts: they belong to another process "
+                    "or are periodic images. se_a_mask needs all atoms in one process and knows "
+                    "no images; in LAMMPS run one MPI rank with \"boundary m m m\"");
+    }
+    if (mask.shape() != type.shape()) {
+      throw_invalid("aparam must have one mask value for each of ", nframes, " x ", nslots,
+                    " slots, but its shape is ", mask.shape().DebugString());
+    }
     Frames frames = {nframes, nslots, data<int32_t>(type), data<double>(coord), data<double>(mask)};
     if constexpr (kHasGroups) {
       const tf::Tensor& groups = ctx->input(4);
-      OP_REQUIRES(ctx, groups.shape() == type.shape(),
-                  invalid("groups must have one number for each of ", nframes, " x ", nslots,
-                          " slots, but their shape is ", groups.shape().DebugString()));
+      if (groups.shape() != type.shape()) {
+        throw_invalid("groups must have one number for each of ", nframes, " x ", nslots,
+                      " slots, but their shape is ", groups.shape().DebugString());
+      }
       frames.groups = data<int64_t>(groups);
     }
-    Arena arena;
-    RealAtoms atoms{};
-    guarded(ctx, [&] {
-      product(ntypes_, nframes);  // must be a number
-      atoms = find_real_atoms({nframes, nslots, ntypes_, frames.positions, frames.types,
-                               frames.weights, frames.groups},
-                              arena)
-                  .atoms;
-      const std::string warning = sel_->warning(frames);
-      if (!warning.empty()) LOG(WARNING) << warning;
-    });
-    if (!ctx->status().ok()) return;
-    copy_out(ctx, 0, atoms.slot, atoms.size);
-    copy_out(ctx, 1, atoms.weight, atoms.size);
-    copy_out(ctx, 2, atoms.first, atoms.ntypes * nframes + 1);
-    if constexpr (kHasGroups) copy_out(ctx, 3, atoms.group, atoms.size);
+    return frames;
   }
 
- private:
   template <typename T>
   static void copy_out(tf::OpKernelContext* ctx, int index, const T* values, int64_t size) {
-    tf::Tensor* out = nullptr;
-    OP_REQUIRES_OK(ctx, ctx->allocate_output(index, shape_of({size}), &out));
-    std::copy_n(values, size, data<T>(out));
+    std::copy_n(values, size, allocate_output<T>(ctx, index, shape_of({size})));
   }
 
   int64_t ntypes_ = 0;

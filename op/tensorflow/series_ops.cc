@@ -53,12 +53,10 @@ class FitSeriesGradOp : public NetsOp<T> {
   void Compute(tf::OpKernelContext* ctx) override {
     guarded(ctx, [&] {
       EmbeddingNets<T> nets = this->nets_;
-      Series<T> series;
-      int64_t nnets;
-      throw_failure(collect_parameters(ctx, "parameters", &nets, &nnets));
-      throw_failure(this->collect_series(ctx, 0, &series));
+      const int64_t nnets = collect_parameters(ctx, "parameters", &nets);
+      const Series<T> series = this->collect_series(ctx, 0);
       if (nnets != series.nnets) {
-        throw_failure(invalid("there are ", nnets, " nets, but series of ", series.nnets));
+        throw_invalid("there are ", nnets, " nets, but series of ", series.nnets);
       }
       auto&& device = Device::of(ctx);
       fit_series_grad(nets, series, series.C, allocate_dparameters<T>(ctx, 0), device);

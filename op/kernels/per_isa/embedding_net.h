@@ -160,14 +160,12 @@ class NetOnTile {
     ds_.setOnes();
     layers_.reserve(nets.nlayers());
     for (int64_t layer = 0; layer < nets.nlayers(); ++layer) {
-      layers_.emplace_back(nets, layer, nparameters_, capacity);
-      nparameters_ += nets.has_timestep(layer) ? 3 : 2;
+      layers_.emplace_back(nets, layer, arrays_before(nets, layer), capacity);
     }
     gG.resize(capacity, nets.neuron.back());
     gdG.resize(capacity, nets.neuron.back());
   }
 
-  int64_t nparameters() const { return nparameters_; }
   const Matrix<T>& G() const { return layers_.back().output; }
   const Matrix<T>& dG() const { return layers_.back().doutput; }
   const Matrix<T>& z(int64_t layer) const { return layers_[layer].z(); }
@@ -202,7 +200,6 @@ class NetOnTile {
  private:
   Matrix<T> ds_;  // ds/ds = 1
   std::vector<LayerOnTile<T>> layers_;
-  int64_t nparameters_ = 0;
 };
 
 }  // namespace dpmask::DPMASK_ISA

@@ -174,7 +174,7 @@ EnvironmentRow row_of(const Embedding<T>& embedding, const SortedPair& pair) {
 
 // Some rows.
 template <typename T>
-struct Block {
+struct RowBlock {
   int64_t size;
   int64_t centre[kBlock];
   T w[kBlock * 4];
@@ -195,7 +195,7 @@ struct RowsOfX {
 
   // Sets the block to the rows of the pairs [first, last) of a panel, which has room for them.
   void operator()(int64_t panel, const SortedPair* first, const SortedPair* last,
-                  Block<T>* out) const {
+                  RowBlock<T>* out) const {
     set_terms<kOfPair>(embedding.series, panel, first, last, out->P);
     out->size = last - first;
     for (int64_t k = 0; k < out->size; ++k) {
@@ -215,7 +215,7 @@ struct RowsOfTangent {
   const ForceCotangents& cotangents;
 
   void operator()(int64_t panel, const SortedPair* first, const SortedPair* last,
-                  Block<T>* out) const {
+                  RowBlock<T>* out) const {
     set_terms<kOfPair>(embedding.series, panel, first, last, out->P);
     out->size = kOfPair * (last - first);
     for (int64_t k = 0; first < last; ++first, k += kOfPair) {
@@ -233,7 +233,7 @@ struct RowsOfTangent {
 template <typename T, typename Rows, typename Body>
 void for_each_block(const Rows& rows, int64_t panel, const SortedPair* first,
                     const SortedPair* last, const Body& body) {
-  Block<T> block;
+  RowBlock<T> block;
   for_each_part(first, last, kBlock / Rows::kOfPair, [&](const auto* begin, const auto* end) {
     rows(panel, begin, end, &block);
     body(block);
@@ -245,7 +245,7 @@ template <typename T, typename Rows>
 void set_moments(const Rows& rows, int64_t panel, const SortedPair* first, const SortedPair* last,
                  T* M) {
   std::fill_n(M, 4 * kTerms, T(0));
-  for_each_block<T>(rows, panel, first, last, [&](const Block<T>& block) {
+  for_each_block<T>(rows, panel, first, last, [&](const RowBlock<T>& block) {
     add_transposed_row_product<4, T>(block.w, {block.P, block.size, kTerms, kTerms}, M);
   });
 }

@@ -70,7 +70,7 @@ Submatrix<const T> C_of(const Embedding<T>& embedding, int64_t panel) {
 }
 
 template <typename T>
-void add_block(const Block<T>& block, Submatrix<const T> C, T* X) {
+void add_block(const RowBlock<T>& block, Submatrix<const T> C, T* X) {
   using namespace row_products;
   const int64_t M1 = C.columns;
   // Rows outside, so that X is read and written as it lies in memory.
@@ -96,7 +96,7 @@ void add_X(const Embedding<T>& embedding, const SortedPairs& sorted, const Units
     const Submatrix<const T> C = C_of(embedding, panel);
     const auto on_pairs = [&](const SortedPair* first, const SortedPair* last) {
       for_each_block<T>(rows, panel, first, last,
-                        [&](const Block<T>& block) { add_block(block, C, X); });
+                        [&](const RowBlock<T>& block) { add_block(block, C, X); });
     };
     const auto on_centre = [&](const SortedPair* first, const SortedPair* last) {
       T M[4 * kTerms];
@@ -138,7 +138,7 @@ class GradientSum {
       : scope_(arena_), dX_(dX), M1_(M1), dC_(dC), P_(arena_.allocate<T>(kBlock * kTerms)),
         wdX_(arena_.allocate<T>(kBlock * M1)) {}
 
-  void add_block(const Block<T>& block) {
+  void add_block(const RowBlock<T>& block) {
     for (int64_t k = 0; k < block.size; ++k) {
       make_room(1);
       gather(block.w + 4 * k, dX_ + 4 * M1_ * block.centre[k], M1_, wdX_ + size_ * M1_);
@@ -179,7 +179,7 @@ void add_gradient(const Embedding<T>& embedding, const SortedPairs& sorted, int6
   GradientSum<T> sum(dX, embedding.nets.neuron.back(), dC);
   const auto on_pairs = [&](const SortedPair* first, const SortedPair* last) {
     for_each_block<T>(rows, panel, first, last,
-                      [&](const Block<T>& block) { sum.add_block(block); });
+                      [&](const RowBlock<T>& block) { sum.add_block(block); });
   };
   const auto on_centre = [&](const SortedPair* first, const SortedPair* last) {
     T M[4 * kTerms];
