@@ -3,6 +3,7 @@
 
 import ast
 import re
+from collections import Counter
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -156,6 +157,15 @@ def test_a_name_means_one_thing():
         tree = ast.parse((ROOT / package / "__init__.py").read_text(encoding="utf-8"))
         shown = {a.name for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) for a in n.names}
         assert not shown & inside, package
+
+
+def test_a_type_of_cpp_means_one_thing():
+    """But for two that the CPU and the GPU have, each its own."""
+    texts = [(ROOT / source).read_text(encoding="utf-8") for source in SOURCES]
+    definition = re.compile(r"^(?:struct|class|enum class) (\w+)(?: :[^{;]*)? \{", re.MULTILINE)
+    found = Counter(name for text in texts for name in definition.findall(text))
+    assert len(found) > 100
+    assert {name for name, count in found.items() if count > 1} == {"NetOnTile", "Tile"}
 
 
 def test_no_circle_of_files():
