@@ -4,9 +4,13 @@
 import re
 
 import numpy as np
+import outputs
 import pytest
+import yaml
+from ase import Atoms
 from ase.build import molecule
 from learning import task_folder
+from pages import DOCS
 
 from deepmd_mask.learning import levels
 from deepmd_mask.learning.frames import read_frames
@@ -119,6 +123,18 @@ def test_a_command_as_a_level(tmp_path, spoil, message):
     else:
         with pytest.raises((ValueError, RuntimeError), match=re.escape(message)):
             levels.evaluate(loaded, molecule("H2O"), tmp_path / "work")
+
+
+def test_the_command_of_the_page_that_labels(tmp_path):
+    page = (DOCS / "learning.md").read_text()
+    texts = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (label,) = [yaml.safe_load(text)["label"] for text in texts if "orca.sh" in text]
+    (tmp_path / "orca.sh").write_text('cp "$(dirname "$0")"/sample frame.out\n')
+    (tmp_path / "sample").write_text(outputs.orca(outputs.orca_step()))
+    atoms = Atoms(outputs.SYMBOLS, outputs.WATER)
+    energy, forces = levels.evaluate(levels.load(label, tmp_path), atoms, tmp_path / "work")
+    assert energy == pytest.approx(-76.3 * outputs.HARTREE, rel=1e-6)
+    np.testing.assert_allclose(forces, outputs.FORCES, rtol=1e-6, atol=1e-9)
 
 
 def test_a_function_that_is_not_there(tmp_path):

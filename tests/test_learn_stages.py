@@ -4,8 +4,10 @@
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import yaml
 from ase import Atoms
 from ase.build import molecule
 from helpers import TYPE_MAP, random_frames, write_system
-from learning import DP_MASK, task_folder, write
+from learning import DP_MASK, task_folder, wait_for_end_in, write
 from pages import DOCS
 from plain_models import random_nets, write_model
 
@@ -23,10 +25,11 @@ from deepmd_mask.data.training import auto_sel
 from deepmd_mask.learning import config, explore, label, levels, local, pack, select, train
 from deepmd_mask.learning.arguments import table
 from deepmd_mask.learning.example import init
-from deepmd_mask.learning.files import only_one, write_json
+from deepmd_mask.learning.files import list_files, only_one, write_json
 from deepmd_mask.learning.frames import read_frames
 from deepmd_mask.learning.loop import run
-from deepmd_mask.learning.tasks import RESULT, Order, Stage, Task, TaskError
+from deepmd_mask.learning.tasks import KEPT, RESULT, Order, Stage, Task, TaskError
+from deepmd_mask.learning.work import work
 from deepmd_mask.shared.missing import MissingError
 
 
@@ -170,6 +173,124 @@ def test_a_command_that_fails_is_quoted(tmp_path):
     execute = partial(local.execute, "explore", 1)
     with pytest.raises(TaskError, match="ended with status 3, after ValueError: no such system\n"):
         stage.make([Order(settings, {})], {}, {}, execute, lambda *_: {})
+
+
+class Unfinished:
+    """A stage whose last task never finishes, unless it is told to; settings are a bound."""
+
+    def __init__(self, tmp_path):
+        self.stage = Stage(tmp_path / "iter.000000" / "label", "iteration 0, label")
+        self.told, self.executed = [], []
+
+    def execute(self, folder, names, number):
+        self.executed.append(names)
+        for name in names:
+            bound = (folder / name / "task.json").read_text()
+            result = folder / name / (RESULT if int(name) < number - 1 else KEPT)
+            if not result.exists():
+                result.mkdir()
+                (result / "bound").write_text(bound)
+                list_files(result)
+
+    def make(self, bound, number, collect=lambda *_: {}, unfinished=1):
+        orders = [Order({"bound": bound, "task": k}, {}) for k in range(number)]
+        execute = partial(self.execute, number=number + 1 - unfinished)
+        return self.stage.make(orders, {}, {}, execute, collect, self.told.append)
+
+
+def test_what_was_finished_by_other_settings_is_put_aside(tmp_path):
+    """With a line that says so; and it is taken up if they come back."""
+    one = Unfinished(tmp_path)
+    with pytest.raises(TaskError):
+        one.make(1, 3)
+    assert one.told == []
+    times = [path.stat().st_mtime_ns for path in sorted(one.stage.partial.glob("*/*/bound"))]
+    with pytest.raises(TaskError):
+        one.make(2, 2)
+    (line,) = one.told
+    assert line.startswith("iteration 0, label: settings have changed; what 3 tasks had finished")
+    assert "label.partial/aside" in line
+    aside = one.stage.partial / "aside"
+    kept = sorted(aside.glob("*/*/bound"))
+    assert [str(path.parent.relative_to(aside)) for path in kept] == [
+        f"000.0/{RESULT}", f"001.0/{RESULT}", f"002.0/{KEPT}"]  # fmt: skip
+    with pytest.raises(TaskError):
+        one.make(1, 3)
+    assert one.executed == [["000", "001", "002"], ["000", "001"], ["002"]]
+    kept = [one.stage.partial / name for name in ("000/result", "001/result", "002/kept")]
+    assert [(path / "bound").stat().st_mtime_ns for path in kept] == times
+    assert sorted(path.name for path in aside.iterdir()) == ["000.1", "001.1"]  # of the second
+
+
+def test_what_was_collected_before_a_kill_is_not_of_other_tasks(tmp_path):
+    """Nor is what has a name like a task's, as DPDispatcher's files may, in the way."""
+    one = Unfinished(tmp_path)
+
+    def collect(folder, results):
+        for number, _ in enumerate(results):
+            (folder / f"{number:03d}.xyz").touch()
+        return {}
+
+    def killed(folder, results):
+        collect(folder, results)
+        raise KeyboardInterrupt
+
+    (one.stage.partial).mkdir(parents=True)
+    (one.stage.partial / "0a1b.sub").touch()
+    with pytest.raises(KeyboardInterrupt):
+        one.make(1, 3, killed, unfinished=0)
+    one.make(1, 2, collect, unfinished=0)
+    assert sorted(path.name for path in one.stage.folder.glob("*.*") if path.suffix != ".json") == [
+        "000.xyz", "001.xyz", "0a1b.sub"]  # fmt: skip
+
+
+LOOP = """
+import sys
+from pathlib import Path
+from deepmd_mask.learning.local import execute
+execute("explore", 1, Path(sys.argv[1]), ["000"])
+"""
+SLEEP = "touch began; sleep 100; true"
+FUNCTION = f"""
+import subprocess
+def explore(committee, folder, task, seed):
+    subprocess.run(["bash", "-c", {SLEEP!r}], cwd=folder)
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "settings"),
+    [
+        (signal.SIGKILL, {"command": f"bash -c '{SLEEP}'; true"}),
+        (signal.SIGINT, {"function": "user:explore"}),  # of the loop alone
+    ],
+)
+def test_all_that_a_task_has_started_ends_with_the_loop(tmp_path, how, settings):
+    """Also what its commands have started; or a restart would begin it a second time."""
+    folder = task_folder(tmp_path, "explore", settings)
+    (folder.parent / "common" / "user.py").write_text(FUNCTION)
+    command = [sys.executable, "-c", LOOP, str(folder.parent)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 60
+    while not list(folder.glob("attempt.*/began")):
+        assert process.poll() is None and time.monotonic() < end, (folder / "log").read_text()
+        time.sleep(0.05)
+    process.send_signal(how)
+    assert process.wait() == -how
+    wait_for_end_in(tmp_path)
+
+
+def test_the_command_of_the_page_that_explores(tmp_path):
+    page = (DOCS / "learning.md").read_text()
+    (command,) = re.findall(r"`command: (bash \{common\}/explore\.sh [^`]*)`", page)
+    models = ["graph.000.pb", "graph.001.pb"]
+    settings = {"command": command, "committee": models, "task": 3, "seed": 7}
+    folder = task_folder(tmp_path, "explore", settings)
+    common = folder.parent / "common"
+    (common / "explore.sh").write_text('echo "$@" > words; touch frames.xyz\n')
+    work("explore", folder)
+    words = (folder / RESULT / "words").read_text().split()
+    assert words == ["3", "7", *(str(common / name) for name in models)]
 
 
 def test_two_processes_with_one_task_do_no_harm(tmp_path):

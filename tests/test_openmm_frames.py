@@ -19,15 +19,18 @@ from click.testing import CliRunner
 from md import solvate
 from plain_committee import of_definition, rows_of
 from regions import SITE, members_of
+from smooth import SEEDS, SMOOTH, TYPES
 
 from deepmd_mask import ForceDeviation
 from deepmd_mask.cli import main
 from deepmd_mask.data import open_system
 from deepmd_mask.evaluation import model_deviation
+from deepmd_mask.learning import select
 from deepmd_mask.openmm import DPRegion, FrameReporter, RegionReporter, dp_force
 from deepmd_mask.shared.selection import farthest, fingerprint
 
 ELEMENTS = ["C", "O", "Zn"]
+WEIGHTED = [SEEDS / f"{name}-frozen.pb" for name in ("plain", "options")]  # of C and O
 models, solvated = plain_committee.models, plain_committee.solvated
 
 
@@ -77,6 +80,17 @@ def test_frames_are_whole_and_say_what_they_are(models, solvated, tmp_path):
     assert "charge" not in frame.info
     assert "deviation" not in frame.arrays
     assert (frame.arrays["preference"] == 1).all()
+
+
+def test_at_a_smooth_edge_atoms_have_no_deviation(solvated, tmp_path):
+    """It would be of residues that are there in part; what is labelled is whole."""
+    running = solvated.simulation(dp_force(WEIGHTED, solvated.topology, SMOOTH, **TYPES))
+    running.reporters.append(FrameReporter(tmp_path / "frames.xyz", 1))
+    running.step(1)
+    frame = ase.io.read(tmp_path / "frames.xyz")
+    frame.symbols[frame.symbols == "Zn"] = "C"  # as TYPES has it
+    (found,) = select.deviations([*map(str, WEIGHTED)], [frame], [np.ones(len(frame))])
+    assert abs(found - frame.info["max_devi_f"]) > 0.01 * found
 
 
 def test_frames_are_packed_when_they_are_labelled(models, solvated, tmp_path):
@@ -130,6 +144,10 @@ def test_most_frames_and_those_that_differ(solvated, tmp_path):
     again.step(1)
     steps = [frame.info["step"] for frame in ase.io.read(some, ":")]
     assert sorted(steps) == sorted([1, *(frame.info["step"] for frame in kept)])
+    again = solvated.simulation()  # its frame is there, so that none comes in
+    again.reporters.append(FrameReporter(some, 1, regions=region, most=6, append=True))
+    again.step(1)
+    assert len(ase.io.read(some, ":")) == 6
 
 
 def test_bounds_of_the_deviation(models, solvated, tmp_path, caplog):

@@ -36,10 +36,10 @@ def run(command, **options):
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """Return the wheel that DP_MASK_TEST_WHEEL names; where there is none, one built as docs say."""
+    """Return the wheel that DP_MASK_TEST_WHEEL names; or, if none, one built as docs say."""
     if "DP_MASK_TEST_WHEEL" in os.environ:
         return Path(os.environ["DP_MASK_TEST_WHEEL"])
-    how = "building a wheel takes pip install --group build, and g++; or name one in DP_MASK_TEST_WHEEL"
+    how = "a wheel takes pip install --group build, and g++; or name one in DP_MASK_TEST_WHEEL"
     for module in ("auditwheel", "pybind11", "scikit_build_core", "setuptools_scm"):
         pytest.importorskip(module, reason=how)
     if not shutil.which("c++"):

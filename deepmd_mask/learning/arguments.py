@@ -159,7 +159,7 @@ def _select() -> Argument:
                 optional=True,
                 default=20,
                 doc="Frames of the tasks that are held out to label in an iteration at most, at "
-                "even distances.",
+                "even distances; none that is failed.",
             ),
         ],
     )

@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The stage judge: how good the committee is, and whether that is enough."""
 
+import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ..data.scan import Wanted, scan_system
 from ..data.systems import systems_in
-from ..potential import Potential
+from ..evaluation import evaluate
 from .config import Loop
 from .files import read_json, write_json
 from .select import SHARES
@@ -47,33 +45,27 @@ def errors(committee: list[str], paths: list[str]) -> dict[str, Any]:
         forces, divided by sqrt(3) so that it is of components, too; energy_error, that of the
         energy for each atom, eV. Errors are None without frames.
     """
-    potential = Potential(committee)
     frames, weight, square, spread, of_energy = 0, 0.0, 0.0, 0.0, 0.0
     for path in [system for each in paths for system in systems_in(each)]:
-        wanted = Wanted(tuple(potential.type_map), to_evaluate=True)
-        system = scan_system(path, wanted).system
-        numbers = np.array(
-            [potential.type_map.index(n) for n in system.names or potential.type_map]
-        )
-        for chunk in system.chunks():
-            types = np.where(chunk.types < 0, 0, numbers[chunk.types])
-            found = potential.evaluate(types, chunk.coord, chunk.mask)
-            if chunk.force is None or chunk.energy is None:
-                raise ValueError(f"system {path} has no energies or forces to judge by")
-            w = chunk.mask * (1.0 if chunk.preference is None else chunk.preference)
-            frames, weight = frames + len(chunk), weight + float(w.sum())
-            square += float((w[:, :, None] * (found.forces - chunk.force) ** 2).sum())
-            if found.deviation is not None:
-                spread += float((w * found.deviation**2).sum())
-            per_atom = (found.energy - chunk.energy) / np.maximum(chunk.mask.sum(axis=1), 1)
-            of_energy += float((per_atom**2).sum())
+        found = evaluate(committee, path)
+        overall = found.overall
+        if not overall.energy.count or found.by_deviation is None:
+            raise ValueError(f"system {path} has no energies or forces to judge by")
+        frames += found.nframes
+        of_energy += found.nframes * overall.energy.rmse**2
+        atoms = found.by_deviation.of_atoms
+        if atoms.weight:  # some are preferred; where a system does not say which, all are
+            force = overall.preferred if overall.preferred.count else overall.force
+            of_system = atoms.weight * force.rmse**2
+            weight, square = weight + atoms.weight, square + of_system
+            spread += of_system / atoms.ratio**2 if atoms.ratio > 0 else 0.0
     if not frames or not weight:
         return {"test_frames": frames, "force_error": None, "deviation": None, "energy_error": None}
     return {
         "test_frames": frames,
-        "force_error": np.sqrt(square / (3 * weight)).item(),
-        "deviation": np.sqrt(spread / (3 * weight)).item(),
-        "energy_error": np.sqrt(of_energy / frames).item(),
+        "force_error": math.sqrt(square / weight),
+        "deviation": math.sqrt(spread / weight),
+        "energy_error": math.sqrt(of_energy / frames),
     }
 
 

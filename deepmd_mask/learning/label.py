@@ -16,10 +16,10 @@ from .config import Loop
 from .files import read_json, write_json
 from .frames import read_frames, write_frames
 from .processes import run
-from .tasks import Order, Task, TaskError
+from .tasks import KEPT, Order, Task, TaskError
 
 LABELLED, HELD_OUT, FAILED = "labelled.xyz", "held_out.xyz", "failed.xyz"
-KEPT, NOW = "kept", "now.json"
+NOW = "now.json"
 _INPUTS = ("candidates.xyz", "held_out.xyz")
 
 

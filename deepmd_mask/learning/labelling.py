@@ -12,9 +12,9 @@ import numpy as np
 from ..shared.reason import reason_of
 from .files import put_file_in_place, read_json, write_json
 from .frames import write_frames
-from .label import KEPT, NOW, frames_of, kept_label, kept_reason
+from .label import NOW, frames_of, kept_label, kept_reason
 from .levels import LevelOfTheory, evaluate, load
-from .tasks import TASK, Task
+from .tasks import KEPT, TASK, Task
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from .processes import cores, threads_of
+from .processes import cores, started, threads_of
 
 
 def execute(stage: str, workers: int | None, folder: Path, names: list[str]) -> None:
@@ -50,15 +50,11 @@ def _execute_one(
 ) -> None:
     command = [sys.executable, "-m", "deepmd_mask.learning.work", stage]
     command += ["--parent", str(os.getpid())]
-    with (folder / name / "log").open("a") as log:
-        process = subprocess.Popen(
-            command,
-            cwd=folder / name,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
+    where = {"cwd": folder / name, "env": environment, "stdin": subprocess.DEVNULL}
+    with (
+        (folder / name / "log").open("a") as log,
+        started(command, **where, stdout=log, stderr=subprocess.STDOUT) as process,
+    ):
         running.add(process)
         process.wait()
         running.discard(process)

@@ -83,7 +83,7 @@ def _make(
         common |= module.common(loop, iteration)
     wanted = module.prepare(loop, iteration)
     collect = partial(module.collect, loop, iteration)
-    summary = stage.make(wanted, own, common, execute, collect)
+    summary = stage.make(wanted, own, common, execute, collect, tell)
     tell(f"iteration {iteration}  {name:<8} {module.line(summary)}  ({summary['seconds']:.0f} s)")
 
 

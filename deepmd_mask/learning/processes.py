@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 # What libraries read of it: OpenMP (tblite), BLAS, DeePMD-kit, OpenMM.
@@ -18,6 +19,9 @@ THREADS = (
     "OPENMM_CPU_THREADS",
 )
 _SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux
+# Kills a group of processes, of the number that it is told, at the end of the pipe: when the
+# process that holds the other end closes it, or ends, in whatever way.
+_WATCH = "read -r group && ! read -r more && kill -s KILL -- -$group"
 
 
 def end_with(parent: int) -> None:
@@ -28,19 +32,37 @@ def end_with(parent: int) -> None:
         os._exit(1)
 
 
-def run(command: str | Sequence[str], **options: Any) -> int:
-    """Run a command, of a shell if it is a text, and return its exit status.
+@contextmanager
+def started(command: str | Sequence[str], **options: Any) -> Iterator[subprocess.Popen]:
+    """Start a command, of a shell if it is a text, in a group of processes of its own.
 
-    It ends with this process. Options are those of `subprocess.Popen`.
+    It and all that it starts end with the context, or with this process. Options are those of
+    `subprocess.Popen`.
     """
+    options |= {"shell": isinstance(command, str), "start_new_session": True}
+    with subprocess.Popen(
+        ["sh", "-c", _WATCH],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # not reached by what the terminal sends
+    ) as watcher:
+        assert watcher.stdin is not None
+        process = subprocess.Popen(command, **options)
+        try:
+            watcher.stdin.write(b"%d\n" % process.pid)
+            watcher.stdin.flush()
+            yield process
+        finally:
+            watcher.stdin.close()
+            process.wait()
+
+
+def run(command: str | Sequence[str], **options: Any) -> int:
+    """Run a command as `started` does, and return its exit status."""
     parent = os.getpid()
-    return subprocess.run(
-        command,
-        shell=isinstance(command, str),
-        check=False,
-        preexec_fn=lambda: end_with(parent),
-        **options,
-    ).returncode
+    with started(command, preexec_fn=lambda: end_with(parent), **options) as process:
+        return process.wait()
 
 
 class CommandError(RuntimeError):

@@ -67,7 +67,7 @@ def work(task: Task) -> None:
     before = [a for file in sorted(task.folder.glob("before_*.xyz")) for a in read_frames(file)]
     candidates = np.flatnonzero((kind == 1) & ~is_held_out)
     chosen = candidates[_different(candidates, frames, weights, before, settings)]
-    test = np.flatnonzero((kind < 2) & is_held_out)
+    test = np.flatnonzero((kind < 2) & is_held_out)  # as what trains: no broken molecules
     count = min(settings["held_out_frames"], len(test))
     test = test[np.linspace(0, len(test) - 1, count).round().astype(int)] if count else test[:0]
     lost = sum(int(atoms.info.get("lost", 0)) for atoms in frames)  # of what ended early
@@ -91,8 +91,9 @@ def deviations(
 ) -> np.ndarray:
     """Return max_devi_f of preferred atoms of frames [nframes] in eV/Å; NaN without a committee.
 
-    A frame that has an array `deviation` says it itself. Where no atom is preferred, all count. It
-    is infinite where positions are not finite.
+    A frame that has an array `deviation` says it itself; `FrameReporter` writes none at a smooth
+    edge, where models see residues in part that the frame has whole. Where no atom is preferred,
+    all count. It is infinite where positions are not finite.
     """
     potential, found = None, np.full(len(frames), np.nan)
     for k, (atoms, weight) in enumerate(zip(frames, weights, strict=True)):

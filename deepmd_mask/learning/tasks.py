@@ -5,8 +5,10 @@ A stage is made in ``NAME.partial`` and gets its name when all is there. In it, 
 all tasks need, and each task has a folder of its own, ``000`` and so on: ``task.json`` says what is
 to be done, ``log`` what was printed. A task computes in ``attempt.…``, which becomes ``result`` at
 its end. So two that do the same, as a cluster's queue may start them after a crash, do no harm.
+What a task has finished by settings that have changed since is in ``aside``.
 """
 
+import itertools
 import os
 import shutil
 import time
@@ -18,9 +20,11 @@ from typing import Any
 from .files import bring, has_all_files, put_folder_in_place, read_json, to_disk, write_json
 
 STAGES = ("explore", "select", "label", "pack", "train", "judge")
-COMMON, RESULT = "common", "result"
+COMMON, RESULT, ASIDE = "common", "result", "aside"
+KEPT = "kept"  # what of a task's work is of use before it has its result
 LAST = "last"  # what the same task has left in the last iteration, among its inputs
 TASK, FAILURE, SUMMARY = "task.json", "failure.json", "stage.json"
+COLLECTING = "collecting.json"  # what was there before results were collected
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,7 @@ class Stage:
         common: dict[str, Path],
         execute: Callable[[Path, list[str]], None],
         collect: Callable[[Path, list[Path]], dict[str, Any]],
+        tell: Callable[[str], object] = print,
     ) -> dict[str, Any]:
         """Make the stage, or go on with what is there of it.
 
@@ -119,6 +124,8 @@ class Stage:
         collect
             Makes of the results, given the folder and the tasks' results, what the next stages
             read, and says what is to be told.
+        tell
+            Is called with a line if work that was finished is put aside.
 
         Returns
         -------
@@ -131,17 +138,14 @@ class Stage:
             Naming the tasks that failed and their logs.
         """
         began = time.time()
+        self._forget_collected()
         (self.partial / COMMON).mkdir(parents=True, exist_ok=True)
         for name, source in own.items():
             bring(source, self.partial / COMMON / name, linked=False)
         for name, source in common.items():
             bring(source, self.partial / COMMON / name)
         names = [f"{number:03d}" for number in range(len(wanted))]
-        for name, task in zip(names, wanted, strict=True):
-            _prepare(self.partial / name, task)
-        for folder in self.partial.glob("[0-9]*"):
-            if folder.name not in names:
-                shutil.rmtree(folder)
+        self._prepare(dict(zip(names, wanted, strict=True)), tell)
         left = [name for name in names if not self._has_result(name)]
         earlier = read_json(self.partial / "seconds.json") or 0.0
         if left:
@@ -151,6 +155,7 @@ class Stage:
                 write_json(self.partial / "seconds.json", earlier + time.time() - began)
         self._require_success(names)
         results = [self.partial / name / RESULT for name in names]
+        write_json(self.partial / COLLECTING, os.listdir(self.partial))
         summary = {
             **collect(self.partial, results),
             "tasks": len(names),
@@ -161,6 +166,43 @@ class Stage:
             shutil.rmtree(attempt, ignore_errors=True)
         put_folder_in_place(self.partial, self.folder)
         return summary
+
+    def _forget_collected(self) -> None:
+        """Remove what was collected before a kill; by now it may be of other tasks."""
+        before = read_json(self.partial / COLLECTING)
+        if before is None:
+            return
+        for path in self.partial.iterdir():
+            if path.name not in (*before, COLLECTING):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        (self.partial / COLLECTING).unlink()
+
+    def _prepare(self, wanted: dict[str, Order], tell: Callable[[str], object]) -> None:
+        """Make the folders of tasks, unless they are there for the same tasks."""
+        contents = {
+            name: {"settings": task.settings, "inputs": sorted(task.inputs)}
+            for name, task in wanted.items()
+        }
+        aside = self.partial / ASIDE
+        moved = 0
+        for folder in sorted(self.partial.glob("[0-9]*")):
+            if not folder.is_dir() or read_json(folder / TASK) == contents.get(folder.name, {}):
+                continue
+            if (folder / RESULT).exists() or (folder / KEPT).exists():
+                aside.mkdir(exist_ok=True)
+                _rename_to_next(folder, aside / folder.name)
+                moved += 1
+            else:
+                shutil.rmtree(folder)
+        if moved:
+            tell(
+                f"{self.title}: settings have changed; what {moved} tasks had finished by those of "
+                f"before is in {os.path.relpath(aside)}, and is taken up if they come back"
+            )
+        for name, task in wanted.items():
+            if not (self.partial / name).exists():
+                same = (old for old in aside.glob("*") if read_json(old / TASK) == contents[name])
+                _make_folder(self.partial / name, task, contents[name], next(same, None))
 
     def _has_result(self, name: str) -> bool:
         """Return whether a task has a result; remove half of one."""
@@ -176,7 +218,7 @@ class Stage:
             folder = self.partial / name
             failure = read_json(folder / RESULT / FAILURE)
             if failure is not None:
-                _put_aside(folder / RESULT, folder)
+                _rename_to_next(folder / RESULT, folder / "failed")
                 reasons[name] = failure["reason"]
             elif not self._has_result(name):
                 reasons[name] = "it ended without a result"
@@ -195,17 +237,17 @@ class Stage:
             )
 
 
-def _put_aside(result: Path, folder: Path) -> None:
-    os.rename(result, folder / f"failed.{len(list(folder.glob('failed.*')))}")
+def _rename_to_next(path: Path, target: Path) -> None:
+    """Give a folder a name with the first number that is free."""
+    names = (target.with_name(f"{target.name}.{number}") for number in itertools.count())
+    os.rename(path, next(name for name in names if not name.exists()))
 
 
-def _prepare(folder: Path, task: Order) -> None:
-    """Make the folder of a task, unless it is there for the same task."""
-    content = {"settings": task.settings, "inputs": sorted(task.inputs)}
-    if read_json(folder / TASK) == content:
+def _make_folder(folder: Path, task: Order, content: dict[str, Any], aside: Path | None) -> None:
+    """Make the folder of a task, or take that which was put aside."""
+    if aside is not None:
+        os.rename(aside, folder)
         return
-    if folder.exists():
-        shutil.rmtree(folder)
     folder.mkdir()
     for name, source in task.inputs.items():
         bring(source, folder / name)

@@ -67,9 +67,10 @@ class FrameReporter(IntervalReporter):
     A frame has the atoms of a region, whole residues in one piece, and link atoms where bonds are
     cut. For each atom there are `index`, its number in the system (-1 for a link atom),
     `preference`, 1 for preferred atoms, and, of a committee, `deviation`, how far its models differ
-    about the force on it, in eV/Å. For the frame there are `step`, `time` in ps, `region`,
-    `charge`, the sum of the force field's charges if that is a whole number, and, of a committee,
-    max_devi_f and so on, and `atom`, the preferred one with the largest deviation.
+    about the force on it, in eV/Å; not at a smooth edge, where it is that of residues that are
+    there in part, while the frame has whole ones. For the frame there are `step`, `time` in ps,
+    `region`, `charge`, the sum of the force field's charges if that is a whole number, and, of a
+    committee, max_devi_f and so on, and `atom`, the preferred one with the largest deviation.
     ``dp-mask pack --preference array:preference`` takes the file when the frames are labelled.
 
     Those are kept that are the most different from each other by the distances from their preferred
@@ -96,8 +97,8 @@ class FrameReporter(IntervalReporter):
     types
         As of `dp_force`, for these.
     append
-        Whether to go on with a file that exists; its frames are kept like new ones. Otherwise it is
-        replaced.
+        Whether to go on with a file that exists; its frames are kept like new ones, and no more
+        than `most` stay. Otherwise it is replaced.
 
     Raises
     ------
@@ -187,8 +188,11 @@ class FrameReporter(IntervalReporter):
                 }
         self._elements = sorted(elements)
         if self._append and self._path.is_file() and self._path.stat().st_size > 0:
-            for frame in read(self._path, ":", format="extxyz"):
+            frames = read(self._path, ":", format="extxyz")
+            for frame in frames:
                 self._offer(frame)
+            if len(self._kept) < len(frames):
+                self._write()
         self._charges = Charges(system)
 
     def _molecules(self, state: openmm.State) -> Iterator[tuple[Labels, Region, Molecule]]:
@@ -237,7 +241,8 @@ class FrameReporter(IntervalReporter):
         if charge is not None:
             atoms.info["charge"] = charge
         if found is not None and molecule.deviation is not None:
-            atoms.set_array("deviation", molecule.deviation)
+            if region.edge is None:  # else it is of residues that are there in part
+                atoms.set_array("deviation", molecule.deviation)
             values = zip(DEVIATION_COLUMNS, (*found.whole, *found.preferred), strict=True)
             atoms.info.update({k: float(v) for k, v in values if not np.isnan(v)})
             atoms.info["atom"] = found.worst
