@@ -125,7 +125,7 @@ def test_cuts(learned, script):
                 assert sum(atoms.symbols == "H") == 24 + 2 * (sum(atoms.symbols == "O") - 4)
             assert all(distance[k] > 10 * explore.SHELL for k in one - two)
             others += one != two
-    assert others > 2
+    assert others > 0
 
 
 def test_labels_are_xtb_minus_force_field(learned, box):

@@ -245,9 +245,12 @@ def test_what_was_collected_before_a_kill_is_not_of_other_tasks(tmp_path):
 
 
 LOOP = """
+import signal
 import sys
 from pathlib import Path
 from deepmd_mask.learning.local import execute
+# In the background of a shell without a terminal it is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 execute("explore", 1, Path(sys.argv[1]), ["000"])
 """
 SLEEP = "touch began; sleep 100; true"
