@@ -16,7 +16,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from levels import Correction
 from md import TEMPERATURE, options, run
-from system import CORRECTION, force_field, load, simulation
+from system import force_field, load, simulation
 
 KJ_MOL = units.kJ / units.mol  # OpenMM's energies in eV
 FRAME_INTERVAL = 25  # evaluations between frames
@@ -48,7 +48,6 @@ def main():
 
     force = mm.PythonForce(evaluate, {}, [])
     force.setUsesPeriodicBoundaryConditions(True)
-    force.setForceGroup(CORRECTION)
     system = force_field(box)
     system.addForce(force)
     running = simulation(box, system, TEMPERATURE, arguments.seed)

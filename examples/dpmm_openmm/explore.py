@@ -10,7 +10,7 @@ without some of the waters beyond zinc's shell. So the data tell what energy a w
 """
 
 import numpy as np
-from system import BOX, CORRECTION, force_field, integrator, load
+from system import BOX, force_field, integrator, load
 
 from deepmd_mask.learning.openmm import Setup
 
@@ -40,7 +40,6 @@ def build(committee, task, seed):
         box.region(),
         cuts=[box.region(max(RADII))],
         thin=lambda atoms, rng: thin(box, atoms, rng),
-        force_group=CORRECTION,
         integrator=integrator,
         disturb=None if committee else disturb,
     )

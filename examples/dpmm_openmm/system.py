@@ -20,9 +20,8 @@ PADDING = 1.4  # nm of water; no residue may be farther from zinc than half of t
 CUTOFF = 0.9  # nm
 REGION_RADIUS = 0.35  # nm: zinc's first shell, and waters about to enter it
 FRICTION = 2.0  # 1/ps
-TIMESTEP = 0.004  # ps, at which the correction acts
-INNER = 2  # steps of the force field within it
-CORRECTION = 1  # the correction's group of forces
+TIMESTEP = 0.004  # ps
+HYDROGEN = 3.0  # Da; taken off the atoms that they are bound to, so that such steps will do
 SPRING = 40000.0  # kJ/mol/nm², of pulls
 RELAXED = 0.21  # nm, Zn-N of both histidines while the box is relaxed
 
@@ -118,6 +117,7 @@ def force_field(box, pulled=False):
         nonbondedCutoff=CUTOFF,
         constraints=app.HBonds,
         rigidWater=True,
+        hydrogenMass=HYDROGEN * unit.dalton,
     )
     if not pulled:
         return system
@@ -135,19 +135,12 @@ def force_field(box, pulled=False):
 
 def add_correction(system, box, models):
     """Add the force of a model, or the mean of several, on the DP region to a System."""
-    force = dp_force(models, box.topology, box.region())
-    force.setForceGroup(CORRECTION)
-    system.addForce(force)
+    system.addForce(dp_force(models, box.topology, box.region()))
 
 
 def integrator(temperature):
-    """Return Langevin dynamics at a temperature in K.
-
-    The correction, which is smooth beside bonds and angles of the force field but dear, acts every
-    `INNER` steps of these (multiple time steps).
-    """
-    groups = [(CORRECTION, 1), (0, INNER)]
-    return mm.MTSLangevinIntegrator(temperature, FRICTION, TIMESTEP, groups)
+    """Return Langevin dynamics at a temperature in K."""
+    return mm.LangevinMiddleIntegrator(temperature, FRICTION, TIMESTEP)
 
 
 def simulation(box, system, temperature, seed, threads=None):
