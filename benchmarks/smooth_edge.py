@@ -16,7 +16,7 @@ import openmm as mm
 from droplet import BUFFER, HERE, RADIUS, Droplet, prepare
 from matplotlib.figure import Figure
 from openmm import unit
-from system import CORRECTION, TIMESTEP, force_field, load, simulation
+from system import TIMESTEP, force_field, load, simulation
 from tqdm import tqdm
 
 from deepmd_mask.openmm import DPRegion, dp_force
@@ -97,7 +97,6 @@ def pressurise(box: Path, model: Path, region: DPRegion, picoseconds: float) -> 
             edge = {"buffer": region.buffer, "reference": region.reference}
             there = replace(whole.region(), radius=region.radius, **edge)
             force = dp_force(model, whole.topology, there, device="cpu")
-            force.setForceGroup(CORRECTION)
             system.addForce(force)
         running = simulation(whole, system, 300, seed=1)
         masses = [system.getParticleMass(k)._value for k in range(system.getNumParticles())]
