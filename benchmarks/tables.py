@@ -97,7 +97,9 @@ def errors(scans: dict[str, Rows]) -> str:
     times = {}
     for row in on_all_threads(scans["evaluations"]):
         if row["real"] == SIZE_OF_ERRORS:
-            times |= {row["model"]: row["Potential"]} | {k: row[k] for k in row if k == PEER}
+            times[row["model"]] = row["Potential"]
+            if PEER in row:  # beside one of them
+                times[PEER] = row[PEER]
     lines = [
         [row["model"], row["steps"], row["seconds"] / 60, *map(row.get, names), times[row["model"]]]
         for row in scans["errors"]

@@ -47,10 +47,15 @@ class Correlation:
         return float(xy / math.sqrt(xx * yy)) if xx * yy > 0 else math.nan
 
     @property
+    def squares(self) -> np.ndarray:
+        """Return Σ w x² and Σ w y²."""
+        return self._spread.diagonal() + self.weight * self._mean**2
+
+    @property
     def ratio(self) -> float:
         """Return how many times y is as large as x, both as root mean squares; NaN without x."""
-        squares = self._spread.diagonal() + self.weight * self._mean**2
-        return float(np.sqrt(squares[1] / squares[0])) if squares[0] > 0 else math.nan
+        x2, y2 = self.squares
+        return float(np.sqrt(y2 / x2)) if x2 > 0 else math.nan
 
 
 @dataclass

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The stage judge: how good the committee is, and whether that is enough."""
 
-import math
 from pathlib import Path
 from typing import Any
 
-from ..data.systems import systems_in
+import numpy as np
+
 from ..evaluation import evaluate
 from .config import Loop
 from .files import read_json, write_json
@@ -45,27 +45,23 @@ def errors(committee: list[str], paths: list[str]) -> dict[str, Any]:
         forces, divided by sqrt(3) so that it is of components, too; energy_error, that of the
         energy for each atom, eV. Errors are None without frames.
     """
-    frames, weight, square, spread, of_energy = 0, 0.0, 0.0, 0.0, 0.0
-    for path in [system for each in paths for system in systems_in(each)]:
-        found = evaluate(committee, path)
-        overall = found.overall
-        if not overall.energy.count or found.by_deviation is None:
-            raise ValueError(f"system {path} has no energies or forces to judge by")
-        frames += found.nframes
-        of_energy += found.nframes * overall.energy.rmse**2
-        atoms = found.by_deviation.of_atoms
-        if atoms.weight:  # some are preferred; where a system does not say which, all are
-            force = overall.preferred if overall.preferred.count else overall.force
-            of_system = atoms.weight * force.rmse**2
-            weight, square = weight + atoms.weight, square + of_system
-            spread += of_system / atoms.ratio**2 if atoms.ratio > 0 else 0.0
-    if not frames or not weight:
-        return {"test_frames": frames, "force_error": None, "deviation": None, "energy_error": None}
+    none = dict.fromkeys(("force_error", "deviation", "energy_error"))
+    if not paths:
+        return {"test_frames": 0, **none}
+    found = evaluate(committee, paths)
+    for name, metrics in found.systems.items():
+        if not (metrics.energy.count and metrics.force.count):
+            raise ValueError(f"system {name} has no energies or forces to judge by")
+    assert found.by_deviation is not None  # there are forces, and several models
+    atoms = found.by_deviation.of_atoms
+    if not atoms.weight:
+        return {"test_frames": found.nframes, **none}
+    deviation, error = np.sqrt(atoms.squares / (3 * atoms.weight)).tolist()
     return {
-        "test_frames": frames,
-        "force_error": math.sqrt(square / weight),
-        "deviation": math.sqrt(spread / weight),
-        "energy_error": math.sqrt(of_energy / frames),
+        "test_frames": found.nframes,
+        "force_error": error,
+        "deviation": deviation,
+        "energy_error": found.overall.energy.rmse,
     }
 
 
