@@ -17,6 +17,14 @@ Rows = list[dict[str, Any]]
 SHAPES = {"one-sided": "one-sided 16-32-64", "two-sided": "two-sided 25-50-100"}
 SIZES_OF_FRONT = (35, 56, 89)
 SIZE_OF_ERRORS = 56  # real atoms of the evaluation whose time stands beside errors
+FORMER = "former"  # the name under which kernels from before the targets are measured
+SIZES_OF_TARGETS = {"one-sided": (35, 56, 89), "two-sided": (35, 76)}
+FASTER = (
+    ("one-sided", "Potential", 20),
+    ("two-sided", "Potential", 20),
+    ("two-sided", "mixed", 30),
+)
+FASTER_TRAINING = {"one-sided": 14, "two-sided": 10}
 
 
 def number(value: Any) -> str:
@@ -153,8 +161,71 @@ def parts(scans: dict[str, Rows]) -> str:
     return table(names, ([row.get(name) for name in names] for row in rows))
 
 
+def targets(scans: dict[str, Rows]) -> str:
+    """Return what was aimed at, what came of it, and what the machine's limit would give.
+
+    With kernels of another build named FORMER in the scan of parts, what is beside those, too.
+    """
+    evaluations = {(row["model"], row["real"]): row for row in on_all_threads(scans["evaluations"])}
+    parts = {
+        (row["model"], row["real"], row["part"]): row for row in on_all_threads(scans["parts"])
+    }
+    training = {(row["model"], row["nets"]): row for row in on_all_threads(scans["training"])}
+    lines: list[list[Any]] = []
+
+    def add(
+        what: str, bound: float, found: float, at_limit: float | None = None, least: bool = True
+    ) -> None:
+        met = found >= bound if least else found <= bound
+        wanted = f"{'at least' if least else 'at most'} {number(float(bound))}"
+        lines.append([what, wanted, found, at_limit, "yes" if met else "**no**"])
+
+    def add_evaluation(model: str, real: int, column: str, bound: float) -> None:
+        row = evaluations[model, real]
+        mixed = ', `precision="mixed"`' if column == "mixed" else ""
+        what = f"{model}, {real} atoms{mixed}: times as fast as the built-in"
+        add(what, bound, row[f"to {column}"], row["built-in"] / row["limit"])
+
+    for model, column, bound in FASTER:
+        for real in SIZES_OF_TARGETS[model]:
+            add_evaluation(model, real, column, bound)
+    for model in MASKED:
+        pairs = [parts[model, 89, part] for part in ("embed", "force")]
+        of_sum = parts[model, 500, "sum"]
+        if FORMER in of_sum:
+            ratio = sum(row["ms"] for row in pairs) / sum(row["ms"] * row[FORMER] for row in pairs)
+            at_limit = ratio * sum(r["limit"] for r in pairs) / sum(r["ms"] for r in pairs)
+            add(
+                f"{model}, 89 atoms: embed and force to former kernels",
+                1 / 3,
+                ratio,
+                at_limit,
+                False,
+            )
+            what = f"{model}, 500 atoms: kernels to former ones"
+            add(what, 1, 1 / of_sum[FORMER], None, False)
+        what = f"{model}, 89 atoms: read_out's FLOP/s to those of a large product"
+        add(what, 0.6, parts[model, 89, "read_out"]["to a product"])
+        for real in (35, 89):
+            what = f"{model}, {real} atoms: kernels to the limit"
+            add(what, 2, parts[model, real, "sum"]["over limit"], 1.0, False)
+    for model, bound in FASTER_TRAINING.items():
+        row = training[model, "trained"]
+        add(
+            f"{model}: a step of training, trained nets to new ones",
+            1.15,
+            row["to new nets"],
+            None,
+            False,
+        )
+        what = f"{model}: training trained nets, times as fast as the built-in"
+        add(what, bound, row["to plugin"], row["built-in"] / row["limit"])
+    return table(["", "target", "measured", "at the limit", "met"], lines)
+
+
 TABLES = {
     "front": front,
+    "targets": targets,
     "errors": errors,
     "evaluations": evaluations,
     "training": training,
