@@ -133,12 +133,17 @@ def weights(options: Options) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as directory, Side(setting) as side:
         for model in options.models:
             for natoms in SIZES_OF_WEIGHTS:
-                whole = {"do": "evaluate", "who": "Potential", "model": _path(model, "frozen.pb")}
-                whole["frame"] = _frame(Path(directory), natoms)
-                requests = {"whole": ("side", whole), "in part": ("side", {**whole, "weight": 0.5})}
-                jobs.append(Job({**setting.notes(), "model": model, "real": natoms}, requests))
+                request = {"do": "weights", "model": _path(model, "frozen.pb"), "weight": 0.5}
+                request["frame"] = _frame(Path(directory), natoms)
+                jobs.append(
+                    Job(
+                        {**setting.notes(), "model": model, "real": natoms},
+                        {"times": ("side", request)},
+                    )
+                )
         rows = in_turn({"side": side}, jobs, options.rounds, options.seconds, "weights")
     for row in rows:
+        row["whole"], row["in part"] = row.pop("times")
         row["in part to whole"] = row["in part"] / row["whole"]
     return rows
 

@@ -11,6 +11,7 @@ import importlib.util
 import json
 import os
 import pickle
+import re
 import resource
 import sys
 import time
@@ -177,33 +178,44 @@ class Worker:
         return rates(seconds, nbytes)
 
     def evaluate(
-        self,
-        who: str,
-        model: str,
-        frame: str,
-        seconds: float,
-        weight: float | None = None,
-        **options: Any,
+        self, who: str, model: str, frame: str, seconds: float, **options: Any
     ) -> list[float]:
-        """Time evaluations of a frame, an .npz file with types and positions.
-
-        With a weight, all atoms beyond the first ten are there so much, in groups of three.
-        """
+        """Time evaluations of a frame, an .npz file with types and positions."""
         of_frame = np.load(frame)
         types, positions = of_frame["types"], of_frame["positions"]
         if who == "Potential":
             from deepmd_mask import Potential
 
             potential = self.once(Potential, model, device="cpu", **options)
-            given: dict[str, Any] = {}
-            if weight is not None:
-                groups = np.maximum(np.arange(len(types)) - 7, 0) // 3
-                given = {"weights": np.where(groups > 0, weight, 1.0), "groups": groups}
-            return timed(lambda: potential.evaluate(types, positions, **given), seconds)
+            return timed(lambda: potential.evaluate(types, positions), seconds)
         import deepmd_side
 
         potential = self.once(deepmd_side.opened, model)
         return timed(deepmd_side.evaluation(potential, types, positions, **options), seconds)
+
+    def weights(self, model: str, frame: str, weight: float, seconds: float) -> list[list[float]]:
+        """Time evaluations of whole atoms and, right after each, of the same atoms in part.
+
+        The first ten stay whole, the others are in groups of three. Call after call in turn, as
+        the difference is less than what a shared machine's speed changes by in a second.
+        """
+        from deepmd_mask import Potential
+
+        of_frame = np.load(frame)
+        atoms = of_frame["types"], of_frame["positions"]
+        potential = self.once(Potential, model, device="cpu")
+        groups = np.maximum(np.arange(len(atoms[0])) - 7, 0) // 3
+        in_part = {"weights": np.where(groups > 0, weight, 1.0), "groups": groups}
+
+        def both() -> list[float]:
+            marks = [time.perf_counter()]
+            potential.evaluate(*atoms)
+            marks.append(time.perf_counter())
+            potential.evaluate(*atoms, **in_part)
+            marks.append(time.perf_counter())
+            return np.diff(marks).tolist()
+
+        return timed(both, seconds, measures=True)
 
     def parts(self, model: str, frame: str, seconds: float) -> list[list[float]]:
         """Time the kernels of evaluations; the model is a pickle of arguments of `_kernels.Model`.
@@ -236,9 +248,13 @@ class Worker:
         return [[float(energy), forces.tolist()] for energy, forces in found]
 
     def usage(self) -> list[float]:
-        """Return CPU seconds and megabytes at the peak."""
+        """Return CPU seconds and megabytes at the peak, of this program alone.
+
+        What getrusage calls the peak begins with that of the process which started this one.
+        """
         used = resource.getrusage(resource.RUSAGE_SELF)
-        return [used.ru_utime + used.ru_stime, used.ru_maxrss / 1024]
+        [peak] = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        return [used.ru_utime + used.ru_stime, int(peak) / 1024]
 
     def train_nothing(self, shapes: list[list[int]]) -> None:
         """Train parameters of these shapes, without a model."""
@@ -253,11 +269,17 @@ class Worker:
         return deepmd_side.shapes()
 
 
-DO = ("rates", "evaluate", "parts", "train", "predict", "usage", "train_nothing", "shapes")
+DO = (
+    "rates", "evaluate", "weights", "parts", "train", "predict", "usage", "train_nothing", "shapes",
+)  # fmt: skip
 
 
 def main() -> None:
-    """Answer requests until standard input ends."""
+    """Answer requests until standard input ends, on as many processors as threads.
+
+    TensorFlow's pool of threads may be that of a session before the one that is asked for fewer.
+    """
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-THREADS:])
     reply = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what DeePMD-kit prints is not an answer
     worker = Worker()
