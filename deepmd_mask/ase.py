@@ -4,6 +4,8 @@
 DeePMD-kit's own, ``deepmd.calculator.DP``, hands over no mask.
 """
 
+import difflib
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -81,6 +83,8 @@ class MaskedDP(Calculator):
     ------
     FileNotFoundError
         If there is no such model.
+    TypeError
+        If there is no such argument.
     ValueError
         If it is not a frozen model or has no mask; if a unit is not a positive number, or another
         argument none that can be meant.
@@ -132,6 +136,26 @@ class MaskedDP(Calculator):
         self.ignore_pbc = ignore_pbc
         self.groups = groups
         self._names, self._types = np.empty(0, int), np.empty(0, int)
+
+    def set(self, **kwargs: Any) -> dict[str, Any]:
+        """Refuse what ASE would keep as parameters, of which this calculator has none.
+
+        A name that is misspelt would have no effect otherwise. ASE calls this when a calculator
+        is made, too.
+
+        Raises
+        ------
+        TypeError
+            If anything is given.
+        """
+        for name in kwargs:
+            known = [n for n in inspect.signature(type(self)).parameters if n != "kwargs"]
+            nearest = difflib.get_close_matches(name, known, n=1) or known
+            raise TypeError(
+                f"MaskedDP has no argument {name} that could be set; when it is made it takes "
+                f"{', '.join(nearest)}"
+            )
+        return {}
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """Return what has changed since the last evaluation; mask, types and groups count, too.

@@ -367,6 +367,17 @@ def test_arguments_that_cannot_be_meant(trained):
         MaskedDP(None)
 
 
+def test_arguments_that_there_are_not(trained, calculator):
+    """ASE would keep them and do nothing with them."""
+    with pytest.raises(TypeError, match=r"no argument lenght_unit .* takes length_unit$"):
+        MaskedDP(trained.model, lenght_unit=units.Bohr)
+    with pytest.raises(TypeError, match=r"no argument command .* takes model, types, .*groups$"):
+        MaskedDP(trained.model, command="dp")
+    with pytest.raises(TypeError, match="no argument length_unit that could be set"):
+        calculator.set(length_unit=units.Bohr)
+    assert MaskedDP(trained.model, label="a").label == "a"
+
+
 def test_file_that_is_no_frozen_model(trained, tmp_path):
     with pytest.raises(ValueError, match=r"input\.json is not a frozen model of DeePMD-kit"):
         MaskedDP(trained.model.parent / "input.json")
