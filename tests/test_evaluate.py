@@ -3,6 +3,7 @@
 
 import csv
 import json
+import shutil
 import sys
 
 import frozen_models
@@ -13,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from deepmd_mask.cli import main
-from deepmd_mask.evaluation import Errors, Evaluation, evaluate
+from deepmd_mask.evaluation import Errors, Evaluation, evaluate, model_deviation
 from deepmd_mask.evaluation.metrics import Place
 
 
@@ -202,6 +203,25 @@ def test_labels_that_are_missing_are_left_out(trained, tmp_path):
     (system / "set.000" / "force.npy").unlink()
     with pytest.raises(ValueError, match=r"system.*neither energy.npy nor force.npy"):
         evaluate(trained.model, system)
+
+
+def test_types_without_names_are_warned_of(trained, unlike, tmp_path, caplog):
+    """Types are then the model's own numbers, or other elements."""
+    system = tmp_path / "nameless"
+    shutil.copytree(unlike[1][0], system)
+    names = (system / "type_map.raw").read_text()
+    evaluate(trained.model, system)
+    model_deviation([trained.model, trained.model], system)
+    assert not caplog.records
+    assert names.split() == helpers.TYPE_MAP
+    (system / "type_map.raw").unlink()
+    evaluate(trained.model, system)
+    model_deviation([trained.model, trained.model], system)
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 2
+    assert all(
+        f"{system}" in text and "type_map.raw: is missing; types are" in text for text in told
+    )
 
 
 def test_what_is_refused(trained, tmp_path):

@@ -7,7 +7,7 @@ from typing import TextIO
 
 import numpy as np
 
-from ..data.scan import Wanted, scan_system
+from ..data.scan import Wanted
 from ..data.systems import System, systems_in
 from ..shared.paths import AnyPath, Paths, listed
 from .deviations import COLUMNS, Rows
@@ -15,7 +15,7 @@ from .errors_by_deviation import ErrorsByDeviation
 from .metrics import Errors, Evaluation, Metrics, Place
 from .outputs import Outputs, opened, require_possible
 from .parity import SCATTERED, Points, draw
-from .predict import Frames, Model
+from .predict import Frames, Model, looked_through
 
 ERROR_COLUMNS = (
     "system", "set", "frame", "real_atoms", "energy", "energy_predicted", "energy_error_per_atom",
@@ -100,7 +100,7 @@ def evaluate(
 
 def _scan(path: str, type_map: tuple[str, ...]) -> System:
     """Open a system and look through it, by the rules of training."""
-    system = scan_system(path, Wanted(type_map, to_evaluate=True)).system
+    system = looked_through(path, Wanted(type_map, to_evaluate=True))
     if not any(key in part.arrays for part in system.sets for key in ("energy", "force")):
         raise ValueError(f"system {path}: it has neither energy.npy nor force.npy to compare with")
     return system

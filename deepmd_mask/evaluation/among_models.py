@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
 
-from ..data.scan import Wanted, scan_system
+from ..data.scan import Wanted
 from ..data.systems import System, systems_in
 from ..shared.paths import AnyPath, Paths, listed
 from .atoms_file import AtomsFile, is_atoms_file
 from .deviations import COLUMNS, Deviations, Rows
 from .outputs import Outputs, opened, require_possible
-from .predict import Model
+from .predict import Model, looked_through
 
 
 def model_deviation(
@@ -99,7 +99,7 @@ def _open(paths: list[str], type_map: tuple[str, ...]) -> list[System | AtomsFil
             found.append(AtomsFile(path, type_map))
             continue
         wanted = Wanted(type_map, required=("coord",), used=(), to_evaluate=True)
-        found += [scan_system(system, wanted).system for system in systems_in(path)]
+        found += [looked_through(system, wanted) for system in systems_in(path)]
     if not found:
         raise ValueError("there is no system; name one")
     return found

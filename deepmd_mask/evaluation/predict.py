@@ -1,15 +1,43 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What frozen models give for the frames of masked systems, some at a time."""
 
+import logging
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ..data.systems import Chunk
+from ..data.findings import Finding, refuse
+from ..data.scan import Wanted, scan_system
+from ..data.systems import Chunk, System
 from ..potential import Potential, Prediction
 from ..shared.paths import Paths, listed
 from .metrics import Place
+
+log = logging.getLogger(__name__)
+
+
+def looked_through(path: str, wanted: Wanted) -> System:
+    """Open a system and look through it, by the rules of training.
+
+    Types without names are worth a warning: if they are not the model's, each number is of other
+    atoms. All other warnings are for dp-mask check.
+
+    Raises
+    ------
+    ValueError
+        If something is wrong.
+    """
+    scan = scan_system(path, wanted, _refuse_or_warn)
+    assert scan is not None  # nothing was refused
+    return scan.system
+
+
+def _refuse_or_warn(finding: Finding) -> None:
+    refuse(finding)
+    if finding.code == "type-map":
+        log.warning("%s", finding)
+
 
 SLOTS_PER_EVALUATION = 1 << 13  # at most, if they are of several frames
 
