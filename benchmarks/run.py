@@ -101,10 +101,8 @@ def keep(path: Path, name: str, rows: list[dict[str, Any]]) -> None:
     found = json.loads(path.read_text()) if path.exists() else {"scans": {}}
     found["machine"] = machine()
 
-    of_setting = ("isa", "threads", "model") if name in SCANS_OF_THREADS else ("model",)
-
     def setting(row: dict[str, Any]) -> tuple[str, ...]:
-        return tuple(str(row.get(key, "")) for key in of_setting)
+        return tuple(str(row.get(key, "")) for key in ("isa", "threads", "model"))
 
     new = set(map(setting, rows))
     kept = [row for row in found["scans"].get(name, []) if setting(row) not in new]

@@ -135,12 +135,8 @@ def weights(options: Options) -> list[dict[str, Any]]:
             for natoms in SIZES_OF_WEIGHTS:
                 request = {"do": "weights", "model": _path(model, "frozen.pb"), "weight": 0.5}
                 request["frame"] = _frame(Path(directory), natoms)
-                jobs.append(
-                    Job(
-                        {**setting.notes(), "model": model, "real": natoms},
-                        {"times": ("side", request)},
-                    )
-                )
+                notes = {**setting.notes(), "model": model, "real": natoms}
+                jobs.append(Job(notes, {"times": ("side", request)}))
         rows = in_turn({"side": side}, jobs, options.rounds, options.seconds, "weights")
     for row in rows:
         row["whole"], row["in part"] = row.pop("times")
@@ -281,7 +277,8 @@ def errors(options: Options) -> list[dict[str, Any]]:
                     for f, frame in zip(forces, frames, strict=True)
                 ]
             )
-            row = {"model": name, **training_of(name)}
+            of_training = training_of(name)  # its threads are none of this scan's
+            row = {"model": name, **{key: of_training[key] for key in ("steps", "seconds")}}
             row["force, preferred"] = float(np.sqrt((weight * off**2).sum() / weight.sum()))
             row["force, all"] = float(np.sqrt(np.mean(off**2)))
             row["energy per atom"] = _energy_error(frames, np.array(energies))

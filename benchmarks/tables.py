@@ -173,53 +173,44 @@ def targets(scans: dict[str, Rows]) -> str:
     training = {(row["model"], row["nets"]): row for row in on_all_threads(scans["training"])}
     lines: list[list[Any]] = []
 
+    def at_least(bound: float, what: str, found: float, at_limit: float | None = None) -> None:
+        add("at least", bound, what, found, at_limit, found >= bound)
+
+    def at_most(bound: float, what: str, found: float, at_limit: float | None = None) -> None:
+        add("at most", bound, what, found, at_limit, found <= bound)
+
     def add(
-        what: str, bound: float, found: float, at_limit: float | None = None, least: bool = True
+        side: str, bound: float, what: str, found: float, at_limit: float | None, met: bool
     ) -> None:
-        met = found >= bound if least else found <= bound
-        wanted = f"{'at least' if least else 'at most'} {number(float(bound))}"
+        wanted = f"{side} {number(float(bound))}"
         lines.append([what, wanted, found, at_limit, "yes" if met else "**no**"])
 
-    def add_evaluation(model: str, real: int, column: str, bound: float) -> None:
-        row = evaluations[model, real]
-        mixed = ', `precision="mixed"`' if column == "mixed" else ""
-        what = f"{model}, {real} atoms{mixed}: times as fast as the built-in"
-        add(what, bound, row[f"to {column}"], row["built-in"] / row["limit"])
-
     for model, column, bound in FASTER:
+        mixed = ', `precision="mixed"`' if column == "mixed" else ""
         for real in SIZES_OF_TARGETS[model]:
-            add_evaluation(model, real, column, bound)
+            row = evaluations[model, real]
+            what = f"{model}, {real} atoms{mixed}: times as fast as the built-in"
+            at_least(bound, what, row[f"to {column}"], row["built-in"] / row["limit"])
     for model in MASKED:
         pairs = [parts[model, 89, part] for part in ("embed", "force")]
         of_sum = parts[model, 500, "sum"]
         if FORMER in of_sum:
-            ratio = sum(row["ms"] for row in pairs) / sum(row["ms"] * row[FORMER] for row in pairs)
-            at_limit = ratio * sum(r["limit"] for r in pairs) / sum(r["ms"] for r in pairs)
-            add(
-                f"{model}, 89 atoms: embed and force to former kernels",
-                1 / 3,
-                ratio,
-                at_limit,
-                False,
-            )
-            what = f"{model}, 500 atoms: kernels to former ones"
-            add(what, 1, 1 / of_sum[FORMER], None, False)
+            former = sum(row["ms"] * row[FORMER] for row in pairs)
+            ms, limit = (sum(row[key] for row in pairs) for key in ("ms", "limit"))
+            what = f"{model}, 89 atoms: embed and force to former kernels"
+            at_most(1 / 3, what, ms / former, limit / former)
+            at_most(1, f"{model}, 500 atoms: kernels to former ones", 1 / of_sum[FORMER])
         what = f"{model}, 89 atoms: read_out's FLOP/s to those of a large product"
-        add(what, 0.6, parts[model, 89, "read_out"]["to a product"])
+        at_least(0.6, what, parts[model, 89, "read_out"]["to a product"])
         for real in (35, 89):
             what = f"{model}, {real} atoms: kernels to the limit"
-            add(what, 2, parts[model, real, "sum"]["over limit"], 1.0, False)
+            at_most(2, what, parts[model, real, "sum"]["over limit"], 1.0)
     for model, bound in FASTER_TRAINING.items():
         row = training[model, "trained"]
-        add(
-            f"{model}: a step of training, trained nets to new ones",
-            1.15,
-            row["to new nets"],
-            None,
-            False,
-        )
+        what = f"{model}: a step of training, trained nets to new ones"
+        at_most(1.15, what, row["to new nets"])
         what = f"{model}: training trained nets, times as fast as the built-in"
-        add(what, bound, row["to plugin"], row["built-in"] / row["limit"])
+        at_least(bound, what, row["to plugin"], row["built-in"] / row["limit"])
     return table(["", "target", "measured", "at the limit", "met"], lines)
 
 

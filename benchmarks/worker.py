@@ -153,11 +153,15 @@ class Kernels:
         return np.diff(marks).tolist()
 
 
+def atoms_of(frame: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return types and positions of a frame, an .npz file."""
+    found = np.load(frame)
+    return found["types"], found["positions"]
+
+
 def kernels_on(model: str, frame: str) -> Kernels:
     """Return the kernels with a model and a frame, given as files."""
-    of_frame = np.load(frame)
-    arguments = pickle.loads(Path(model).read_bytes())
-    return Kernels(arguments, of_frame["types"], of_frame["positions"])
+    return Kernels(pickle.loads(Path(model).read_bytes()), *atoms_of(frame))
 
 
 class Worker:
@@ -180,9 +184,8 @@ class Worker:
     def evaluate(
         self, who: str, model: str, frame: str, seconds: float, **options: Any
     ) -> list[float]:
-        """Time evaluations of a frame, an .npz file with types and positions."""
-        of_frame = np.load(frame)
-        types, positions = of_frame["types"], of_frame["positions"]
+        """Time evaluations of a frame."""
+        types, positions = atoms_of(frame)
         if who == "Potential":
             from deepmd_mask import Potential
 
@@ -201,8 +204,7 @@ class Worker:
         """
         from deepmd_mask import Potential
 
-        of_frame = np.load(frame)
-        atoms = of_frame["types"], of_frame["positions"]
+        atoms = atoms_of(frame)
         potential = self.once(Potential, model, device="cpu")
         groups = np.maximum(np.arange(len(atoms[0])) - 7, 0) // 3
         in_part = {"weights": np.where(groups > 0, weight, 1.0), "groups": groups}
@@ -233,8 +235,7 @@ class Worker:
 
     def predict(self, who: str, model: str, frames: list[str]) -> list[list]:
         """Return energy and forces of each frame."""
-        loaded = [np.load(frame) for frame in frames]
-        atoms = [(frame["types"], frame["positions"]) for frame in loaded]
+        atoms = list(map(atoms_of, frames))
         if who == "Potential":
             from deepmd_mask import Potential
 

@@ -148,14 +148,15 @@ class MaskedDP(Calculator):
         TypeError
             If anything is given.
         """
-        for name in kwargs:
-            known = [n for n in inspect.signature(type(self)).parameters if n != "kwargs"]
-            nearest = difflib.get_close_matches(name, known, n=1) or known
-            raise TypeError(
-                f"MaskedDP has no argument {name} that could be set; when it is made it takes "
-                f"{', '.join(nearest)}"
-            )
-        return {}
+        if not kwargs:
+            return {}
+        name = next(iter(kwargs))
+        known = [n for n in inspect.signature(type(self)).parameters if n != "kwargs"]
+        nearest = difflib.get_close_matches(name, known, n=1) or known
+        raise TypeError(
+            f"MaskedDP has no argument {name} that could be set; when it is made it takes "
+            f"{', '.join(nearest)}"
+        )
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """Return what has changed since the last evaluation; mask, types and groups count, too.

@@ -35,8 +35,7 @@ def test_residues_in_part_are_those_of_potential(trained, residues):
         types, residues.positions[real], **{name: values[real] for name, values in given.items()}
     )
     assert residues.get_potential_energy() == wanted.energy
-    names = {"forces": "forces", "energies": "energies", "weight_gradient": "weight_gradient"}
-    for name in names:
+    for name in ("forces", "energies", "weight_gradient"):
         found = residues.calc.get_property(name, residues)
         np.testing.assert_array_equal(found[real], getattr(wanted, name))
         assert not found[~real].any()
