@@ -314,7 +314,10 @@ class MaskedDP(Calculator):
 
 def _mask(atoms: Atoms) -> np.ndarray:
     """Return the mask, 1 for each atom where none is given."""
-    return atoms.arrays.get(MASK, np.ones(len(atoms)))
+    mask = atoms.arrays.get(MASK, np.ones(len(atoms)))
+    if mask.dtype.kind not in "biuf":
+        raise ValueError(f'atoms.arrays["{MASK}"] is of the type {mask.dtype}, not numbers')
+    return mask
 
 
 def _real_atoms(atoms: Atoms, has_groups: bool) -> np.ndarray:

@@ -135,7 +135,8 @@ def make_input(systems, validation=None, steps=10, sel=SLOTS, **sections):
     sel
         Of the descriptor.
     sections
-        What to change in the descriptor, fitting_net, training, training_data, loss, model.
+        What to change in the descriptor, fitting_net, learning_rate, training, training_data, loss,
+        model.
     """
 
     def section(name, **defaults):
@@ -176,7 +177,9 @@ def make_input(systems, validation=None, steps=10, sel=SLOTS, **sections):
             ),
             **section("model"),
         },
-        "learning_rate": {"type": "exp", "decay_steps": 100, "start_lr": 2e-3, "stop_lr": 1e-3},
+        "learning_rate": section(
+            "learning_rate", type="exp", decay_steps=100, start_lr=2e-3, stop_lr=1e-3
+        ),
         "loss": section(
             "loss",
             type="ener",

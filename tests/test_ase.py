@@ -316,6 +316,12 @@ def test_mask_that_is_neither_0_nor_1(molecule):
         molecule.get_potential_energy()
 
 
+def test_mask_of_words(molecule):
+    molecule.set_array("mask", np.full(len(molecule), "real"))
+    with pytest.raises(ValueError, match=r"is of the type <U4, not numbers"):
+        molecule.get_potential_energy()
+
+
 def test_mask_of_the_wrong_shape(molecule):
     molecule.set_array("mask", np.ones((len(molecule), 1)))
     with pytest.raises(ValueError, match=r"has the shape \(\d+, 1\), not"):

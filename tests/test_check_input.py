@@ -94,6 +94,17 @@ def test_preference_that_the_loss_needs(tmp_path, system):
         "descriptor is not se_a_mask": {"descriptor": {"type": "se_e2_a", "rcut": 6.0}},
         "numb_aparam": {"fitting_net": {"numb_aparam": 0, "use_aparam_as_mask": False}},
         "undefined key `colour`": {"descriptor": {"colour": "red"}},
+        "neuron of fitting_net is [8, 0]": {"fitting_net": {"neuron": [8, 0]}},
+        "neuron of descriptor is []; it must": {"descriptor": {"neuron": []}},
+        "axis_neuron is 0": {"descriptor": {"axis_neuron": 0}},
+        "sel is [9, 9, -1]": {"descriptor": {"sel": [9, 9, -1]}},
+        '`sel` is "autoo"': {"descriptor": {"sel": "autoo"}},
+        "exclude_types has [0, 3]; it must hold pairs": {"descriptor": {"exclude_types": [[0, 3]]}},
+        "exclude_types has [0];": {"descriptor": {"exclude_types": [[1, 1], [0]]}},
+        "training_data/batch_size is 0": {"training_data": {"batch_size": 0}},
+        'training_data/batch_size is "autoo"': {"training_data": {"batch_size": "autoo"}},
+        "no system; name one in training/training_data": {"training_data": {"systems": []}},
+        "start_lr is -1": {"learning_rate": {"start_lr": -1.0}},
     }.items(),
 )
 def test_options(tmp_path, system, message, options):
@@ -103,7 +114,18 @@ def test_options(tmp_path, system, message, options):
     assert message in finding.message
 
 
+def test_no_training_data(tmp_path, system):
+    jdata = helpers.make_input([system])
+    del jdata["training"]["training_data"]
+    helpers.write_input(tmp_path, jdata)
+    (finding,) = check((), tmp_path / "input.json").findings
+    assert "there is no system; name one in training/training_data" in finding.message
+
+
 def test_input_that_is_none(tmp_path):
+    (tmp_path / "empty.json").write_text("{}")
+    (finding,) = check((), tmp_path / "empty.json").findings
+    assert "it has no section model" in finding.message
     (finding,) = check((), tmp_path / "none.json").findings
     assert "not found" in finding.message
     (tmp_path / "bad.json").write_text("{")

@@ -205,9 +205,9 @@ def test_command_writes_tables_and_figures(models, home, wanted, tmp_path):
 def test_models_and_frames_are_not_overwritten(tmp_path):
     """Nor is one of them opened before that is said."""
     model, other = tmp_path / "a.pb", tmp_path / "b.pb"
-    frames, system = tmp_path / "a.xyz", tmp_path / "system"
+    frames, system, other_table = tmp_path / "a.xyz", tmp_path / "system", tmp_path / "a.dat"
     system.mkdir()
-    for path in (model, other, frames, system / "type.raw"):
+    for path in (model, other, frames, system / "type.raw", other_table):
         path.write_text("precious")
     (tmp_path / "link.pb").symlink_to(other)
     start = ["devi", "-m", model, other, "-s", f"{frames}@:3", system, "--overwrite"]
@@ -217,6 +217,7 @@ def test_models_and_frames_are_not_overwritten(tmp_path):
         ("-o", frames, "--systems and --output are both"),
         ("--plot", frames, "--systems and --plot are both"),
         ("-o", system / "type.raw", "is a file of a system"),
+        ("-o", other_table, "the suffix must be .csv or .out"),
     ):
         done = CliRunner().invoke(main, [*map(str, start), option, str(path)])
         assert done.exit_code == 1

@@ -251,6 +251,7 @@ def test_outputs_are_refused_before_the_evaluation(unlike, tmp_path):
         (ValueError, "`model` and `csv_file` are both", {"csv_file": model, "overwrite": True}),
         (ValueError, "`systems` and `plot` are both", {"plot": systems[0], "overwrite": True}),
         (OSError, "file of a system", {"csv_file": systems[0] / "type.raw", "overwrite": True}),
+        (ValueError, "table a.dat: the suffix must be .csv", {"csv_file": "a.dat"}),
         (OSError, "there.png exists", {"plot": tmp_path / "there.png"}),
         (OSError, "there.png exists", {"csv_file": tmp_path / "there.png"}),
         (OSError, "is a folder", {"csv_file": tmp_path, "overwrite": True}),

@@ -387,6 +387,22 @@ def test_frames_that_no_model_takes(tmp_path):
     assert select.deviations(models, [molecule("H2O")], [np.ones(3)]).tolist() == [0.0]
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"label": "nowhere:level"}, "nowhere:level: there is no module nowhere"),
+        ({"explore": {"function": "nowhere:frames"}}, "there is no module nowhere"),
+        ({"train": {"input": "none.json"}}, "none.json cannot be read"),
+        ({"files": ["*.py", "site.pdb"]}, "has no site.pdb"),
+    ],
+)
+def test_what_later_stages_need_is_asked_for_at_once(tmp_path, changes, message):
+    write(tmp_path, **changes)
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path)
+    assert not list(tmp_path.glob("iter.*"))
+
+
 def test_files_of_the_user_are_there(tmp_path):
     loop = read(tmp_path, files=["site.pdb"])
     with pytest.raises(ValueError, match=r"has no site.pdb"):

@@ -130,6 +130,24 @@ def test_deviation_of_chosen_atoms():
     assert np.isnan(ForceDeviation.of(np.zeros(0)).max_devi_f)
 
 
+@pytest.mark.parametrize("weights", [[1, -1, 1], [1, np.nan, 1], [1, 1], 1])
+def test_weights_that_are_none(weights):
+    with pytest.raises(ValueError, match=r"must be finite|have the shape"):
+        ForceDeviation.of(np.ones(3), weights)
+
+
+def test_no_deviation_of_one_model(potential):
+    found = potential.evaluate(TYPES, POSITIONS)
+    with pytest.raises(ValueError, match="no deviation of one model"):
+        ForceDeviation.of(found.deviation)
+
+
+@pytest.mark.parametrize("model", [None, b"model.pb", 7, [None]])
+def test_a_model_that_is_no_path(model):
+    with pytest.raises(ValueError, match="give the path of a frozen model"):
+        Potential(model)
+
+
 def test_what_it_says_of_the_model(trained, potential):
     assert potential.type_map == helpers.TYPE_MAP
     assert potential.sel == list(helpers.SLOTS)

@@ -221,7 +221,7 @@ def test_lammps_dump_with_options(tmp_path):
     )
     pack(
         f"ase:lammps-dump-text:{tmp_path}/run.dump?units=real&specorder=O,H", tmp_path / "system",
-        energy_key="c_pe", energy_unit="kcal/mol",
+        energy_key="c_pe", energy_unit="kcal/mol", force_unit="eV/Å",
     )  # fmt: skip
     require_water(load(tmp_path / "system")[0], -150.0 * 0.0433641 / HARTREE, atol=1e-4)
 

@@ -16,6 +16,8 @@ from outputs import (
 )
 from packing import load, packed, refusal, require_water
 
+from deepmd_mask.data import pack
+
 pytestmark = pytest.mark.filterwarnings("error::deepmd_mask.data.balance.NetForceWarning")
 
 
@@ -69,7 +71,10 @@ REFUSED_UNITS = {
     "energy-unit=hartree": ({}, "add force-unit=… there, or give `force_unit`"),
     "position-unit=bohr": ({}, "add energy-unit=… there"),
     "energy-unit=eV force-unit=eV/Å pos-unit=mile": ({}, "pos-unit=mile"),
-    "energy-unit=eV force-unit=au": ({"energy_unit": "Ha"}, "but `energy_unit` is Ha"),
+    "energy-unit=eV force-unit=au": (
+        {"energy_unit": "Ha", "force_unit": AU},
+        "but `energy_unit` is Ha",
+    ),
     "energy-unit=Ha force-unit=au": ({"force_unit": "eV/Å"}, "but `force_unit` is eV/Å"),
     "energy-unit=Ha energy_unit=eV force-unit=au": ({}, "it says both energy-unit=Ha and"),
     "units=real": ({}, "units=real, and it is not clear of which"),
@@ -88,6 +93,27 @@ def test_units_that_are_refused(tmp_path, header):
     found = refusal(tmp_path, text, name="a.xyz", external_field=True, **options)
     assert message in found
     assert "frame 1: it says" in found
+
+
+@pytest.mark.parametrize("header", ["", "position-unit=Å"])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"energy_unit": "kcal/mol"}, "unit of forces; give `force_unit`, too, if only as eV/Å"),
+        ({"force_unit": AU}, "unit of energies; give `energy_unit`, too, if only as eV"),
+    ],
+)
+def test_an_unusual_unit_of_one_label_only(tmp_path, header, options, message):
+    """The other label would keep its numbers, which is seldom what the file means."""
+    assert message in refusal(tmp_path, extxyz(header), name="a.xyz", **options)
+    text = extxyz(header, forces=FORCES)
+    assert len(packed(tmp_path, text, name="a.xyz", energy_unit="eV")[0]) == 1
+
+
+def test_units_of_a_system(tmp_path):
+    packed(tmp_path, extxyz("", forces=FORCES), name="a.xyz")
+    with pytest.raises(ValueError, match="nothing is said of the unit of forces"):
+        pack(tmp_path / "system", tmp_path / "again", energy_unit="kcal/mol")
 
 
 def test_units_in_dpdata_s_reader_of_extended_xyz(tmp_path):

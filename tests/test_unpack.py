@@ -71,6 +71,9 @@ def test_unpack_refuses(tmp_path):
     pack(FRAMES, tmp_path / "a")
     with pytest.raises(ValueError, match="not found"):
         unpack(tmp_path / "nowhere", tmp_path / "b.xyz")
+    for name in ("b.traj", "b.xyz.gz"):  # whose readers would not find what is meant
+        with pytest.raises(ValueError, match=rf"{name}: the suffix must be .xyz or .extxyz"):
+            unpack(tmp_path / "a", tmp_path / name)
     (tmp_path / "b.xyz").write_text("precious")
     with pytest.raises(FileExistsError, match="exists"):
         unpack(tmp_path / "a", tmp_path / "b.xyz")

@@ -251,6 +251,8 @@ def open_system(
     except OSError as error:
         reason = reason_of(error)
         message = f"cannot be read ({reason}); a system is a folder, or FILE#/GROUP in HDF5"
+        if os.path.isfile(path):
+            message += ", and `dp-mask pack` makes one of a file of frames"
         report(Finding("error", "no-system", path, message))
         return None
     if types is None or names == () or (names and not _within(path, types, names, report)):

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """All the data of a training run, looked through before it begins."""
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..shared.options import auto_factor
 from .findings import Finding, Level, Report, refuse
 from .scan import Scan, Scanned, Wanted, scan_system
 from .systems import System, systems_in
@@ -47,6 +47,7 @@ def check_training_data(jdata: dict) -> list[int]:
         Naming system, file, frame and atom, if anything is found that training cannot use.
     """
     wanted, systems = wanted_by(jdata), training_systems(jdata)
+    require_systems(systems)
     scans = scan_training_data(wanted, systems)
     sel = jdata["model"]["descriptor"]["sel"]
     if isinstance(sel, str):
@@ -90,12 +91,25 @@ def training_systems(jdata: dict) -> dict[str, list[str]]:
     systems = {}
     for section in ("training_data", "validation_data"):
         data = jdata["training"].get(section)
-        if not data:
+        if not data and section != "training_data":
             continue
-        given, patterns = data["systems"], data.get("rglob_patterns")
+        given, patterns = (data or {}).get("systems", []), (data or {}).get("rglob_patterns")
         given = [given] if isinstance(given, str) else given
         systems[section] = [system for path in given for system in systems_in(path, patterns)]
     return systems
+
+
+def require_systems(systems: Mapping[str, Sequence[str]]) -> None:
+    """Refuse sections of an input that name no system.
+
+    Raises
+    ------
+    ValueError
+        Naming the section.
+    """
+    for section, paths in systems.items():
+        if not paths:
+            raise ValueError(f"there is no system; name one in training/{section}/systems")
 
 
 def scan_training_data(
@@ -124,9 +138,7 @@ def scan_training_data(
     """
     sel: Sequence[int] | str | None = wanted.sel
     all_scans: list[Scan] = []
-    for section, paths in systems.items():
-        if not paths:
-            raise ValueError(f"there is no system; name one in training/{section}/systems")
+    for paths in systems.values():
         found = [scan_system(path, wanted, report, visit) for path in paths]
         scans = [scan for scan in found if scan is not None]
         if isinstance(sel, str) and scans:
@@ -167,8 +179,11 @@ def scan_systems(
     Raises
     ------
     ValueError
-        Naming system, file, frame and atom, if a system is not a masked one or exceeds sel.
+        Naming system, file, frame and atom, if a system is not a masked one or exceeds sel; if
+        there is none.
     """
+    if not systems:
+        raise ValueError("there is no system to look through")
     wanted = Wanted(
         tuple(type_map) if type_map else None,
         None if sel is None else tuple(sel),
@@ -205,12 +220,8 @@ def auto_sel(sel: str, max_count: np.ndarray) -> list[int]:
     ValueError
         If sel is something else.
     """
-    if not re.fullmatch(r"auto(:\d+(\.\d*)?)?", sel):
-        raise ValueError(f'`sel` is "{sel}"; it must be a list, "auto", or "auto:1.2" and the like')
-    ratio = float(sel.partition(":")[2] or 1.1)
-    if ratio < 1:
-        raise ValueError(f'`sel` is "{sel}"; its factor must be at least 1, for all atoms to fit')
-    return [4 * ((int(ratio * count) + 3) // 4) for count in max_count]
+    factor = auto_factor(sel)
+    return [4 * ((int(factor * count) + 3) // 4) for count in max_count]
 
 
 def _require_same_types(scans: Sequence[Scan], level: Level, report: Report) -> None:

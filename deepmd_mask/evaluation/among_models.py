@@ -63,7 +63,8 @@ def model_deviation(
     """
     outputs = Outputs(output, plot, overwrite, progress)
     given, of_models = listed(systems), listed(models)
-    require_possible(outputs, "output", {"models": of_models, "systems": given})
+    inputs = {"models": of_models, "systems": given}
+    require_possible(outputs, "output", inputs, (".csv", ".out"))
     committee = _load(of_models)
     scanned = _open(given, committee.type_map)
     result = Deviations(committee.paths)

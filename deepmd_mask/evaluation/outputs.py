@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What comes before and around an evaluation: its files, which replace no other, and its bar."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -54,7 +54,12 @@ class OpenedOutputs(NamedTuple):
     bar: tqdm
 
 
-def require_possible(outputs: Outputs, table: str, inputs: Mapping[str, paths.Paths]) -> None:
+def require_possible(
+    outputs: Outputs,
+    table: str,
+    inputs: Mapping[str, paths.Paths],
+    suffixes: Sequence[str] = (".csv",),
+) -> None:
     """Complain of outputs before any model is opened.
 
     Parameters
@@ -65,11 +70,14 @@ def require_possible(outputs: Outputs, table: str, inputs: Mapping[str, paths.Pa
         Name of the parameter for the table.
     inputs
         Paths of models and systems by the parameters that have them.
+    suffixes
+        Of tables that there are.
 
     Raises
     ------
     ValueError
-        If an output is an input or another output, or the figure's suffix is none of FIGURES.
+        If an output is an input or another output, the figure's suffix is none of FIGURES, or the
+        table's is that of something else.
     OSError
         If one exists and may not be replaced.
     """
@@ -79,6 +87,8 @@ def require_possible(outputs: Outputs, table: str, inputs: Mapping[str, paths.Pa
     for path in (outputs.table, outputs.plot):
         if path is not None:
             require_replaceable(Path(path), outputs.overwrite, folder=False)
+    if outputs.table is not None:
+        paths.require_suffix("table", outputs.table, suffixes)
 
 
 def _form(plot: paths.AnyPath) -> str:

@@ -99,7 +99,7 @@ class DescrptMask(DescrptSe):
         if spin is not None:
             raise ValueError(REFUSALS["spin"].message)
         require_descriptor_options(
-            sel, ntypes or 0, neuron, axis_neuron, activation_function, precision
+            sel, ntypes or 0, neuron, axis_neuron, activation_function, precision, exclude_types
         )
         if start not in STARTS:
             raise ValueError(f'se_a_mask: start is "{start}"; it is one of {", ".join(STARTS)}')

@@ -2,8 +2,35 @@
 """Functions of the user's, by name."""
 
 import importlib
+import sys
 from collections.abc import Callable
+from importlib.machinery import PathFinder
+from pathlib import Path
 from typing import Any
+
+
+def require_module(name: str, folder: Path) -> None:
+    """Refuse `module:function` without its module, which is not imported.
+
+    Parameters
+    ----------
+    name
+        Of the function.
+    folder
+        Where the user's own modules are.
+
+    Raises
+    ------
+    ValueError
+        If there is no such module, there or installed.
+    """
+    module = name.partition(":")[0]
+    if PathFinder.find_spec(module.split(".")[0], [str(folder), *sys.path]) is None:
+        raise ValueError(_no_module(name, module))
+
+
+def _no_module(name: str, module: str) -> str:
+    return f"{name}: there is no module {module}; it must be installed, or be among `files`"
 
 
 def function_of(name: str) -> Callable[..., Any]:
@@ -22,9 +49,7 @@ def function_of(name: str) -> Callable[..., Any]:
     except ModuleNotFoundError as error:
         if error.name != module.split(".")[0]:
             raise  # it is there, and lacks something itself
-        raise ValueError(
-            f"{name}: there is no module {module}; it must be installed, or be among `files`"
-        ) from error
+        raise ValueError(_no_module(name, module)) from error
     if not callable(getattr(found, function, None)):
         raise ValueError(f"{name}: {found.__file__} has no function {function}")
     return getattr(found, function)

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 from . import dispatcher, explore, judge, label, levels, local, pack, select, train
+from .calling import require_module
 from .config import Loop, read
 from .files import only_one
 from .tasks import STAGES, Stage
@@ -40,7 +41,7 @@ def run(folder: Path, tell: Callable[[str], object] = print) -> bool:
         message says which, where their logs are and how to go on.
     """
     loop = read(folder)
-    levels.parse(loop.config["label"]["levels"])
+    _require_all(loop)
     with only_one(loop.folder):
         executors = {name: _executor(loop, name) for name in STAGES}
         for iteration in range(loop.config["iterations"]):
@@ -56,6 +57,19 @@ def run(folder: Path, tell: Callable[[str], object] = print) -> bool:
             f"{_models(loop, iteration)}; raise iterations to go on"
         )
         return False
+
+
+def _require_all(loop: Loop) -> None:
+    """Refuse a loop that lacks what a later stage would miss, hours from now."""
+    label = levels.parse(loop.config["label"]["levels"])
+    named = {"label": [name for _, name in label if isinstance(name, str)]}
+    named["explore"] = [loop.config["explore"].get("function", "")]
+    for stage, functions in named.items():
+        for function in filter(None, functions):
+            if loop.machine(stage) is None:  # another machine has modules of its own
+                require_module(function, loop.folder)
+    loop.files()
+    train.read_input(loop)
 
 
 def _models(loop: Loop, iteration: int) -> str:

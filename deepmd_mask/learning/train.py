@@ -75,18 +75,31 @@ def _one(
     return {"input": script, "compress": train["compress"]}, inputs
 
 
-def _base(loop: Loop, iteration: int) -> dict[str, Any]:
-    """Return the user's input with type map and sel."""
+def read_input(loop: Loop) -> dict[str, Any]:
+    """Return the user's input.
+
+    Raises
+    ------
+    ValueError
+        Naming the file, if it cannot be read or is none.
+    """
     path = loop.path(loop.config["train"]["input"])
     script = read_file(path)
     try:
-        descriptor = script["model"]["descriptor"]
-        script["model"]["fitting_net"], script["training"]["numb_steps"]
+        script["model"]["descriptor"], script["model"]["fitting_net"]
+        script["training"]["numb_steps"]
     except (KeyError, TypeError):
         raise ValueError(
             f"{path} is no input of dp train: it lacks model/descriptor, model/fitting_net or "
             "training/numb_steps"
         ) from None
+    return script
+
+
+def _base(loop: Loop, iteration: int) -> dict[str, Any]:
+    """Return the user's input with type map and sel."""
+    script = read_input(loop)
+    descriptor = script["model"]["descriptor"]
     script["model"]["type_map"] = loop.config["type_map"]
     script["training"].setdefault("training_data", {})
     if isinstance(descriptor.get("sel", "auto"), str):

@@ -50,11 +50,23 @@ class ForceDeviation(NamedTuple):
             Of the same shape, bool or not negative: the mask, or preferences. The mean is weighted.
             By default all atoms count.
 
+        Raises
+        ------
+        ValueError
+            If there is no deviation, as of one model, or weights are not as said.
+
         Examples
         --------
         >>> ForceDeviation.of(potential.evaluate(types, positions).deviation).max_devi_f
         """
+        if deviation is None:
+            raise ValueError("there is no deviation of one model; give a committee's")
+        deviation = np.asarray(deviation, float)
         w = np.ones(deviation.shape) if weights is None else np.asarray(weights, float)
+        if w.shape != deviation.shape:
+            raise ValueError(f"weights have the shape {w.shape}, not {deviation.shape}")
+        if not (np.isfinite(w) & (w >= 0)).all():
+            raise ValueError("weights must be finite, and not negative")
         some = w > 0
         none = ~some.any(axis=-1)
         largest = np.where(some, deviation, -np.inf).max(axis=-1, initial=-np.inf)

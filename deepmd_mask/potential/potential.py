@@ -10,7 +10,7 @@ import numpy as np
 from .. import _kernels
 from .._kernels import SelBound
 from ..shared.log import log
-from ..shared.paths import Paths, listed
+from ..shared.paths import Paths, paths_of_models
 from ..shared.reason import reason_of
 from .deviation import deviation_of
 from .device import kernels_on
@@ -100,8 +100,9 @@ class Potential:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is not a frozen model of se_a_mask, is damaged, of a later version, or takes other
-        parameters than a mask; if models of a committee differ in type map or sum of sel.
+        If it is no path, or not that of a frozen model of se_a_mask; if the model is damaged, of a
+        later version, or takes other parameters than a mask; if models of a committee differ in
+        type map or sum of sel.
     RuntimeError
         If there is no GPU that was asked for.
 
@@ -127,7 +128,7 @@ class Potential:
         if precision == MIXED and kernels is not _kernels:
             msg = f"precision={MIXED!r} is for the CPU; add device='cpu', or leave it out on a GPU"
             raise ValueError(msg)
-        models = [read_model(path) for path in listed(model)]
+        models = [read_model(path) for path in paths_of_models(model)]
         if precision == MIXED:
             models = [_mixed(one) for one in models]
         _require_alike(models)

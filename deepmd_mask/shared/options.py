@@ -4,6 +4,9 @@
 An input is what ``dp train`` reads, or what a frozen model says that it was trained with.
 """
 
+import json
+import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -139,18 +142,66 @@ def check_options(jdata: dict) -> bool:
     for refusal in REFUSALS.values():
         if refusal.holds(jdata):
             raise ValueError(refusal.message)
-    descriptor = jdata["model"]["descriptor"]
+    descriptor, fitting_net = (jdata["model"][name] for name in ("descriptor", "fitting_net"))
+    sel = descriptor["sel"]
+    if isinstance(sel, str):
+        auto_factor(sel)
     require_descriptor_options(
-        # What is not a list is up to the data.
-        None if isinstance(descriptor["sel"], str) else descriptor["sel"],
+        None if isinstance(sel, str) else sel,  # that is up to the data
         len(jdata["model"].get("type_map") or ()),
         descriptor["neuron"],
         descriptor["axis_neuron"],
         descriptor["activation_function"],
         descriptor["precision"],
+        descriptor.get("exclude_types") or (),
     )
-    require_precision(jdata["model"]["fitting_net"].get("precision", "default"), "fitting_net")
+    require_precision(fitting_net.get("precision", "default"), "fitting_net")
+    require_widths(fitting_net["neuron"], "fitting_net")
+    _require_training_options(jdata)
     return True
+
+
+def _require_training_options(jdata: dict) -> None:
+    """Refuse what DeePMD-kit refuses later, or in words that say nothing of the option."""
+    for name in ("training_data", "validation_data"):
+        given = (jdata["training"].get(name) or {}).get("batch_size", 1)
+        sizes = given if isinstance(given, list) else [given]
+        if not all(map(_is_batch_size, sizes)):
+            raise ValueError(
+                f"training/{name}/batch_size is {json.dumps(given)}; it must be at least 1, "
+                '"auto", or "auto:64" and the like'
+            )
+    rate = section(jdata, "learning_rate").get("start_lr", 1e-3)
+    if not 0 < rate < math.inf:
+        raise ValueError(f"learning_rate/start_lr is {rate}; it must be positive and finite")
+
+
+def _is_batch_size(size: int | str) -> bool:
+    """Tell whether DeePMD-kit knows a batch size, of which "mixed:N" and others are texts, too."""
+    if isinstance(size, int):
+        return size >= 1
+    return re.fullmatch(r"auto|(auto|mixed|max|filter):0*[1-9]\d*", size) is not None
+
+
+def auto_factor(sel: str) -> float:
+    """Return how many times the largest number in the data a sel allows that is a text.
+
+    Parameters
+    ----------
+    sel
+        "auto:f", or "auto" for "auto:1.1".
+
+    Raises
+    ------
+    ValueError
+        If sel is something else.
+    """
+    if not re.fullmatch(r"auto(:\d+(\.\d*)?)?", sel):
+        raise ValueError(f'`sel` is "{sel}"; it must be a list, "auto", or "auto:1.2" and the like')
+    factor = float(sel.partition(":")[2] or 1.1)
+    if factor < 1:
+        raise ValueError(f'`sel` is "{sel}"; its factor must be at least 1, for all atoms to fit')
+    return factor
 
 
 def require_descriptor_options(
@@ -160,6 +211,7 @@ def require_descriptor_options(
     axis_neuron: int,
     activation_function: str | None,
     precision: str,
+    exclude_types: Sequence[Sequence[int]] = (),
 ) -> None:
     """Refuse options of the descriptor that it cannot have.
 
@@ -169,7 +221,7 @@ def require_descriptor_options(
         Largest number of real atoms of each type; None if that is not known yet.
     ntypes
         Number of types in the type map; 0 if there is none.
-    neuron, axis_neuron, activation_function, precision
+    neuron, axis_neuron, activation_function, precision, exclude_types
         As in an input.
 
     Raises
@@ -181,8 +233,17 @@ def require_descriptor_options(
         raise ValueError(
             f"se_a_mask: sel has {len(sel)} entries, but the type map has {ntypes} types"
         )
-    if sel is not None and sum(sel) < 1:
-        raise ValueError(f"se_a_mask: sel is {list(sel)}; it must allow at least one real atom")
+    if sel is not None and (sum(sel) < 1 or min(sel) < 0):
+        raise ValueError(
+            f"se_a_mask: sel is {list(sel)}; it must allow at least one real atom, and of no type "
+            "less than none"
+        )
+    _require_pairs(exclude_types, ntypes or len(sel or ()))
+    require_widths(neuron, "descriptor")
+    if not neuron:
+        raise ValueError("se_a_mask: neuron of descriptor is []; it must have at least one layer")
+    if axis_neuron < 1:
+        raise ValueError(f"se_a_mask: axis_neuron is {axis_neuron}; it must be at least 1")
     if axis_neuron > neuron[-1]:
         raise ValueError(
             f"se_a_mask: axis_neuron ({axis_neuron}) is larger than M1 ({neuron[-1]}), the last "
@@ -193,6 +254,31 @@ def require_descriptor_options(
         require_activation(activation_function or "none")
     except ValueError as error:
         raise ValueError(f"se_a_mask: {error}") from error
+
+
+def _require_pairs(exclude_types: Sequence[Sequence[int]], ntypes: int) -> None:
+    """Refuse to exclude what is no pair of types; ntypes is 0 if that is not known."""
+    for pair in exclude_types:
+        if len(pair) != 2 or min(pair) < 0 or (ntypes and max(pair) >= ntypes):
+            below = f" from 0 to {ntypes - 1}" if ntypes else ""
+            raise ValueError(
+                f"se_a_mask: exclude_types has {list(pair)}; it must hold pairs of types, by their "
+                f"numbers{below}"
+            )
+
+
+def require_widths(neuron: Sequence[int], of: str) -> None:
+    """Refuse widths of nets' layers; `of` is the section that has them.
+
+    Raises
+    ------
+    ValueError
+        If a layer would have no neuron.
+    """
+    if any(width < 1 for width in neuron):
+        raise ValueError(
+            f"se_a_mask: neuron of {of} is {list(neuron)}; each layer must have at least one"
+        )
 
 
 def require_precision(name: str, of: str) -> None:

@@ -2,7 +2,8 @@
 """Paths as users give them: one or several, and none of them for two things."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,13 +33,34 @@ def paths_of_models(given: Any, whose: str = "") -> list[str]:
     ValueError
         If something in it is no path.
     """
-    is_several = np.iterable(given) and not isinstance(given, str | os.PathLike)
+    is_several = np.iterable(given) and not isinstance(given, str | bytes | os.PathLike)
     several = list(given) if is_several else [given]
     if not all(isinstance(one, str | os.PathLike) for one in several):
         what = several if is_several else given
         msg = f"{whose}the model is {what!r}; give the path of a frozen model, or of several"
         raise ValueError(msg)
     return listed(several)
+
+
+def require_suffix(what: str, path: AnyPath, suffixes: Sequence[str]) -> None:
+    """Refuse an output whose suffix says that something else is in it than there will be.
+
+    Parameters
+    ----------
+    what
+        What it is, for the message.
+    path
+        Of the output; it may have no suffix, as a pipe.
+    suffixes
+        Those that it may have.
+
+    Raises
+    ------
+    ValueError
+        Naming the path and the suffixes.
+    """
+    if Path(path).suffix.lower() not in ("", *suffixes):
+        raise ValueError(f"{what} {path}: the suffix must be {' or '.join(suffixes)}")
 
 
 def require_unlike_files(

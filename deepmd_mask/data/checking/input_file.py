@@ -14,7 +14,7 @@ from ...shared.missing import INSTALL, is_for_training
 from ...shared.options import check_options, has_mask, section
 from ..findings import Finding, Report
 from ..scan import Wanted
-from ..training import training_systems, wanted_by
+from ..training import require_systems, training_systems, wanted_by
 
 
 def check_input(path: str, report: Report) -> tuple[Wanted, dict[str, list[str]]]:
@@ -50,8 +50,12 @@ def check_input(path: str, report: Report) -> tuple[Wanted, dict[str, list[str]]
         jdata = _normalised(jdata, path, report)
         if not check_options(jdata):
             return bad("the descriptor is not se_a_mask, or the model is compressed")
-        return wanted_by(jdata), training_systems(jdata)
-    except Exception as error:  # DeePMD-kit's checks raise exceptions of many kinds
+        systems = training_systems(jdata)
+        require_systems(systems)
+        return wanted_by(jdata), systems
+    except KeyError as error:  # of DeePMD-kit's checks, where nothing was written at all
+        return bad(f"it lacks {error}")
+    except Exception as error:  # the same raise exceptions of many kinds
         return bad(error)
 
 
@@ -66,6 +70,9 @@ def _read(path: Path) -> dict:
         raise ValueError("its name must end in .json, .yml or .yaml, as dp train asks")
     if not isinstance(found, dict):
         raise ValueError("it holds no sections")
+    for name in ("model", "training"):
+        if name not in found:
+            raise ValueError(f"it has no section {name}")
     return found
 
 
@@ -133,11 +140,13 @@ def _options() -> list[Argument]:
         option("axis_neuron", int, 4, alias=["n_axis_neuron"]),
         option("activation_function", str, "tanh"),
         option("precision", str, "default"),
+        option("exclude_types", list[list[int]], []),
     )
     fitting_net = part(
         "fitting_net",
         option("type", str, "ener"),
         option("numb_aparam", int, 0),
+        option("neuron", list[int], [120, 120, 120], alias=["n_neuron"]),
         option("precision", str, "default"),
     )
     prefactors = {
@@ -148,9 +157,11 @@ def _options() -> list[Argument]:
     systems = (
         Argument("systems", [list[str], str]),
         option("rglob_patterns", [list[str], None], None),
+        option("batch_size", [list[int], int, str], "auto"),
     )
     return [
         part("model", option("type_map", list[str], []), descriptor, fitting_net, optional=False),
+        part("learning_rate", option("start_lr", [float, int], 1e-3)),
         part("loss", *loss, option("use_default_pf", bool, False)),
         part(
             "training",

@@ -198,7 +198,7 @@ def _read_system(path: str, keys: Keys, units: Units) -> Iterator[Frame]:
     if system.names is None:
         raise ValueError(f"source {path}: there is no type_map.raw, so its types have no names")
     names = np.array(system.names)
-    in_ev, in_ev_per_angstrom = units.factors()
+    in_ev, in_ev_per_angstrom = units.factors(f"source {path}")
     for chunk in system.chunks():
         for part in sound_frames(system, chunk, np.arange(len(names)), len(names)):
             arrays = dict(part.chunk.others)

@@ -8,10 +8,12 @@ from typing import TextIO
 import numpy as np
 from tqdm import tqdm
 
-from ...shared.paths import AnyPath, Paths, listed, require_unlike_files
+from ...shared.paths import AnyPath, Paths, listed, require_suffix, require_unlike_files
 from ..scan import sound_frames
 from ..systems import Chunk, System, open_system, systems_in
-from ..writer import put_in_place
+from ..writer import put_in_place, require_replaceable
+
+SUFFIXES = (".xyz", ".extxyz")  # other readers would take it for something else
 
 
 def unpack(
@@ -45,12 +47,15 @@ def unpack(
     Raises
     ------
     ValueError
-        Naming system, file, frame and atom, if a system is not a masked one.
+        Naming system, file, frame and atom, if a system is not a masked one; if the output has the
+        suffix of another format.
     OSError
         If the output exists or cannot be written. Nothing is left of it then.
     """
     given = listed(systems)
     require_unlike_files({"systems": given}, {"output": output})
+    require_replaceable(Path(output), overwrite, folder=False)
+    require_suffix("output", output, SUFFIXES)
     opened = [_open(path) for each in given for path in systems_in(each)]
     if not opened:
         raise ValueError("there is no system; name one")

@@ -160,7 +160,7 @@ def of_dpdata(
             return
     names = np.array(data["atom_names"])[data["atom_types"]]
     arrays = {name: data[name] for name in keys.arrays if name in data}
-    in_ev, in_ev_per_angstrom = units.factors()
+    in_ev, in_ev_per_angstrom = units.factors(where)
     for number, positions in enumerate(data["coords"]):
         yield Frame(
             f"{where}, frame {next(numbers)}",

@@ -151,10 +151,10 @@ def factors_of(
     Raises
     ------
     ValueError
-        If frame and user disagree, or the frame states unusual units of some quantities only.
+        If frame and user disagree, or only some quantities are said to have an unusual unit.
     """
-    energy, force = units.factors()
     stated = stated_units(place, info, keys)
+    energy, force = units.factors(place, stated)
     if not stated:
         return energy, force, 1.0
     for kind, given, factor in (("energy", units.energy, energy), ("force", units.force, force)):

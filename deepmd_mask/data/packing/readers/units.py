@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Units of energies, forces and lengths by name, as factors to eV, eV/Å and Å."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from ase import units
@@ -124,8 +125,35 @@ class Units:
             except ValueError as error:
                 raise ValueError(f"`{name}`: {error}") from None
 
-    def factors(self) -> tuple[float, float]:
-        """Return what energies and forces are multiplied by, if the source says nothing."""
+    def factors(self, place: str, stated: Collection[str] = ()) -> tuple[float, float]:
+        """Return what energies and forces are multiplied by where the source does not say.
+
+        Parameters
+        ----------
+        place
+            Source or frame, for the message.
+        stated
+            Which of "energy" and "force" the source itself says.
+
+        Raises
+        ------
+        ValueError
+            If one has an unusual unit, and nothing says that of the other.
+        """
+        energy, force = self._factors()
+        for of, unit, factor, other, usual in (
+            ("energy", self.energy, energy, "force", "eV/Å"),
+            ("force", self.force, force, "energy", "eV"),
+        ):
+            if factor != 1.0 and getattr(self, other) is None and other not in stated:
+                raise ValueError(
+                    f"{place}: `{of}_unit` is {unit}, and nothing is said of the unit of "
+                    f"{'forces' if other == 'force' else 'energies'}; give `{other}_unit`, too, "
+                    f"if only as {usual}"
+                )
+        return energy, force
+
+    def _factors(self) -> tuple[float, float]:
         return (
             1.0 if self.energy is None else energy_factor(self.energy),
             1.0 if self.force is None else force_factor(self.force),
@@ -140,7 +168,7 @@ class Units:
             Source and what reads it, for the message.
         """
         for name, unit, factor in zip(
-            ("energy_unit", "force_unit"), (self.energy, self.force), self.factors(), strict=True
+            ("energy_unit", "force_unit"), (self.energy, self.force), self._factors(), strict=True
         ):
             if factor != 1.0:
                 raise ValueError(
