@@ -271,9 +271,9 @@ def test_folder_that_cannot_be_written_is_refused_before_the_evaluation(
 
     monkeypatch.setattr(sys.modules["deepmd_mask.evaluation.predict"].Model, "predict", too_late)
     (tmp_path / "file").write_text("precious")
-    for name in ("csv_file", "plot"):
+    for name, file in {"csv_file": "x.csv", "plot": "x.png"}.items():
         with pytest.raises(OSError, match="nothing was left"):
-            evaluate(trained.model, unlike[1], **{name: tmp_path / "file" / "x.png"})
+            evaluate(trained.model, unlike[1], **{name: tmp_path / "file" / file})
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 

@@ -29,7 +29,6 @@ from sites import Ligand, build, donors, template
 from steps import for_each, options, write_frames
 from tblite.ase import TBLite
 
-TRAJECTORIES = {"test": 27, "train": 104, "validation": 26}
 TEST_SITES = [  # of zinc fingers, carbonic anhydrase and thermolysin
     ("Cys", "Cys", "His", "His"),
     ("His", "His", "His", "Wat"),
@@ -43,9 +42,9 @@ MOST_WATERS = 6  # that do not coordinate zinc
 ATOMS = range(30, 141)
 
 RELAXATION_STEPS = 25
-THERMAL_FRAMES = 3
-STEPS_BETWEEN_FRAMES = 15
-TIMESTEP = 1.0 * units.fs
+STEPS_BETWEEN_FRAMES = 10
+TIMESTEP = 2.0 * units.fs
+HYDROGEN = 4.0  # u, so that such steps are no longer than they may be; it changes no average
 TEMPERATURES = (300.0, 600.0)  # K
 FRICTION = 0.05 / units.fs
 DISTORTION = {"molecule": 0.08, "atom": 0.02}  # Å, standard deviation of each component
@@ -54,10 +53,26 @@ COORDINATION_CUTOFF = 3.0  # Å, from zinc to the nearest donor of a ligand
 CLOSEST_APPROACH = 0.7  # Å, between any two atoms
 
 
+class Subset(NamedTuple):
+    """How many trajectories there are, and what each gives, as far as it is sound."""
+
+    trajectories: int
+    thermal: int  # configurations
+    distorted: int  # of the last ones of these
+
+
+SUBSETS = {
+    "test": Subset(27, 3, 1),
+    "validation": Subset(26, 3, 1),
+    "train": Subset(360, 6, 5),
+}
+
+
 class Site(NamedTuple):
     """A site to be sampled."""
 
     name: str  # of its file
+    subset: Subset
     ligands: list
     waters: int
     seed: np.random.SeedSequence
@@ -99,12 +114,16 @@ def plan(seed):
     -------
     list of Site
     """
-    drawing, *seeds = np.random.SeedSequence(seed).spawn(1 + sum(TRAJECTORIES.values()))
+    names = [
+        f"{name}_{k:03d}" for name, subset in SUBSETS.items() for k in range(subset.trajectories)
+    ]
+    drawing, *seeds = np.random.SeedSequence(seed).spawn(1 + len(names))
     rng = np.random.default_rng(drawing)
-    names = [f"{subset}_{k:03d}" for subset, number in TRAJECTORIES.items() for k in range(number)]
     held_out, sites = set(), []
     while len(sites) < len(names):
-        name, is_test = names[len(sites)], names[len(sites)].startswith("test")
+        name = names[len(sites)]
+        subset = name.split("_")[0]
+        is_test = subset == "test"
         residues, ligands, waters = draw(is_test, len(sites), rng)
         composition = tuple(symbols(ligands, waters))
         if is_test:
@@ -112,7 +131,7 @@ def plan(seed):
         elif composition in held_out or residues in TEST_SITES:
             continue
         if len(composition) in ATOMS:
-            sites.append(Site(name, ligands, waters, seeds[len(sites)]))
+            sites.append(Site(name, SUBSETS[subset], ligands, waters, seeds[len(sites)]))
     return sites
 
 
@@ -142,7 +161,7 @@ def sample(site):
     Returns
     -------
     list of ase.Atoms
-        Thermal configurations and a distorted one, as far as they are sound. Fewer of them if the
+        Thermal configurations and distorted ones, as far as they are sound. Fewer of them if the
         self-consistent field fails.
     """
     rng = np.random.default_rng(site.seed)
@@ -152,15 +171,17 @@ def sample(site):
     frames = []
     with suppress(CalculationFailed):  # frames before that are kept
         BFGS(atoms, logfile=None).run(steps=RELAXATION_STEPS)
+        atoms.set_masses(np.where(atoms.symbols == "H", HYDROGEN, atoms.get_masses()))
         MaxwellBoltzmannDistribution(atoms, temperature_K=temperature, rng=rng)
         dynamics = Langevin(
             atoms, TIMESTEP, temperature_K=temperature, friction=FRICTION, fixcm=False, rng=rng
         )
-        for _ in range(THERMAL_FRAMES):
+        for _ in range(site.subset.thermal):
             dynamics.run(STEPS_BETWEEN_FRAMES)
             if is_sound(atoms, site.ligands):
                 frames.append(atoms.copy())
-    frames += [frame for frame in [distorted(f, rng) for f in frames[-1:]] if has_room(frame)]
+    moved = [distorted(frame, rng) for frame in frames[-site.subset.distorted :]]
+    frames += [frame for frame in moved if has_room(frame)]
     residues = "-".join(f"{part.residue}{'*' * part.capped}" for part in site.ligands)
     info = {"charge": atoms.info["charge"], "residues": residues}
     return [Atoms(frame.symbols, frame.positions, info=info) for frame in frames]
