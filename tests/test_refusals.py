@@ -25,6 +25,7 @@ def system(tmp_path):
 
 REFUSED = {
     'unknown activation function "foo"': {"descriptor": {"activation_function": "foo"}},
+    'unknown activation function "tanhh"': {"fitting_net": {"activation_function": "tanhh"}},
     "axis_neuron \\(99\\) is larger": {"sel": "auto", "descriptor": {"axis_neuron": 99}},
     "precision of fitting_net": {"fitting_net": {"precision": "bfloat16"}},
     "instead of mixed_precision": {

@@ -157,6 +157,7 @@ def check_options(jdata: dict) -> bool:
     )
     require_precision(fitting_net.get("precision", "default"), "fitting_net")
     require_widths(fitting_net["neuron"], "fitting_net")
+    _require_activation(fitting_net.get("activation_function"))
     _require_training_options(jdata)
     return True
 
@@ -250,8 +251,12 @@ def require_descriptor_options(
             "width in neuron"
         )
     require_precision(precision, "descriptor")
+    _require_activation(activation_function)
+
+
+def _require_activation(name: str | None) -> None:
     try:
-        require_activation(activation_function or "none")
+        require_activation(name or "none")
     except ValueError as error:
         raise ValueError(f"se_a_mask: {error}") from error
 

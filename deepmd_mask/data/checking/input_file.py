@@ -147,6 +147,7 @@ def _options() -> list[Argument]:
         option("type", str, "ener"),
         option("numb_aparam", int, 0),
         option("neuron", list[int], [120, 120, 120], alias=["n_neuron"]),
+        option("activation_function", str, "tanh"),
         option("precision", str, "default"),
     )
     prefactors = {
