@@ -19,7 +19,7 @@ from plot import EXAMPLE, draw, load, masked_errors
 
 POLL = 0.5  # s
 LINES_OF_LOG = 30
-BUILTIN_RATES = {"start_lr": 0.02, "stop_lr": 0.00005}
+BUILTIN_RATES = {"start_lr": 0.01, "stop_lr": 0.00005}
 
 
 def prepare(output, steps=None, builtin=False):
