@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from plain_models import random_nets, write_model
 from deepmd_mask.data.training import auto_sel
 from deepmd_mask.learning import config, explore, label, levels, local, pack, select, train
 from deepmd_mask.learning.arguments import table
+from deepmd_mask.learning.calling import require_module
 from deepmd_mask.learning.example import init
 from deepmd_mask.learning.files import list_files, only_one, write_json
 from deepmd_mask.learning.frames import read_frames
@@ -401,6 +403,20 @@ def test_what_later_stages_need_is_asked_for_at_once(tmp_path, changes, message)
     with pytest.raises(ValueError, match=message):
         run(tmp_path)
     assert not list(tmp_path.glob("iter.*"))
+
+
+def test_a_module_with_a_finder_of_its_own_is_there(tmp_path, monkeypatch):
+    """So are packages that are installed to be edited."""
+
+    class Finder:
+        @staticmethod
+        def find_spec(name, *_):
+            return ModuleSpec(name, None) if name == "edited" else None
+
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder])
+    require_module("edited.levels:gfn2", tmp_path)
+    with pytest.raises(ValueError, match="there is no module nowhere"):
+        require_module("nowhere:gfn2", tmp_path)
 
 
 def test_files_of_the_user_are_there(tmp_path):

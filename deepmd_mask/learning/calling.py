@@ -2,9 +2,9 @@
 """Functions of the user's, by name."""
 
 import importlib
-import sys
 from collections.abc import Callable
 from importlib.machinery import PathFinder
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,9 @@ def require_module(name: str, folder: Path) -> None:
         If there is no such module, there or installed.
     """
     module = name.partition(":")[0]
-    if PathFinder.find_spec(module.split(".")[0], [str(folder), *sys.path]) is None:
+    top = module.split(".")[0]
+    # Not by PathFinder alone: what is installed to be edited may have a finder of its own.
+    if PathFinder.find_spec(top, [str(folder)]) is None and find_spec(top) is None:
         raise ValueError(_no_module(name, module))
 
 

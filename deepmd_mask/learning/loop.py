@@ -61,13 +61,15 @@ def run(folder: Path, tell: Callable[[str], object] = print) -> bool:
 
 def _require_all(loop: Loop) -> None:
     """Refuse a loop that lacks what a later stage would miss, hours from now."""
-    label = levels.parse(loop.config["label"]["levels"])
-    named = {"label": [name for _, name in label if isinstance(name, str)]}
-    named["explore"] = [loop.config["explore"].get("function", "")]
-    for stage, functions in named.items():
-        for function in filter(None, functions):
-            if loop.machine(stage) is None:  # another machine has modules of its own
-                require_module(function, loop.folder)
+    called = {
+        "explore": [loop.config["explore"].get("function")],
+        "label": [level for _, level in levels.parse(loop.config["label"]["levels"])],
+    }
+    for stage, functions in called.items():
+        if loop.machine(stage) is None:  # another machine has modules of its own
+            for function in functions:
+                if isinstance(function, str):  # the rest are commands
+                    require_module(function, loop.folder)
     loop.files()
     train.read_input(loop)
 
