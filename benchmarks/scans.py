@@ -58,9 +58,22 @@ def _sizes_of(model: str) -> limits.Model:
     return limits.Model(arguments, table_of(arguments, kernels_in_use()))
 
 
-def _rates(side: Side, model: limits.Model) -> limits.Rates:
-    """Return the rates of the machine, a copy being as large as a model's parameters."""
-    return limits.Rates(**side.ask("rates", seconds=1.0, nbytes=limits.nbytes_of_fitting(model)))
+def _job_of_rates(side: str, model: str, sizes: limits.Model) -> Job:
+    """Return the job that measures the machine, a copy being as large as a model's parameters."""
+    request = {"do": "rates", "nbytes": limits.nbytes_of_fitting(sizes)}
+    return Job({"model": model}, {"rates": (side, request)})
+
+
+def _without_rates(
+    rows: list[dict[str, Any]],
+) -> tuple[list[dict[str, Any]], dict[str, limits.Rates]]:
+    """Return the rows of other jobs, and the rates for each model."""
+    rates = {}
+    for row in rows:
+        if "rates" in row:
+            flop, tanh, exp, byte = (1e3 / milliseconds for milliseconds in row["rates"])
+            rates[row["model"]] = limits.Rates(flop=flop, values=max(tanh, exp), nbytes=byte)
+    return [row for row in rows if "rates" not in row], rates
 
 
 def _add_ratios(rows: list[dict[str, Any]], columns: list[str]) -> None:
@@ -83,21 +96,22 @@ def evaluations(options: Options) -> list[dict[str, Any]]:
         "plugin": Side(setting),
         "builtin": Side(setting, builtin=True),
     }
-    jobs, of_limit = [], []
+    jobs, works = [], []
     with tempfile.TemporaryDirectory() as directory:
         for model in options.models:
             sizes = _sizes_of(model)
-            rates = _rates(sides["potential"], sizes)
+            jobs.append(_job_of_rates("potential", model, sizes))
             for natoms in (*SIZES, *LARGE):
                 requests = _evaluations_of(model, natoms, Path(directory))
                 jobs.append(Job({**setting.notes(), "model": model, "real": natoms}, requests))
                 atoms = frame_of(natoms)
-                work = limits.parts_of_evaluation(sizes, atoms.types, atoms.positions)
-                of_limit.append(1e3 * limits.limit(work, rates))
-        rows = in_turn(sides, jobs, options.rounds, options.seconds, "evaluations")
+                works.append(limits.parts_of_evaluation(sizes, atoms.types, atoms.positions))
+        measured = in_turn(sides, jobs, options.rounds, options.seconds, "evaluations")
     for side in sides.values():
         side.close()
-    for row, least in zip(rows, of_limit, strict=True):
+    rows, rates = _without_rates(measured)
+    for row, work in zip(rows, works, strict=True):
+        least = 1e3 * limits.limit(work, rates[row["model"]])
         row |= {"limit": least, "over limit": row["Potential"] / least}
     _add_ratios(rows, ["Potential", "mixed", "DeepPot", "compressed", PEER])
     return rows
@@ -172,13 +186,13 @@ def _training(options: Options, kinds: list[str], precision: str) -> list[dict[s
         Side(setting) as plugin,
         Side(setting, builtin=True) as builtin,
     ):
-        jobs, of_limit = [], []
+        jobs, works = [], {}
         for model in options.models:
             sizes = _sizes_of(model)
+            jobs.append(_job_of_rates("plugin", model, sizes))
             sel = masked_input(model)["model"]["descriptor"]["sel"]
             system = str(write_masked(Path(directory) / model, frames, sel))
-            work = limits.parts_of_training(sizes, [(f.types, f.positions) for f in frames])
-            least = 1e3 * limits.limit(work, _rates(plugin, sizes))
+            works[model] = limits.parts_of_training(sizes, [(f.types, f.positions) for f in frames])
             for nets in kinds:
                 jdata = masked_input(model)
                 for part in ("descriptor", "fitting_net"):
@@ -191,11 +205,12 @@ def _training(options: Options, kinds: list[str], precision: str) -> list[dict[s
                 if nets != EVEN:
                     requests["built-in"] = "builtin", request
                 jobs.append(Job({**setting.notes(), **notes}, requests))
-                of_limit.append(least if nets == "trained" else None)
         sides = {"plugin": plugin, "builtin": builtin}
-        rows = in_turn(sides, jobs, options.rounds, options.seconds, "training")
-    for row, least in zip(rows, of_limit, strict=True):
-        if least is not None:
+        measured = in_turn(sides, jobs, options.rounds, options.seconds, "training")
+    rows, rates = _without_rates(measured)
+    for row in rows:
+        if row["nets"] == "trained":
+            least = 1e3 * limits.limit(works[row["model"]], rates[row["model"]])
             row |= {"limit": least, "over limit": row["plugin"] / least}
     _add_ratios(rows, ["plugin"])
     return rows
@@ -211,7 +226,7 @@ def parts(options: Options) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as directory:
         for model in options.models:
             sizes = _sizes_of(model)
-            rates = _rates(sides["here"], sizes)
+            jobs.append(_job_of_rates("here", model, sizes))
             name = _path(model, "frozen.pb")
             pickled = Path(directory) / f"{model}.pickle"
             pickled.write_bytes(pickle.dumps(read_model(name).arguments))
@@ -224,13 +239,14 @@ def parts(options: Options) -> list[dict[str, Any]]:
                 notes = {**setting.notes(), "model": model, "real": natoms}
                 jobs.append(Job(notes, requests))
                 atoms = frame_of(natoms)
-                work = limits.parts_of_evaluation(sizes, atoms.types, atoms.positions)
-                works.append((work, rates))
+                works.append(limits.parts_of_evaluation(sizes, atoms.types, atoms.positions))
         measured = in_turn(sides, jobs, options.rounds, options.seconds, "parts")
     for side in sides.values():
         side.close()
     rows = []
-    for row, (work, rates) in zip(measured, works, strict=True):
+    measured, of_models = _without_rates(measured)
+    for row, work in zip(measured, works, strict=True):
+        rates = of_models[row["model"]]
         of_side = {name: row.pop(name) for name in sides}
         whole = row.pop("Potential")
         for k, part in enumerate(PARTS):

@@ -64,34 +64,41 @@ def kernels_in_use() -> ModuleType:
 # ---- Rates of the machine -----------------------------------------------------------------------
 
 
-def rates(seconds: float, nbytes: int) -> dict[str, float]:
-    """Measure the rates of limits.Rates; that of a copy is of arrays of so many bytes in all."""
+def machine(nbytes: int) -> Callable[[], list[float]]:
+    """Return what measures the machine: the seconds of a FLOP, a tanh, an exp and a byte.
+
+    FLOP are those of a large product; bytes those of a copy between arrays of so many in all.
+    """
     size = 1500
     a, b = np.ones((2, size, size))
     out = np.empty_like(a)
-    product = min(timed(lambda: np.matmul(a, b, out=out), seconds))
-    with ThreadPoolExecutor(THREADS) as pool:
+    pool = ThreadPoolExecutor(THREADS)
+    size_of_copy = max(nbytes // 8 // THREADS, 1024)
+    repeat = max(1, 2**21 // size_of_copy)  # in each call, so that starting it is nothing
+    copied = [tuple(np.ones((2, size_of_copy))) for _ in range(THREADS)]
+    x = np.linspace(-3, 3, 20_000)
+    given = [(x, np.empty_like(x)) for _ in range(THREADS)]
 
-        def on_threads(function: Callable, arrays: list[tuple[np.ndarray, ...]]) -> float:
-            return min(timed(lambda: list(pool.map(lambda x: function(*x), arrays)), seconds))
+    def copy(source: np.ndarray, target: np.ndarray) -> None:
+        for _ in range(repeat):
+            np.copyto(target, source)
 
-        size_of_copy = max(nbytes // 8 // THREADS, 1024)
-        repeat = max(1, 2**21 // size_of_copy)  # in each call, so that starting it is nothing
-        copied = [tuple(np.ones((2, size_of_copy))) for _ in range(THREADS)]
+    def seconds(function: Callable, arrays: list[tuple[np.ndarray, ...]]) -> float:
+        start = time.perf_counter()
+        list(pool.map(lambda arguments: function(*arguments), arrays))
+        return time.perf_counter() - start
 
-        def copy(source: np.ndarray, target: np.ndarray) -> None:
-            for _ in range(repeat):
-                np.copyto(target, source)
+    def measure() -> list[float]:
+        start = time.perf_counter()
+        np.matmul(a, b, out=out)
+        product = time.perf_counter() - start
+        functions = [
+            seconds(function, given) / (x.size * THREADS) for function in (np.tanh, np.exp)
+        ]
+        copying = seconds(copy, copied) / (2 * 8 * size_of_copy * THREADS * repeat)
+        return [product / (2 * size**3), *functions, copying]
 
-        copying = on_threads(copy, copied) / repeat
-        x = np.linspace(-3, 3, 20_000)
-        given = [(x, np.empty_like(x)) for _ in range(THREADS)]
-        functions = min(on_threads(function, given) for function in (np.tanh, np.exp))
-    return {
-        "flop": 2 * size**3 / product,
-        "values": x.size * THREADS / functions,
-        "nbytes": 2 * 8 * size_of_copy * THREADS / copying,
-    }
+    return measure
 
 
 # ---- The potential and its kernels --------------------------------------------------------------
@@ -177,9 +184,9 @@ class Worker:
             self.opened[key] = make(*arguments, **options)
         return self.opened[key]
 
-    def rates(self, seconds: float, nbytes: int) -> dict[str, float]:
-        """Measure what the machine does."""
-        return rates(seconds, nbytes)
+    def rates(self, nbytes: int, seconds: float) -> list[list[float]]:
+        """Measure the machine."""
+        return timed(self.once(machine, nbytes), seconds, measures=True)
 
     def evaluate(
         self, who: str, model: str, frame: str, seconds: float, **options: Any
