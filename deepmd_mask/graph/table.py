@@ -60,7 +60,7 @@ def tabulate(
         End of the table, in 1/(length unit); beyond it nets go on as straight lines.
     narrowest
         Panels are halved until the series is right to rounding error, or until they would be
-        narrower than this.
+        narrower than this, and joined where fewer do as well.
     """
     single = shape.precision == tf.float32
     fit_table = fit_table32 if single else fit_table64

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
 // Which panels the series of the nets have. A panel is halved until the last coefficients of its
-// series are lost in the rounding error of the net; in a table, panels also end where a net has a
-// kink.
+// series are lost in the rounding error of the net. In a table, which is made once, panels also end
+// where a net has a kink, and are then joined to as few as will do.
 #include "op/kernels/series.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <type_traits>
 
 #include "op/kernels/instruction_set.h"
 #include "op/kernels/most_panels.h"
 #include "op/kernels/net_kinks.h"
+#include "op/kernels/net_series.h"
 #include "op/kernels/pairs.h"
 #include "op/kernels/series_fit.h"
 #include "op/shared/activation.h"
@@ -106,12 +108,6 @@ Interval interval_of_pairs(const Embedding<T>& embedding, const Pairs& pairs, Cp
   return {lower, std::max(upper, kLeastRatio * lower)};
 }
 
-// The series of one net.
-struct Panels {
-  std::vector<double> panels;  // [npanels, 2]
-  std::vector<double> C;       // [npanels, kTerms, M1]
-};
-
 struct Bounds {
   int64_t most_panels;  // a net that needs more gets none
   double narrowest;     // a panel that would be narrower when halved is taken as it is
@@ -143,29 +139,40 @@ std::vector<double> first_panels(const std::vector<double>& ends, double steepes
   return panels;
 }
 
+// Puts the panels in ascending order.
+NetSeries ascending(const NetSeries& series, int64_t M1) {
+  std::vector<int64_t> order(series.npanels());
+  std::iota(order.begin(), order.end(), 0);
+  std::sort(order.begin(), order.end(),
+            [&](int64_t a, int64_t b) { return series.middle(a) < series.middle(b); });
+  NetSeries sorted;
+  sorted.largest = series.largest;
+  for (int64_t p : order) sorted.add(series, p, p + 1, M1);
+  return sorted;
+}
+
 // Halves the panels between the ends that are not good, level after level.
-Panels fit_net(const EmbeddingNets<double>& nets, int64_t net, const std::vector<double>& ends,
-               double tolerance, const Bounds& bounds) {
+NetSeries fit_net(const EmbeddingNets<double>& nets, int64_t net, const std::vector<double>& ends,
+                  double tolerance, const Bounds& bounds) {
   const SeriesFit fit = DPMASK_CHOOSE(series_fit);
   const int64_t M1 = nets.neuron.back();
   const double steepest =
       kinks_of(nets.activation, nets.threshold).straight ? 0 : steepest_neuron(nets, net);
   std::vector<double> level = first_panels(ends, steepest, bounds);
-  Panels good;
-  double largest = 0;
+  NetSeries found;
   while (!level.empty()) {
     const int64_t count = static_cast<int64_t>(level.size()) / 2;
-    if (count + static_cast<int64_t>(good.panels.size()) / 2 > bounds.most_panels) return {};
+    if (count + found.npanels() > bounds.most_panels) return {};
     std::vector<double> C(count * kTerms * M1), largest_of(count);
     fit.interpolate(nets, net, count, level.data(), C.data(), largest_of.data());
-    for (double value : largest_of) largest = std::max(largest, value);
+    for (double value : largest_of) found.largest = std::max(found.largest, value);
     std::vector<double> halves;
     for (int64_t p = 0; p < count; ++p) {
       const double middle = level[2 * p], half_width = level[2 * p + 1];
       const double* C_p = &C[p * kTerms * M1];
-      if (half_width < bounds.narrowest || is_good(C_p, M1, tolerance * largest)) {
-        good.panels.insert(good.panels.end(), {middle, half_width});
-        good.C.insert(good.C.end(), C_p, C_p + kTerms * M1);
+      const bool good = is_good(C_p, M1, tolerance * found.largest);
+      if (good || half_width < bounds.narrowest) {
+        found.add(middle, half_width, C_p, M1, good);
       } else {
         for (int side : {-1, 1}) {
           halves.insert(halves.end(), {middle + side * half_width / 2, half_width / 2});
@@ -174,25 +181,18 @@ Panels fit_net(const EmbeddingNets<double>& nets, int64_t net, const std::vector
     }
     level = halves;
   }
-  return good;
+  return ascending(found, M1);
 }
 
-// Puts the nets' panels one after the other, each net's in ascending order.
+// Puts the nets' panels one after the other.
 template <typename T>
-SeriesArrays<T> joined(const std::vector<Panels>& nets, int64_t M1) {
+SeriesArrays<T> joined(const std::vector<NetSeries>& nets) {
   SeriesArrays<T> all;
   all.first.push_back(0);
-  for (const Panels& net : nets) {
-    std::vector<int64_t> order(net.panels.size() / 2);
-    for (size_t p = 0; p < order.size(); ++p) order[p] = static_cast<int64_t>(p);
-    std::sort(order.begin(), order.end(),
-              [&](int64_t a, int64_t b) { return net.panels[2 * a] < net.panels[2 * b]; });
-    for (int64_t p : order) {
-      all.panels.insert(all.panels.end(), &net.panels[2 * p], &net.panels[2 * p] + 2);
-      const double* C_p = &net.C[p * kTerms * M1];
-      all.C.insert(all.C.end(), C_p, C_p + kTerms * M1);
-    }
-    all.first.push_back(all.first.back() + static_cast<int64_t>(order.size()));
+  for (const NetSeries& net : nets) {
+    all.panels.insert(all.panels.end(), net.panels.begin(), net.panels.end());
+    all.C.insert(all.C.end(), net.C.begin(), net.C.end());
+    all.first.push_back(all.first.back() + net.npanels());
   }
   return all;
 }
@@ -204,7 +204,7 @@ SeriesArrays<T> fit_series(const Embedding<T>& embedding, Cpu& cpu) {
   const InDouble<T> in_double(embedding.nets);
   const EmbeddingNets<double>& nets = in_double.nets();
   const std::vector<int64_t> most = most_panels(embedding);
-  std::vector<Panels> all(most.size());
+  std::vector<NetSeries> all(most.size());
   if (std::any_of(most.begin(), most.end(), [](int64_t count) { return count > 0; })) {
     const Cpu::Scope scope(cpu);
     const Pairs pairs(embedding.atoms, cpu);
@@ -214,20 +214,21 @@ SeriesArrays<T> fit_series(const Embedding<T>& embedding, Cpu& cpu) {
       all[net] = fit_net(nets, net, {interval.lower, interval.upper}, kTolerance<T>, bounds);
     });
   }
-  return joined<T>(all, nets.neuron.back());
+  return joined<T>(all);
 }
 
 template <typename T>
 SeriesArrays<T> fit_table(const EmbeddingNets<T>& given, double lower, double upper,
                           double narrowest, int64_t most_panels, Cpu& cpu) {
   const InDouble<T> in_double(given);
-  std::vector<Panels> all(in_double.nnets());
+  std::vector<NetSeries> all(in_double.nnets());
   const Bounds bounds = {most_panels, narrowest};
   cpu.parallel(in_double.nnets(), [&](int64_t net) {
     const std::vector<double> ends = ends_at_kinks(in_double.nets(), net, lower, upper);
-    all[net] = fit_net(in_double.nets(), net, ends, kTolerance<T>, bounds);
+    const NetSeries found = fit_net(in_double.nets(), net, ends, kTolerance<T>, bounds);
+    all[net] = widened(in_double.nets(), net, found, ends, kTableTolerance<T>);
   });
-  return joined<T>(all, given.neuron.back());
+  return joined<T>(all);
 }
 
 template <typename T>

@@ -15,6 +15,10 @@ struct SeriesFit {
   // largest [npanels], the largest |G| there.
   void (*interpolate)(const EmbeddingNets<double>&, int64_t net, int64_t npanels,
                       const double* panels, double* C, double* largest);
+  // How far the series of one panel [2], C [kTerms, M1], is at most from those of other panels, at
+  // their nodes that are in it.
+  double (*difference)(int64_t M1, const double* panel, const double* C, int64_t npanels,
+                       const double* panels, const double* C_of_panels);
   // z [size, width], what enters the neurons of a layer for s [size].
   void (*neurons)(const EmbeddingNets<double>&, int64_t net, int64_t layer, int64_t size,
                   const double* s, double* z);

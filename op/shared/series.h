@@ -36,6 +36,12 @@ struct Series {
 template <typename T>
 constexpr double kTolerance = sizeof(T) == sizeof(double) ? 1e-12 : 1e-9;
 
+// How far a table may be from a net at the nodes of a series as exact as above, relative to the
+// largest G. The derivative by s is that times some hundred divided by a panel's width: forces then
+// agree to some 3e-11 of the largest.
+template <typename T>
+constexpr double kTableTolerance = kTolerance<T> / 10;
+
 // No activation function is steeper: gelu's slope is at most 1.13, the others' are 1.1 or less.
 constexpr double kSteepestActivation = 1.13;
 

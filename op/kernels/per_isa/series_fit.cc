@@ -3,6 +3,7 @@
 #include "op/kernels/series_fit.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "op/kernels/instruction_set.h"
 #include "op/kernels/per_isa/tiles.h"
@@ -22,6 +23,18 @@ const Square& interpolation() {
       for (int64_t m = 0; m < kTerms; ++m) {
         of_nodes(k, m) = interpolation_factor(k) * cosine_of_step(k * step_of_node(m));
       }
+    }
+    return of_nodes;
+  }();
+  return matrix;
+}
+
+// G at the nodes = at_nodes() C
+const Square& at_nodes() {
+  static const Square matrix = [] {
+    Square of_nodes;
+    for (int64_t m = 0; m < kTerms; ++m) {
+      for (int64_t k = 0; k < kTerms; ++k) of_nodes(m, k) = cosine_of_step(k * step_of_node(m));
     }
     return of_nodes;
   }();
@@ -63,6 +76,32 @@ void interpolate(const EmbeddingNets<double>& nets, int64_t index, int64_t npane
   });
 }
 
+double difference(int64_t M1, const double* panel, const double* C, int64_t npanels,
+                  const double* panels, const double* C_of_panels) {
+  Square T;
+  Matrix<double> G(kTerms, M1), others(kTerms, M1);
+  double largest = 0;
+  for (int64_t p = 0; p < npanels; ++p, panels += 2, C_of_panels += kTerms * M1) {
+    bool is_inside[kTerms];
+    for (int64_t m = 0; m < kTerms; ++m) {
+      const double s = panels[0] + panels[1] * cosine_of_step(step_of_node(m));
+      const double x = (s - panel[0]) / panel[1];
+      is_inside[m] = std::abs(x) <= 1;
+      T(m, 0) = 1;
+      T(m, 1) = x;
+      for (int64_t k = 2; k < kTerms; ++k) T(m, k) = 2 * x * T(m, k - 1) - T(m, k - 2);
+    }
+    set_product(factor(T), {C, kTerms, M1, M1}, result(G));
+    set_product(factor(at_nodes()), {C_of_panels, kTerms, M1, M1}, result(others));
+    for (int64_t m = 0; m < kTerms; ++m) {
+      if (is_inside[m]) {
+        largest = std::max(largest, (G.row(m) - others.row(m)).cwiseAbs().maxCoeff());
+      }
+    }
+  }
+  return largest;
+}
+
 void neurons(const EmbeddingNets<double>& nets, int64_t index, int64_t layer, int64_t size,
              const double* s, double* z) {
   const double* const* parameters = &nets.parameters[index * nets.nparameters()];
@@ -96,7 +135,8 @@ void gradient(const EmbeddingNets<double>& nets, int64_t index, int64_t npanels,
 }  // namespace DPMASK_ISA
 
 SeriesFit DPMASK_OF_THIS_SET(series_fit)() {
-  return {DPMASK_ISA::interpolate, DPMASK_ISA::neurons, DPMASK_ISA::gradient};
+  return {DPMASK_ISA::interpolate, DPMASK_ISA::difference, DPMASK_ISA::neurons,
+          DPMASK_ISA::gradient};
 }
 
 }  // namespace dpmask

@@ -44,13 +44,14 @@ class Polynomials {
   Polynomials(const Series<T>& series, int64_t panel, const SortedPair* first,
               const SortedPair* last)
       : by_s_(packets::pset1<P>(static_cast<T>(1 / series.half_width(panel)))) {
-    const int64_t count = last - first;
-    T x[kPairs], within[kPairs];  // within: x moved into [-1, 1]
-    for (int64_t p = 0; p < kPairs; ++p) {
-      const double s = p < count ? first[p].s : series.middle(panel);
-      x[p] = static_cast<T>((s - series.middle(panel)) / series.half_width(panel));
+    const double middle = series.middle(panel), half_width = series.half_width(panel);
+    double s[kPairs];
+    for (int64_t p = 0; p < kPairs; ++p) s[p] = first + p < last ? first[p].s : middle;
+    T x[kPairs], within[kPairs];            // within: x moved into [-1, 1]
+    for (int64_t p = 0; p < kPairs; ++p) {  // without a branch, so that it becomes vectors
+      x[p] = static_cast<T>((s[p] - middle) / half_width);
       within[p] = std::clamp<T>(x[p], -1, 1);
-      are_within_ = are_within_ && x[p] == within[p];
+      are_within_ &= x[p] == within[p];
     }
     x_ = packets::ploadu<P>(within);
     beyond_ = packets::psub(packets::ploadu<P>(x), x_);

@@ -208,11 +208,13 @@ void tangent_gradient(const Embedding<T>& embedding, const Pairs& pairs, const S
 template <typename T>
 class ForceOfPanel {
  public:
+  static constexpr int64_t kRowsOfPair = 2;  // G and w A_i, each multiplied with C
+
   ForceOfPanel(const Embedding<T>& embedding, const Pairs& pairs, int64_t panel, const T* A,
                const PairDerivatives& out)
       : scope_(arena_), embedding_(embedding), pairs_(pairs), panel_(panel),
-        M1_(embedding.nets.neuron.back()), A_(A), out_(out), C_(C_of(embedding, panel)),
-        wA_(arena_.allocate<T>(kBlock * M1_)) {}
+        M1_(embedding.nets.neuron.back()), by_n_(1 / embedding.n), A_(A), out_(out),
+        C_(C_of(embedding, panel)), wA_(arena_.allocate<T>(kBlock * M1_)) {}
 
   // Pairs with rows of their own: with G = T C and g = C (w A_i),
   // dE/dR = (1/n) A_i G and dE/ds = g dT/ds.
@@ -224,7 +226,7 @@ class ForceOfPanel {
     for (int64_t k = 0; k < count; ++k) {
       row[k] = row_of(embedding_, first[k]);
       T w[4];
-      for (int c = 0; c < 4; ++c) w[c] = static_cast<T>(row[k].R[c] / embedding_.n);
+      for (int c = 0; c < 4; ++c) w[c] = static_cast<T>(row[k].R[c] * by_n_);
       gather(w, A_of(first[k].i), M1_, wA_ + k * M1_);
     }
     set_row_product_transposed<T>({wA_, count, M1_, M1_}, C_, g, kTerms);
@@ -234,7 +236,7 @@ class ForceOfPanel {
       T AG[4];
       set_four_dots(A_of(first[k].i), G + k * M1_, M1_, AG);
       double dR[4];
-      for (int c = 0; c < 4; ++c) dR[c] = AG[c] / embedding_.n;
+      for (int c = 0; c < 4; ++c) dR[c] = AG[c] * by_n_;
       const double ds = TermsOf<T>(g + k * kTerms).dot(TermsOf<T>(terms + (2 * k + 1) * kTerms));
       set(first[k], row[k], dR, ds);
     }
@@ -272,8 +274,8 @@ class ForceOfPanel {
       packets::pstoreu(by_s, RgdT);
       for (int64_t p = 0; p < end - begin; ++p) {
         double dR[4];
-        for (int c = 0; c < 4; ++c) dR[c] = by_R[c][p] / embedding_.n;
-        set(begin[p], row[p], dR, by_s[p] / embedding_.n);
+        for (int c = 0; c < 4; ++c) dR[c] = by_R[c][p] * by_n_;
+        set(begin[p], row[p], dR, by_s[p] * by_n_);
       }
     });
   }
@@ -289,6 +291,7 @@ class ForceOfPanel {
   const Embedding<T>& embedding_;
   const Pairs& pairs_;
   int64_t panel_, M1_;
+  double by_n_;
   const T* A_;
   const PairDerivatives& out_;
   Submatrix<const T> C_;
@@ -305,8 +308,9 @@ void force(const Embedding<T>& embedding, const Pairs& pairs, const SortedPairs&
                     [&](const auto* first, const auto* last) { of_panel.set_pairs(first, last); });
     };
     for_each_stretch(
-        sorted.from(panel, units.first), sorted.from(panel, units.end), RowsOfX<T>::kOfPair,
-        on_pairs, [&](const auto* first, const auto* last) { of_panel.set_centre(first, last); });
+        sorted.from(panel, units.first), sorted.from(panel, units.end),
+        ForceOfPanel<T>::kRowsOfPair, on_pairs,
+        [&](const auto* first, const auto* last) { of_panel.set_centre(first, last); });
   }
 }
 
