@@ -27,6 +27,7 @@ from .graph.descriptor import DescrptMask
 from .graph.fitting import MASK_FITTING, MaskEnerFitting
 from .graph.model import hook_models
 from .hooks import deep_eval, deviation
+from .hooks.memory import keep_freed_memory
 from .hooks.start import Start, input_of_checkpoint, require_same_model, start_of
 from .shared import input_arguments
 from .shared.options import check_options, has_mask
@@ -73,6 +74,7 @@ def hook_training() -> None:
         if has_mask(jdata):
             start = start_of(RunOptions.last)
             check(normalize(update_deepmd_input(deepcopy(jdata), warning=False)), start)
+            keep_freed_memory()
         return update_deepmd_input(jdata, *args, **kwargs)
 
     train_entry.RunOptions = RunOptions
