@@ -38,7 +38,7 @@ constexpr double kTolerance = sizeof(T) == sizeof(double) ? 1e-12 : 1e-9;
 
 // How far a table may be from a net at the nodes of a series as exact as above, relative to the
 // largest G. The derivative by s is that times some hundred divided by a panel's width: forces then
-// agree to some 3e-11 of the largest.
+// agree to 1e-10 of the largest or better.
 template <typename T>
 constexpr double kTableTolerance = kTolerance<T> / 10;
 
