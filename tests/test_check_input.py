@@ -105,6 +105,14 @@ def test_preference_that_the_loss_needs(tmp_path, system):
         'training_data/batch_size is "autoo"': {"training_data": {"batch_size": "autoo"}},
         "no system; name one in training/training_data": {"training_data": {"systems": []}},
         "start_lr is -1": {"learning_rate": {"start_lr": -1.0}},
+        "numb_steps is -1": {"training": {"numb_steps": -1}},
+        "limit_pref_f is -1": {"loss": {"limit_pref_f": -1.0}},
+        "start_pref_e is nan": {"loss": {"start_pref_e": float("nan")}},
+        "all prefactors of loss are 0": {
+            "loss": {
+                f"{when}_pref_{of}": 0.0 for when in ("start", "limit") for of in ("e", "f", "pf")
+            }
+        },
     }.items(),
 )
 def test_options(tmp_path, system, message, options):

@@ -175,6 +175,20 @@ def _require_training_options(jdata: dict) -> None:
     rate = section(jdata, "learning_rate").get("start_lr", 1e-3)
     if not 0 < rate < math.inf:
         raise ValueError(f"learning_rate/start_lr is {rate}; it must be positive and finite")
+    steps = jdata["training"].get("numb_steps")
+    if steps is not None and steps < 0:
+        raise ValueError(f"training/numb_steps is {steps}; it must not be negative")
+    _require_prefactors(section(jdata, "loss"))
+
+
+def _require_prefactors(loss: dict) -> None:
+    """Refuse a loss that falls without a bound, or is nothing; loss has all that are not 0."""
+    prefactors = {name: loss[name] for name in loss if re.match("(start|limit)_pref_", name)}
+    for name, value in prefactors.items():
+        if not 0 <= value < math.inf:
+            raise ValueError(f"loss/{name} is {value}; it must be finite, and not negative")
+    if prefactors and not any(prefactors.values()):
+        raise ValueError("all prefactors of loss are 0, so there is nothing to train on")
 
 
 def _is_batch_size(size: int | str) -> bool:
