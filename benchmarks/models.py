@@ -81,7 +81,7 @@ def threads_in_environment(threads: int) -> dict[str, str]:
         **os.environ,
         "OMP_NUM_THREADS": count,
         "DP_INTRA_OP_PARALLELISM_THREADS": count,
-        "DP_INTER_OP_PARALLELISM_THREADS": "1",
+        "DP_INTER_OP_PARALLELISM_THREADS": count,
     }
 
 
