@@ -189,7 +189,8 @@ def _training(options: Options, kinds: list[str], precision: str) -> list[dict[s
         jobs, works = [], {}
         for model in options.models:
             sizes = _sizes_of(model)
-            jobs.append(_job_of_rates("plugin", model, sizes))
+            if "trained" in kinds:  # of which alone there is a limit
+                jobs.append(_job_of_rates("plugin", model, sizes))
             sel = masked_input(model)["model"]["descriptor"]["sel"]
             system = str(write_masked(Path(directory) / model, frames, sel))
             works[model] = limits.parts_of_training(sizes, [(f.types, f.positions) for f in frames])

@@ -64,7 +64,7 @@ def kernels_in_use() -> ModuleType:
 # ---- Rates of the machine -----------------------------------------------------------------------
 
 
-def machine(nbytes: int) -> Callable[[], list[float]]:
+def clock_of_rates(nbytes: int) -> Callable[[], list[float]]:
     """Return what measures the machine: the seconds of a FLOP, a tanh, an exp and a byte.
 
     FLOP are those of a large product; bytes those of a copy between arrays of so many in all.
@@ -186,7 +186,7 @@ class Worker:
 
     def rates(self, nbytes: int, seconds: float) -> list[list[float]]:
         """Measure the machine."""
-        return timed(self.once(machine, nbytes), seconds, measures=True)
+        return timed(self.once(clock_of_rates, nbytes), seconds, measures=True)
 
     def evaluate(
         self, who: str, model: str, frame: str, seconds: float, **options: Any

@@ -54,7 +54,7 @@ def module_on_testing() -> ModuleType:
 
 
 def hook_training() -> None:
-    """Check inputs with se_a_mask before ``dp train`` writes its first file.
+    """Check inputs with se_a_mask before ``dp train`` writes its first file, and see to memory.
 
     DeePMD-kit shows a plugin its data one system at a time, the validation data not at all, and
     not which model training starts from. Bringing the input up to date is the last it does before.

@@ -147,6 +147,8 @@ NetSeries ascending(const NetSeries& series, int64_t M1) {
             [&](int64_t a, int64_t b) { return series.middle(a) < series.middle(b); });
   NetSeries sorted;
   sorted.largest = series.largest;
+  sorted.panels.reserve(series.panels.size());
+  sorted.C.reserve(series.C.size());
   for (int64_t p : order) sorted.add(series, p, p + 1, M1);
   return sorted;
 }
@@ -189,6 +191,9 @@ template <typename T>
 SeriesArrays<T> joined(const std::vector<NetSeries>& nets) {
   SeriesArrays<T> all;
   all.first.push_back(0);
+  size_t size = 0;
+  for (const NetSeries& net : nets) size += net.C.size();
+  all.C.reserve(size);  // megabytes, in each step of training
   for (const NetSeries& net : nets) {
     all.panels.insert(all.panels.end(), net.panels.begin(), net.panels.end());
     all.C.insert(all.C.end(), net.C.begin(), net.C.end());

@@ -164,6 +164,7 @@ def _options() -> list[Argument]:
         part("loss", *loss, option("use_default_pf", bool, False)),
         part(
             "training",
+            Argument("numb_steps", int, optional=True),
             part("training_data", *systems),
             Argument("validation_data", [dict, None], list(systems), optional=True, default=None),
             optional=False,

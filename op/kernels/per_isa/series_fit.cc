@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "op/kernels/instruction_set.h"
+#include "op/kernels/per_isa/series_rows.h"
 #include "op/kernels/per_isa/tiles.h"
 #include "op/shared/chebyshev.h"
 
@@ -14,20 +15,6 @@ namespace DPMASK_ISA {
 namespace {
 
 using Square = Eigen::Matrix<double, kTerms, kTerms, Eigen::RowMajor>;
-
-// C = interpolation() G, with G at the nodes.
-const Square& interpolation() {
-  static const Square matrix = [] {
-    Square of_nodes;
-    for (int64_t k = 0; k < kTerms; ++k) {
-      for (int64_t m = 0; m < kTerms; ++m) {
-        of_nodes(k, m) = interpolation_factor(k) * cosine_of_step(k * step_of_node(m));
-      }
-    }
-    return of_nodes;
-  }();
-  return matrix;
-}
 
 // G at the nodes = at_nodes() C
 const Square& at_nodes() {
@@ -41,6 +28,19 @@ const Square& at_nodes() {
   return matrix;
 }
 
+// C = interpolation() G, with G at the nodes.
+const Square& interpolation() {
+  static const Square matrix = [] {
+    Square of_nodes = at_nodes().transpose();
+    for (int64_t k = 0; k < kTerms; ++k) of_nodes.row(k) *= interpolation_factor(k);
+    return of_nodes;
+  }();
+  return matrix;
+}
+
+// s at a node of a panel [2].
+double node_of(const double* panel, int64_t m) { return panel[0] + panel[1] * at_nodes()(m, 1); }
+
 // Calls body(panel, place, net) for each panel: its nodes are the rows of the tile `net` from place
 // on, which run(size, net) has dealt with.
 template <typename Run, typename Body>
@@ -53,7 +53,7 @@ void for_each_panel(const EmbeddingNets<double>& nets, int64_t npanels, const do
     for (int64_t p = 0; p < count; ++p) {
       const double* panel = panels + 2 * (first + p);
       for (int64_t m = 0; m < kTerms; ++m) {
-        net.s(p * kTerms + m, 0) = panel[0] + panel[1] * cosine_of_step(step_of_node(m));
+        net.s(p * kTerms + m, 0) = node_of(panel, m);
       }
     }
     run(count * kTerms, net, first);
@@ -78,23 +78,19 @@ void interpolate(const EmbeddingNets<double>& nets, int64_t index, int64_t npane
 
 double difference(int64_t M1, const double* panel, const double* C, int64_t npanels,
                   const double* panels, const double* C_of_panels) {
+  const int64_t first_of_net[] = {0, 1};
+  const Series<double> series = {1, first_of_net, panel, C};
   Square T;
   Matrix<double> G(kTerms, M1), others(kTerms, M1);
   double largest = 0;
   for (int64_t p = 0; p < npanels; ++p, panels += 2, C_of_panels += kTerms * M1) {
-    bool is_inside[kTerms];
-    for (int64_t m = 0; m < kTerms; ++m) {
-      const double s = panels[0] + panels[1] * cosine_of_step(step_of_node(m));
-      const double x = (s - panel[0]) / panel[1];
-      is_inside[m] = std::abs(x) <= 1;
-      T(m, 0) = 1;
-      T(m, 1) = x;
-      for (int64_t k = 2; k < kTerms; ++k) T(m, k) = 2 * x * T(m, k - 1) - T(m, k - 2);
-    }
+    SortedPair nodes[kTerms];
+    for (int64_t m = 0; m < kTerms; ++m) nodes[m] = {0, 0, node_of(panels, m)};
+    set_terms<1>(series, 0, nodes, nodes + kTerms, T.data());
     set_product(factor(T), {C, kTerms, M1, M1}, result(G));
     set_product(factor(at_nodes()), {C_of_panels, kTerms, M1, M1}, result(others));
     for (int64_t m = 0; m < kTerms; ++m) {
-      if (is_inside[m]) {
+      if (std::abs(nodes[m].s - panel[0]) <= panel[1]) {
         largest = std::max(largest, (G.row(m) - others.row(m)).cwiseAbs().maxCoeff());
       }
     }
