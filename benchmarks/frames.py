@@ -53,7 +53,8 @@ def frames_of(subset: str) -> list[Frame]:
     """Return all frames of a subset of the data."""
     types = np.loadtxt(DATA / subset / "type.raw", dtype=int)
     names = ("coord", "force", "atom_pref", "energy", "aparam")
-    arrays = [np.load(DATA / subset / "set.000" / f"{name}.npy") for name in names]
+    sets = sorted((DATA / subset).glob("set.*"))
+    arrays = [np.concatenate([np.load(d / f"{name}.npy") for d in sets]) for name in names]
     frames = []
     for coord, force, preferred, energy, mask in zip(*arrays, strict=True):
         vectors = (array.reshape(-1, 3).astype(float) for array in (coord, force))

@@ -77,13 +77,14 @@ def box(tmp_path_factory):
 def learned(box, tmp_path_factory):
     """Return the folder of a loop that has converged, and what was told."""
     folder = tmp_path_factory.mktemp("learned") / "run"
-    return folder, run("learn.py", "--quick", "--output", folder, "--box", box)
+    return folder, run("learn.py", "--quick", "--seed", 5, "--output", folder, "--box", box)
 
 
 def test_loop(learned):
     """It explores with springs, then with the committee, which is trusted with everything here."""
     folder, told = learned
     assert "converged in iteration 1: 2 models" in told
+    assert yaml.safe_load((folder / "learn.yaml").read_text())["seed"] == 5
     first, second = (
         [a for path in sorted(folder.glob(f"iter.00000{k}/explore/*.xyz")) for a in frames(path)]
         for k in (0, 1)

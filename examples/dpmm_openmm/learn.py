@@ -32,7 +32,7 @@ QUICK_INPUT = {
 }
 
 
-def prepare(folder, box=BOX, quick=False):
+def prepare(folder, box=BOX, quick=False, seed=None):
     """Put into a folder what the loop needs, unless it is there.
 
     Parameters
@@ -41,6 +41,8 @@ def prepare(folder, box=BOX, quick=False):
         The box is built if there is none.
     quick : bool
         Whether everything shall be small.
+    seed : int, optional
+        In the place of learn.yaml's: of what is simulated, chosen and trained.
     """
     folder.mkdir(parents=True, exist_ok=True)
     load(box)
@@ -49,6 +51,8 @@ def prepare(folder, box=BOX, quick=False):
             shutil.copyfile(source, folder / name)
             if quick and name == "learn.yaml":
                 change(folder / name, QUICK, yaml.safe_load, yaml.safe_dump)
+            if seed is not None and name == "learn.yaml":
+                change(folder / name, {"seed": seed}, yaml.safe_load, yaml.safe_dump)
             if quick and name == "input.json":
                 change(folder / name, QUICK_INPUT, json.loads, json.dumps)
 
@@ -74,11 +78,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, help="folder; by default run, or run/quick")
     parser.add_argument("--box", type=Path, default=BOX, help="built if not there")
+    parser.add_argument("--seed", type=int, help="for another committee, in a new folder")
     parser.add_argument("--quick", action="store_true", help="minutes instead of hours")
     arguments = parser.parse_args()
     run = EXAMPLE / "run"
     output = arguments.output or (run / "quick" if arguments.quick else run)
-    prepare(output, arguments.box, arguments.quick)
+    prepare(output, arguments.box, arguments.quick, arguments.seed)
     loop.run(output)
 
 

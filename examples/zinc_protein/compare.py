@@ -25,14 +25,30 @@ MEASURED_STEPS = {"deepmd-mask": 240, BUILTIN: 36}  # some ten seconds each
 ROUNDS = 3
 
 
-def measure_once(folder, side):
-    """Return the seconds that a training step of one side takes now."""
+def measure_once(folder, side, *arguments, changes=None):
+    """Return the seconds that a training step of one side takes now.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Emptied.
+    side : str
+    *arguments
+        Of dp train: what to begin from.
+    changes : dict, optional
+        As those of `run.prepare`.
+    """
     shutil.rmtree(folder, ignore_errors=True)
-    prepare(folder, MEASURED_STEPS[side], side == BUILTIN)
+    prepare(folder, MEASURED_STEPS[side], side == BUILTIN, changes)
     jdata = json.loads((folder / "input.json").read_text())
     del jdata["training"]["validation_data"]  # a row for each few steps would take minutes
     (folder / "input.json").write_text(json.dumps(jdata))
-    step("train.sh", folder, "--init-model", EXAMPLE / "run" / "model.ckpt", **SIDES[side])
+    step("train.sh", folder, *arguments, **SIDES[side])
+    return seconds_per_step(folder)
+
+
+def seconds_per_step(folder):
+    """Return what dp train said that a step has taken, without validation."""
     log = (folder / "log.txt").read_text()
     return float(re.search(r"average training time: (\S+) s/batch", log).group(1))
 
@@ -45,8 +61,9 @@ def measure(output):
     """
     found = output / "seconds_per_step.json"
     if not found.exists():
+        trained = "--init-model", EXAMPLE / "run" / "model.ckpt"
         rounds = [
-            {side: measure_once(output / "measurement", side) for side in SIDES}
+            {side: measure_once(output / "measurement", side, *trained) for side in SIDES}
             for _ in range(ROUNDS)
         ]
         found.write_text(json.dumps(rounds, indent=2) + "\n")

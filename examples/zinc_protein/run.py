@@ -22,7 +22,16 @@ LINES_OF_LOG = 30
 BUILTIN_RATES = {"start_lr": 0.01, "stop_lr": 0.00005}
 
 
-def prepare(output, steps=None, builtin=False):
+def merge(found, changes):
+    """Change values in a dict of dicts."""
+    for name, value in changes.items():
+        if isinstance(value, dict):
+            merge(found[name], value)
+        else:
+            found[name] = value
+
+
+def prepare(output, steps=None, builtin=False, changes=None):
     """Make the folder of a run, with the input.
 
     Parameters
@@ -33,6 +42,8 @@ def prepare(output, steps=None, builtin=False):
         So many instead of those in input.json. The learning rate goes its way in them.
     builtin : bool
         Whether for the built-in, which has no `even_steps`: with the rates that suit it best.
+    changes : dict, optional
+        What else differs from input.json, laid out as it is there. Only with `steps`.
     """
     try:
         output.mkdir(parents=True)
@@ -44,7 +55,8 @@ def prepare(output, steps=None, builtin=False):
         return
     if builtin:
         del jdata["model"]["descriptor"]["even_steps"]
-        jdata["learning_rate"] |= BUILTIN_RATES
+        merge(jdata, {"learning_rate": BUILTIN_RATES})
+    merge(jdata, changes or {})
     training, rate = jdata["training"], jdata["learning_rate"]
     rate["decay_steps"] = max(1, rate["decay_steps"] * steps // training["numb_steps"])
     training["disp_freq"] = max(1, training["disp_freq"] * steps // training["numb_steps"])
