@@ -28,7 +28,13 @@ from .graph.fitting import MASK_FITTING, MaskEnerFitting
 from .graph.model import hook_models
 from .hooks import deep_eval, deviation
 from .hooks.memory import keep_freed_memory
-from .hooks.start import Start, input_of_checkpoint, require_same_model, start_of
+from .hooks.start import (
+    Start,
+    input_of_checkpoint,
+    require_same_model,
+    start_of,
+    warn_of_constants,
+)
 from .shared import input_arguments
 from .shared.options import check_options, has_mask
 
@@ -123,6 +129,7 @@ def check(jdata: dict, start: Start | None = None) -> None:
         sel = check_training_data(jdata)
         if start is not None:
             require_same_model(start, jdata["model"], sel)
+            warn_of_constants(start, jdata.get("loss", {}))
 
 
 mode = os.environ.get("DP_MASK", "")

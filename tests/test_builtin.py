@@ -246,6 +246,19 @@ def test_init_frz_model_from_a_frozen_model(grid, side):
 
 
 @pytest.mark.parametrize("option", ["--init-frz-model", "--init-model", "--restart"])
+def test_energies_after_a_start_from_the_builtin(grid, option, caplog):
+    """Its constants of virtual atoms are worth a warning, if energies are in the loss."""
+    of = grid.frozen if option == "--init-frz-model" else grid.checkpoint
+    for side, preference in (("builtin", 1.0), ("builtin", 0.0), ("plugin", 1.0)):
+        jdata = grid.input(DETAILED, STEPS)
+        jdata["loss"]["start_pref_e"] = preference
+        caplog.clear()
+        check(normalize(jdata), Start(option, of(DETAILED, side)))
+        warned = "a constant for each virtual atom" in caplog.text
+        assert warned == (side == "builtin" and preference != 0)
+
+
+@pytest.mark.parametrize("option", ["--init-frz-model", "--init-model", "--restart"])
 def test_start_from_another_model_of_the_builtin_is_refused(grid, option):
     """Each choice from the model of each other one; test_start.py has one difference at a time."""
     of = grid.frozen if option == "--init-frz-model" else grid.checkpoint

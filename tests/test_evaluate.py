@@ -142,7 +142,8 @@ def test_factor_between_displayed_and_masked_error(tmp_path):
     rng = np.random.default_rng(9)
     frames = frames._replace(preference=frames.mask * rng.uniform(size=frames.mask.shape))
     system = helpers.write_system(tmp_path / "system", frames)
-    jdata = helpers.make_input([system], [system], steps=4, descriptor={"type_one_side": True})
+    options = {"sel": (7, 5, 4), "descriptor": {"type_one_side": True}}
+    jdata = helpers.make_input([system], [system], steps=4, **options)
     jdata["training"]["validation_data"] |= {"batch_size": len(frames.mask), "numb_btch": 1}
     helpers.write_input(tmp_path, jdata)
     jobs.run([[tmp_path, "train", "input.json"], [tmp_path, "freeze", "-o", "frozen.pb"]])
@@ -151,7 +152,7 @@ def test_factor_between_displayed_and_masked_error(tmp_path):
     last = next(line for line in reversed(rows) if line)
     displayed = dict(zip(header.lstrip("# ").split(), last.split(), strict=True))
     assert int(displayed["step"]) == 4
-    factor = np.sqrt(frames.mask.size / frames.preference.sum())
+    factor = np.sqrt(len(frames.mask) * 16 / frames.preference.sum())
     error = evaluate(tmp_path / "frozen.pb", system).overall.preferred.rmse
     assert factor > 1.2
     # lcurve.out has three digits.

@@ -159,9 +159,14 @@ def register() -> None:
         wanted = isinstance(descriptor, DescrptMask) and descriptor.even_steps
         # From another model it goes on: steps in new coordinates undo what that has learned.
         from_nothing = self.run_opt.init_mode == "init_from_scratch"
-        if wanted and not from_nothing:
-            log.warning("se_a_mask: even_steps is for training from nothing; this one goes without")
-        self.even_steps = EvenSteps(self) if wanted and from_nothing else None
+        # Each process would find coordinates from frames of its own, and train another model.
+        alone = not self.run_opt.is_distrib
+        if wanted and not (from_nothing and alone):
+            log.warning(
+                "se_a_mask: even_steps is for training from nothing in one process; this one goes "
+                "without"
+            )
+        self.even_steps = EvenSteps(self) if wanted and from_nothing and alone else None
         if self.even_steps is None:
             build_training(self)
             return

@@ -7,13 +7,10 @@ from typing import Any
 import numpy as np
 from deepmd.tf.env import GLOBAL_TF_FLOAT_PRECISION, tf
 from deepmd.tf.fit.ener import EnerFitting
-from deepmd.tf.loss.loss import Loss
-from deepmd.tf.utils.learning_rate import LearningRateSchedule
 from deepmd.tf.utils.network import variable_summaries
 
 from ..shared.options import require_precision
 from . import ops
-from .loss import MaskEnerLoss
 from .real_atoms import RealAtoms
 
 MASK_FITTING = "ener_of_real_atoms"  # in DeePMD-kit's registry; in inputs it is "ener"
@@ -72,27 +69,6 @@ class MaskEnerFitting(EnerFitting):
             e -= tf.gather(tf.math.unsorted_segment_mean(e, frame, atoms.nframes), frame)
         tf.summary.histogram("fitting_net_output", e)
         return e * tf.cast(atoms.weight, e.dtype)
-
-    def get_loss(self, loss: dict, lr: LearningRateSchedule) -> Loss:
-        """Return the loss, which may do without weights of forces.
-
-        Parameters
-        ----------
-        loss
-            Section of the input.
-        lr
-            The learning rate.
-
-        Returns
-        -------
-        Loss
-            The loss.
-        """
-        if loss.get("type", "ener") != "ener":
-            return super().get_loss(loss, lr)
-        options = {name: value for name, value in loss.items() if name != "type"}
-        options.setdefault("use_default_pf", False)
-        return MaskEnerLoss(starter_learning_rate=lr.start_lr(), **options)
 
     def takes_only_D(self) -> bool:
         """Return whether the energy of an atom is F(D) and a constant of its type."""

@@ -13,13 +13,16 @@ from deepmd.tf.env import (
     tf,
 )
 from deepmd.tf.fit.fitting import Fitting
+from deepmd.tf.loss.loss import Loss
 from deepmd.tf.model.ener import EnerModel
 from deepmd.tf.model.model import StandardModel
+from deepmd.tf.utils.learning_rate import LearningRateSchedule
 from deepmd.utils.path import DPPath
 
 from ..shared.options import REFUSALS
 from .descriptor import DescrptMask
 from .fitting import MASK_FITTING, MaskEnerFitting
+from .loss import MaskEnerLoss
 from .real_atoms import on_host
 
 # DeePMD-kit 3.1 fits its bias to means over systems, and by real atoms only where types are mixed.
@@ -130,6 +133,28 @@ class MaskEnerModel(EnerModel):
             "coord": coord,
             "atype": atype,
         }
+
+    def get_loss(self, loss: dict, lr: LearningRateSchedule) -> Loss:
+        """Return the loss.
+
+        Parameters
+        ----------
+        loss
+            Section of the input.
+        lr
+            The learning rate.
+
+        Returns
+        -------
+        Loss
+            That of energies and forces for frames with as many slots as sel allows.
+        """
+        if loss.get("type", "ener") != "ener":
+            return super().get_loss(loss, lr)
+        options = {name: value for name, value in loss.items() if name != "type"}
+        options.setdefault("use_default_pf", False)
+        nslots = sum(self.descrpt.sel_a)
+        return MaskEnerLoss(starter_learning_rate=lr.start_lr(), nslots=nslots, **options)
 
     def _is_one_operator(self) -> bool:
         """Return whether one operator does it all: in compressed models, which are not trained."""

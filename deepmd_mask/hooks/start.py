@@ -16,9 +16,11 @@ from deepmd.tf.env import tf
 
 from ..conversion.rebuild import model_options
 from ..frozen.description import describe
-from ..frozen.model_file import FrozenModel
+from ..frozen.model_file import TELLING_OPS, FrozenModel
 from ..shared.log import log
 from ..shared.options import activation_of
+
+BUILTIN = "built-in"  # of TELLING_OPS
 
 
 class Start(NamedTuple):
@@ -116,6 +118,38 @@ def require_same_model(start: Start, model: dict, sel: Sequence[int]) -> None:
             start,
             ", ".join(unknown),
         )
+
+
+def warn_of_constants(start: Start, loss: dict) -> None:
+    """Warn that energies of the built-in have constants that they do not have here.
+
+    Its bias was fitted to sums over all slots, as many of a type in each frame, and goes on as it
+    is, while frames have few real atoms.
+
+    Parameters
+    ----------
+    start
+        The model to start from, with se_a_mask.
+    loss
+        Section of the normalised input.
+    """
+    has_energies = any(loss.get(f"{when}_pref_e", 0) != 0 for when in ("start", "limit"))
+    if has_energies and _is_builtin(start):
+        log.warning(
+            "se_a_mask: %s is of the built-in, whose energies have a constant for each virtual "
+            "atom. Here they have none, so they begin wrong by as much, in each composition by "
+            "something else. Fit a constant for each type to the energies of the data and set "
+            "them first with dp change-bias --bias-value, or begin from nothing",
+            start,
+        )
+
+
+def _is_builtin(start: Start) -> bool:
+    if start.option == "--init-frz-model":
+        return FrozenModel(start.path).operators() == BUILTIN
+    meta = tf.MetaGraphDef()
+    meta.ParseFromString(start.path.with_name(f"{start.path.name}.meta").read_bytes())
+    return any(node.op == TELLING_OPS[BUILTIN] for node in meta.graph_def.node)
 
 
 def input_of_checkpoint(path: Path) -> dict:
