@@ -170,6 +170,8 @@ def test_bounds_of_the_deviation(models, solvated, tmp_path, caplog):
     (record,) = caplog.records
     assert f"step {wanted[0]}, DP region: the models differ by" in record.getMessage()
     assert "of residue A:" in record.getMessage()
+    run(FrameReporter(tmp_path / "frames.xyz", 2, deviation=(2 * max(deviations), None)))
+    assert not (tmp_path / "frames.xyz").exists()  # nothing stays of the run before
 
 
 def test_link_atoms_are_in_frames(models, tmp_path):

@@ -98,7 +98,7 @@ class FrameReporter(IntervalReporter):
         As of `dp_force`, for these.
     append
         Whether to go on with a file that exists; its frames are kept like new ones, and no more
-        than `most` stay. Otherwise it is replaced.
+        than `most` stay. Otherwise it is removed with the first report.
 
     Raises
     ------
@@ -187,7 +187,9 @@ class FrameReporter(IntervalReporter):
                     _symbol(source.labels, k) for k in np.flatnonzero(region.eligible).tolist()
                 }
         self._elements = sorted(elements)
-        if self._append and self._path.is_file() and self._path.stat().st_size > 0:
+        if self._path.is_file() and not self._append:
+            self._path.unlink()  # else it stays if no frame is kept
+        elif self._path.is_file() and self._path.stat().st_size > 0:
             frames = read(self._path, ":", format="extxyz")
             for frame in frames:
                 self._offer(frame)
