@@ -100,6 +100,53 @@ def test_loop(learned):
     np.testing.assert_allclose(second[0].arrays["deviation"], spread, rtol=1e-4, atol=1e-5)
 
 
+def test_a_folder_that_differs_from_what_is_asked(script, monkeypatch, tmp_path):
+    """It is refused, whatever was begun there; without these options the loop goes on with it."""
+    learn = script("learn")
+    monkeypatch.setattr(learn, "load", lambda _: None)
+    box, other = tmp_path / "one.pdb", tmp_path / "other.pdb"
+    box.write_text("one")
+    other.write_text("other")
+    folder = tmp_path / "run"
+    asked = {"box": box, "quick": True, "seed": 5}
+    for changes in ({}, {"seed": None}, {"quick": False}, {"box": None, "seed": None}):
+        learn.prepare(folder, **{**asked, **changes})
+    found = yaml.safe_load((folder / "learn.yaml").read_text())
+    assert (found["seed"], found["models"]) == (5, 2)
+    for changes, message in (
+        ({"seed": 6}, "learn.yaml is there, and is not as --seed"),
+        ({"box": other}, "box.pdb is another box than"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            learn.prepare(folder, **{**asked, **changes})
+    learn.prepare(tmp_path / "whole", box)
+    with pytest.raises(ValueError, match=r"learn\.yaml is there, and is not as"):
+        learn.prepare(tmp_path / "whole", box, quick=True)
+
+
+def test_a_kill_leaves_no_file_unchanged(script, monkeypatch, tmp_path):
+    """Where learn.yaml is, it is what was asked for, and asking again makes it."""
+    learn = script("learn")
+    monkeypatch.setattr(learn, "load", lambda _: None)
+    (tmp_path / "box.pdb").write_text("box")
+    asked = {"folder": tmp_path / "run", "box": tmp_path / "box.pdb", "quick": True, "seed": 5}
+    whole = learn.os.replace
+
+    def killed(part, path):
+        if path.name == "learn.yaml":
+            raise KeyboardInterrupt
+        whole(part, path)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(learn.os, "replace", killed)
+        learn.prepare(**asked)
+    assert (tmp_path / "run" / "site.pdb").exists()
+    assert not (tmp_path / "run" / "learn.yaml").exists()
+    learn.prepare(**asked)
+    found = yaml.safe_load((tmp_path / "run" / "learn.yaml").read_text())
+    assert (found["seed"], found["models"]) == (5, 2)
+
+
 def frames(path):
     return ase.io.read(path, index=":")
 

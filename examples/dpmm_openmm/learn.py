@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """From nothing to a committee of models: `dp-mask learn` with learn.yaml, in a folder of its own.
 
-Goes on where it stopped. With --quick everything is so small that it takes minutes, and the models
-are of no use.
+Goes on where it stopped, with what is in the folder by then. With --quick everything is so small
+that it takes minutes, and the models are of no use.
 """
 
 import argparse
 import json
-import shutil
+import os
 from pathlib import Path
 
 import yaml
@@ -32,52 +32,77 @@ QUICK_INPUT = {
 }
 
 
-def prepare(folder, box=BOX, quick=False, seed=None):
+def prepare(folder, box=None, quick=False, seed=None):
     """Put into a folder what the loop needs, unless it is there.
 
     Parameters
     ----------
-    folder, box : pathlib.Path
-        The box is built if there is none.
+    folder : pathlib.Path
+    box : pathlib.Path, optional
+        It is built if there is none; by default the example's.
     quick : bool
         Whether everything shall be small.
     seed : int, optional
         In the place of learn.yaml's: of what is simulated, chosen and trained.
+
+    Raises
+    ------
+    ValueError
+        If what is there differs from what is asked for.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    load(box)
-    for source, name in [*((EXAMPLE / name, name) for name in FILES), (box, BOX.name)]:
-        if not (folder / name).exists():
-            shutil.copyfile(source, folder / name)
-            if quick and name == "learn.yaml":
-                change(folder / name, QUICK, yaml.safe_load, yaml.safe_dump)
-            if seed is not None and name == "learn.yaml":
-                change(folder / name, {"seed": seed}, yaml.safe_load, yaml.safe_dump)
-            if quick and name == "input.json":
-                change(folder / name, QUICK_INPUT, json.loads, json.dumps)
+    load(box or BOX)
+    changes = {} if seed is None else {"seed": seed}
+    for name in FILES:
+        text = (EXAMPLE / name).read_text()
+        if name == "learn.yaml" and (quick or changes):
+            more = {**(QUICK if quick else {}), **changes}
+            put(folder / name, text, more, yaml.safe_load, yaml.safe_dump)
+        elif name == "input.json" and quick:
+            put(folder / name, text, QUICK_INPUT, json.loads, json.dumps)
+        elif not (folder / name).exists():
+            write_whole(folder / name, text)
+    there, text = folder / BOX.name, (box or BOX).read_text()
+    if not there.exists():
+        write_whole(there, text)
+    elif box is not None and there.read_text() != text:
+        raise ValueError(f"{there} is another box than {box}; choose another folder, or no box")
 
 
-def change(path, changes, read, write):
-    """Change values in a file."""
+def put(path, text, changes, read, write):
+    """Write a text with values changed; of a file that is there ask that it has these values."""
+    if not path.exists():
+        write_whole(path, write(changed(read(text), changes)))
+        return
     found = read(path.read_text())
-    update(found, changes)
-    path.write_text(write(found))
+    if changed(found, changes) != found:
+        raise ValueError(
+            f"{path} is there, and is not as --seed or --quick would make it; choose another "
+            "folder, or leave these options out to go on with what is there"
+        )
 
 
-def update(found, changes):
-    """Change values in a dict of dicts."""
-    for name, value in changes.items():
-        if isinstance(value, dict):
-            update(found[name], value)
-        else:
-            found[name] = value
+def changed(found, changes):
+    """Return a dict of dicts with some values changed."""
+    new = {
+        name: changed(found.get(name, {}), value) if isinstance(value, dict) else value
+        for name, value in changes.items()
+    }
+    return {**found, **new}
+
+
+def write_whole(path, text):
+    """Write a file that is there whole, or not at all."""
+    part = path.with_name(f".{path.name}.partial")
+    part.write_text(text)
+    os.replace(part, path)
 
 
 def main():
     """Run the loop."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, help="folder; by default run, or run/quick")
-    parser.add_argument("--box", type=Path, default=BOX, help="built if not there")
+    parser.add_argument("--box", type=Path, help="built if not there; by default the example's")
     parser.add_argument("--seed", type=int, help="for another committee, in a new folder")
     parser.add_argument("--quick", action="store_true", help="minutes instead of hours")
     arguments = parser.parse_args()
