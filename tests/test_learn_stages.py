@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Stages of ``dp-mask learn``, one by one: what they refuse, put aside, choose; how they fail."""
 
+import inspect
 import json
 import re
 import shutil
@@ -17,21 +18,36 @@ import pytest
 import yaml
 from ase import Atoms
 from ase.build import molecule
+from ase.calculators.singlepoint import SinglePointCalculator
 from helpers import TYPE_MAP, random_frames, write_system
 from learning import DP_MASK, task_folder, wait_for_end_in, write
 from pages import DOCS
 from plain_models import random_nets, write_model
 
+from deepmd_mask.data import open_system
 from deepmd_mask.data.training import auto_sel
-from deepmd_mask.learning import config, explore, label, levels, local, pack, select, train
+from deepmd_mask.learning import (
+    config,
+    dispatcher,
+    explore,
+    label,
+    levels,
+    local,
+    loop,
+    pack,
+    select,
+    train,
+)
+from deepmd_mask.learning import openmm as of_openmm
 from deepmd_mask.learning.arguments import table
 from deepmd_mask.learning.calling import require_module
 from deepmd_mask.learning.example import init
-from deepmd_mask.learning.files import list_files, only_one, write_json
-from deepmd_mask.learning.frames import read_frames
+from deepmd_mask.learning.files import bring, list_files, only_one, read_json, write_json
+from deepmd_mask.learning.frames import read_frames, write_frames
 from deepmd_mask.learning.loop import run
 from deepmd_mask.learning.tasks import KEPT, RESULT, Order, Stage, Task, TaskError
 from deepmd_mask.learning.work import work
+from deepmd_mask.openmm import DeviationError
 from deepmd_mask.shared.missing import MissingError
 
 
@@ -56,6 +72,18 @@ def test_the_page_has_the_arguments():
     assert shown == table()
 
 
+def test_the_page_has_the_options_of_openmm():
+    page = (DOCS / "learning.md").read_text()
+    (shown,) = re.findall(r"<!-- options -->\n(.*?)<!-- end -->", page, re.DOTALL)
+    found = dict(re.findall(r"^\| `(\w+)` \| `?([^|`]*)`? \|", shown, re.MULTILINE))
+    wanted = {
+        name: {one.empty: "needed", None: ""}.get(one.default, str(one.default))
+        for name, one in inspect.signature(of_openmm.explore).parameters.items()
+        if one.kind is one.KEYWORD_ONLY
+    }
+    assert {name: default.strip() for name, default in found.items()} == wanted
+
+
 def test_every_yaml_of_the_page_is_read(tmp_path):
     page = (DOCS / "learning.md").read_text()
     for text in re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
@@ -78,6 +106,7 @@ def test_every_yaml_of_the_page_is_read(tmp_path):
         ({"preference": "near:ZN"}, "near:ZN"),
         ({"judge": {"accurate": 95}}, "between 0 and 1"),
         ({"train": {"init_model": False}}, "reuse_numb_steps and reuse_start_lr"),
+        ({"preference": "within:2.8:ZN,FE"}, "preference names FE, which type_map"),
     ],
 )
 def test_wrong_arguments(tmp_path, changes, message):
@@ -210,7 +239,7 @@ def test_what_was_finished_by_other_settings_is_put_aside(tmp_path):
     with pytest.raises(TaskError):
         one.make(2, 2)
     (line,) = one.told
-    assert line.startswith("iteration 0, label: settings have changed; what 3 tasks had finished")
+    assert line.startswith("iteration 0, label: settings or data have changed; what 3 tasks had")
     assert "label.partial/aside" in line
     aside = one.stage.partial / "aside"
     kept = sorted(aside.glob("*/*/bound"))
@@ -244,6 +273,95 @@ def test_what_was_collected_before_a_kill_is_not_of_other_tasks(tmp_path):
     one.make(1, 2, collect, unfinished=0)
     assert sorted(path.name for path in one.stage.folder.glob("*.*") if path.suffix != ".json") == [
         "000.xyz", "001.xyz", "0a1b.sub"]  # fmt: skip
+
+
+def test_other_data_are_noticed(tmp_path):
+    """A half-done stage begins anew with them, and has no file of those before."""
+    data, stage = tmp_path / "data", Stage(tmp_path / "iter.000000" / "train", "")
+    for name in ("set.000", "set.001"):
+        (data / name).mkdir(parents=True)
+        (data / name / "coord.npy").write_text(name)
+
+    def make(told):
+        execute = lambda folder, names: (folder / "000" / KEPT).mkdir(exist_ok=True)  # noqa: E731
+        with pytest.raises(TaskError):
+            stage.make([Order({}, {})], {}, {"data/000": data}, execute, dict, told.append)
+        return told
+
+    assert make([]) == make([]) == []
+    shutil.rmtree(data / "set.001")
+    (data / "set.000" / "coord.npy").write_text("others")
+    (line,) = make([])
+    assert "settings or data have changed; what 1 tasks" in line
+    brought = stage.partial / "common" / "data" / "000"
+    assert [path.name for path in brought.iterdir()] == ["set.000"]
+    assert (brought / "set.000" / "coord.npy").read_text() == "others"
+    assert [path.name for path in brought.parent.iterdir()] == ["000"]
+
+
+def test_a_folder_that_is_there_is_left_alone(tmp_path):
+    """Jobs may be reading it."""
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "file").touch()
+    for linked in (True, False):
+        target = tmp_path / f"target_{linked}"
+        bring(tmp_path / "source", target, linked)
+        inode = target.stat().st_ino
+        bring(tmp_path / "source", target, linked)
+        assert target.stat().st_ino == inode
+        (target.with_name(f".{target.name}.partial")).mkdir()  # of one that was killed
+        (target / "more").touch()
+        bring(tmp_path / "source", target, linked)
+        assert [path.name for path in target.iterdir()] == ["file"]
+
+
+def test_what_was_finished_by_other_scripts_is_told(tmp_path):
+    """It stays, as who mends a script after a failure wants it; each time until it is removed."""
+    user, stage = tmp_path / "user.py", Stage(tmp_path / "iter.000000" / "label", "label")
+
+    def execute(folder, names):
+        result = folder / "000" / RESULT
+        if not result.exists():
+            result.mkdir()
+            list_files(result)
+
+    def make(text, told):
+        user.write_text(text)
+        with pytest.raises(TaskError):
+            orders = [Order({"task": k}, {}) for k in range(2)]
+            stage.make(orders, {"user.py": user}, {}, execute, dict, told.append)
+        return told
+
+    assert make("first", []) == make("first", []) == []
+    for _ in range(2):
+        (line,) = make("second", [])
+        assert line.startswith("label: user.py changed; what tasks 000 had finished before stays")
+        assert "label.partial" in line
+    first, second = (read_json(stage.partial / name / "task.json") for name in ("000", "001"))
+    assert first["files"] != second["files"]
+    shutil.rmtree(stage.partial / "000")
+    assert make("second", []) == []
+
+
+def test_jobs_of_other_tasks_are_not_taken_up(tmp_path):
+    """Of the same names, but with other settings, inputs or scripts; of the same ones they are."""
+    for name in ("000", "001"):
+        (tmp_path / name).mkdir()
+        write_json(tmp_path / name / "task.json", {"settings": {"levels": "my:low"}})
+    first = dispatcher._submitted(tmp_path, ["000", "001"])
+    assert dispatcher._submitted(tmp_path, ["001"]) == first
+    write_json(tmp_path / "001" / "task.json", {"settings": {"levels": "my:high"}})
+    second = dispatcher._submitted(tmp_path, ["001"])
+    assert (first["number"], second["number"], second["tasks"]) == (0, 1, ["001"])
+    assert dispatcher._submitted(tmp_path, ["001"]) == second
+
+
+def test_a_job_that_is_not_what_is_asked_any_more(tmp_path):
+    """Where files are shared one may end after the loop was begun again with other settings."""
+    settings = {"command": "touch frames.xyz; echo '{}' > ../task.json"}
+    folder = task_folder(tmp_path, "explore", settings)
+    work("explore", folder)
+    assert [path.name for path in folder.iterdir()] == ["task.json"]
 
 
 LOOP = """
@@ -340,7 +458,7 @@ def test_shares_and_choice(tmp_path):
     held_out = explored([0.05, 0.2, 0.9], 2)
     counts, folder = selected(tmp_path, {"000": training, "001": held_out})
     shares = {"accurate": 2, "candidate": 5, "failed": 7}
-    assert counts == {"frames": 14, **shares, "chosen": 2, "held_out": 2}
+    assert counts == {"frames": 14, **shares, "chosen": 2, "held_out": 2, "missing": []}
     chosen = read_frames(folder / "candidates.xyz")
     assert all(0.1 <= atoms.info["max_devi_f"] < 0.5 for atoms in chosen)
     assert not np.allclose(chosen[0].positions, chosen[1].positions)
@@ -389,6 +507,230 @@ def test_frames_that_no_model_takes(tmp_path):
     assert select.deviations(models, [molecule("H2O")], [np.ones(3)]).tolist() == [0.0]
 
 
+def test_deviations_that_are_no_numbers_have_failed(tmp_path):
+    """Of models, that is; without a committee all frames are candidates."""
+    frames = explored([np.nan, 0.2], 1)
+    counts, _ = selected(tmp_path / "models", {"000": frames, "001": []})
+    assert (counts["candidate"], counts["failed"], counts["chosen"]) == (1, 1, 1)
+    counts, _ = selected(tmp_path / "none", {"000": frames, "001": []}, committee=[])
+    assert (counts["candidate"], counts["failed"]) == (2, 0)
+
+
+def test_units_of_explored_frames(tmp_path):
+    """What a frame says of those of its labels is not of the new ones; positions are in Å."""
+    (atoms,) = explored([0.2], 1)
+    atoms.info |= {"energy-unit": "hartree", "force-unit": "hartree/bohr", "length-unit": "Å"}
+    _, folder = selected(tmp_path / "energy", {"000": [atoms], "001": []})
+    (chosen,) = read_frames(folder / "candidates.xyz")
+    assert not any("unit" in name for name in chosen.info)
+    atoms.info["length-unit"] = "bohr"
+    message = "explored frame 0 of task 0: it says length-unit=bohr; write positions in Å"
+    with pytest.raises(ValueError, match=message):
+        selected(tmp_path / "length", {"000": [atoms], "001": []})
+
+
+def test_what_preference_names_and_no_frame_has_is_told(tmp_path):
+    files = {"000": explored([0.2], 1), "001": []}
+    rule = {"preference": "element:O,ZN", "type_map": ["O", "H", "ZN"]}
+    counts, _ = selected(tmp_path, files, **rule)
+    assert counts["missing"] == ["ZN"]
+    assert select.line(counts).endswith("; no frame has ZN, which preference names")
+
+
+def test_a_part_may_lack_what_preference_names(tmp_path):
+    """An iteration may have few frames; the rule was held to the type map."""
+    frames = explored([0.2], 1)
+    for atoms in frames:
+        atoms.calc = SinglePointCalculator(atoms, energy=0.0, forces=np.zeros((3, 3)))
+    settings = {"preference": "element:O,ZN", "type_map": ["O", "H", "ZN"], "precision": "float64"}
+    settings |= {"external_field": False}
+    folder = task_folder(tmp_path, "pack", settings, labelled=frames, held_out=[])
+    pack.work(Task(folder, folder.parent / "common", folder, settings))
+    (chunk,) = open_system(str(folder / "train"), ("coord",)).chunks()
+    assert chunk.preference.sum() == 1
+
+
+# ---- Between iterations --------------------------------------------------------------------------
+
+
+def done(found, iteration, name, **summary):
+    """Write the summary of a stage, as if it had been made."""
+    folder = found.stage(iteration, name).folder
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "stage.json", summary)
+    return folder
+
+
+def test_a_label_that_fails_does_not_end_the_loop(tmp_path):
+    """But if candidates are there, and nothing at all can be labelled."""
+    found = read(tmp_path)
+    result = tmp_path / "result"
+    result.mkdir()
+    (atoms,) = explored([0.2], 1)
+    for chosen, held_out, is_good in ((0, [], True), (2, [atoms], True), (2, [], False)):
+        done(found, 0, "select", chosen=chosen, held_out=1)
+        failed = atoms.copy()
+        failed.info["reason"] = "no"
+        for name, some in {"labelled": [], "held_out": held_out, "failed": [failed]}.items():
+            (result / f"{name}.xyz").unlink(missing_ok=True)
+            write_frames(result / f"{name}.xyz", some)
+        if is_good:
+            assert label.collect(found, 0, tmp_path, [result])["failed"] == 1
+        else:
+            with pytest.raises(TaskError, match="none of 1 frames could be labelled"):
+                label.collect(found, 0, tmp_path, [result])
+
+
+def test_what_was_held_out_goes_on_held_out(tmp_path):
+    """A trajectory that was not begins anew, and the other way round; a line says so."""
+    found = read(tmp_path, explore={"tasks": 4, "held_out": 1})
+    before = done(found, 0, "explore", tasks=4, held_out=1)
+    for number in range(4):
+        (before / f"{number:03d}" / RESULT).mkdir(parents=True)
+
+    def continued(**changes):
+        orders = explore.prepare(read(tmp_path, explore=changes), 1)
+        return [bool(order.inputs) for order in orders]
+
+    assert continued(tasks=4, held_out=1) == [True] * 4
+    assert continued(tasks=4, held_out=2) == [True, True, False, True]
+    assert continued(tasks=5, held_out=1) == [True] * 3 + [False] * 2
+    assert continued(tasks=3, held_out=1) == [True, True, False]
+    more = read(tmp_path, explore={"tasks": 4, "held_out": 2})
+    results = [before / f"{number:03d}" / RESULT for number in range(4)]
+    for result in results:
+        write_frames(result / "frames.xyz", explored([0.2], 1))
+    summary = {"tasks": 4, **explore.collect(more, 1, tmp_path, results)}
+    assert explore.line(summary) == (
+        "4 frames of 4 tasks; 1 begin anew, as others are held out than before"
+    )
+    (before / "000.xyz").touch()
+    done(found, 0, "explore", tasks=4, held_out=2)  # what held_out was then
+    (order,) = select.prepare(found, 0)
+    assert order.settings["held_out"] == 2
+
+
+def test_why_trajectories_ended_is_told(tmp_path):
+    found = read(tmp_path, explore={"tasks": 2, "held_out": 1})
+    reason = 'region "site": 3 Å, no such=thing'
+    frames = explored([0.2, 0.2], 1)
+    frames[-1].info["ended"] = reason
+    results = [tmp_path / str(number) for number in range(2)]
+    for result, some in zip(results, (frames, frames[:1]), strict=True):
+        result.mkdir()
+        write_frames(result / "frames.xyz", some)
+    summary = {"tasks": 2, **explore.collect(found, 0, tmp_path, results)}
+    assert explore.line(summary) == f"3 frames of 2 tasks; 1 ended early, task 000: {reason}"
+
+
+class Failing:
+    """A simulation that fails in its second interval."""
+
+    def __init__(self, error):
+        self.errors = [None, error]
+
+    def step(self, _):
+        error = self.errors.pop(0)
+        if error is not None:
+            raise error
+
+
+def test_a_trajectory_that_fails_says_why(tmp_path):
+    setup = of_openmm.Setup(None, None, None, None)
+    for error, reason in (
+        (ValueError("the region is too large\nfor it"), "the region is too large"),
+        (DeviationError("step 4"), ""),
+    ):
+        frames = 2 if isinstance(error, DeviationError) else 1
+        found = of_openmm._run(Failing(error), setup, None, 2, 9)
+        assert found == (frames, False, reason)
+    of_openmm._write(tmp_path, explored([0.2], 1), 8, "the region is too large")
+    (atoms,) = read_frames(tmp_path / "frames.xyz")
+    assert (atoms.info["lost"], atoms.info["ended"]) == (8, "the region is too large")
+
+
+def test_preference_of_the_loop_is_that_of_explore(tmp_path):
+    """Of the one with OpenMM, unless it has its own, or the rule is of an array of frames."""
+    function = {"function": explore.OPENMM, "options": {"build": "system:build"}}
+
+    def given(rule, **options):
+        section = {**function, "options": {**function["options"], **options}}
+        orders = explore.prepare(read(tmp_path, preference=rule, explore=section), 0)
+        return orders[0].settings["options"].get("preference")
+
+    assert given("element:ZN") == "element:ZN"
+    assert given("element:ZN", preference="all") == "all"
+    assert given("array:preference") is None
+    assert "preference" not in explore.prepare(read(tmp_path), 0)[0].settings["options"]
+
+
+def test_levels_and_types_stay(tmp_path):
+    """Or it is an error before anything is done; another preference is told."""
+    told = []
+    found = read(tmp_path)
+    done(found, 0, "label", levels="zinc_waters:gfn2")
+    done(found, 0, "pack", preference="all")
+    done(found, 0, "train", type_map=["O", "H", "ZN"], sel=[4, 8, 4])
+    for changes in ({}, {"label": ["zinc_waters:gfn2"]}, {"type_map": ["O", "H", "ZN", "S"]}):
+        loop._require_same(read(tmp_path, **changes), told.append)
+    assert told == []
+    for name, changes in {
+        "label": {"label": "zinc_waters:gfn1"},
+        "type_map": {"type_map": ["H", "O", "ZN"]},
+    }.items():
+        with pytest.raises(ValueError, match=rf"^{name} is .* iteration 0.*[Ss]et it back"):
+            loop._require_same(read(tmp_path, **changes), told.append)
+    loop._require_same(read(tmp_path, preference="element:ZN"), told.append)
+    assert told[0].startswith("preference is element:ZN, and was all when iteration 0 was packed")
+
+
+# ---- What is asked for at once -------------------------------------------------------------------
+
+
+SLURM = {"batch_type": "Slurm", "context_type": "LazyLocalContext"}
+
+
+@pytest.mark.parametrize(
+    ("machine", "resources", "message"),
+    [
+        ({"context_type": "LazyLocalContext"}, {}, r"machine of explore: .*batch_type"),
+        ({**SLURM, "batch_type": "Slrum"}, {}, "batch_type is Slrum; DPDispatcher has .*Slurm"),
+        (SLURM, {"group_size": "two"}, r"resources of explore: .*group_size"),
+    ],
+)
+def test_machines_that_dpdispatcher_does_not_take(tmp_path, machine, resources, message):
+    """File, stage and argument are named, and nothing is done."""
+    pytest.importorskip("dpdispatcher")
+    write(tmp_path, machine="machine.json", resources={**config._ONE_EACH, **resources})
+    write_json(tmp_path / "machine.json", machine)
+    with pytest.raises(ValueError, match=message) as error:
+        run(tmp_path)
+    assert str(tmp_path / "machine.json") in str(error.value)
+    assert not list(tmp_path.glob("iter.*"))
+
+
+def changed_input(folder, section, **changes):
+    script = json.loads((folder / "input.json").read_text())
+    script[section] |= changes
+    (folder / "input.json").write_text(json.dumps(script))
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "message"),
+    [
+        ("model", {"type_map": ["H", "O", "ZN"]}, r"input.json: model/type_map is \['H', 'O'"),
+        ("model", {"descriptor": {"sel": [6, 12]}}, "sel has 2 numbers, and type_map of the loop"),
+        ("training", {"validation_data": {"systems": ["val"]}}, "training/validation_data: .*/val"),
+    ],
+)
+def test_inputs_that_are_for_something_else(tmp_path, section, changes, message):
+    write(tmp_path)
+    changed_input(tmp_path, section, **changes)
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path)
+    assert not list(tmp_path.glob("iter.*"))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -396,6 +738,9 @@ def test_frames_that_no_model_takes(tmp_path):
         ({"explore": {"function": "nowhere:frames"}}, "there is no module nowhere"),
         ({"train": {"input": "none.json"}}, "none.json cannot be read"),
         ({"files": ["*.py", "site.pdb"]}, "has no site.pdb"),
+        ({"test": ["tset"]}, "test: .*/tset is no folder of a system"),
+        ({"data": ["first"]}, "data: .*/first is no folder of a system"),
+        ({"judge": {"force_error": 0.1}, "explore": {"held_out": 0}}, "force_error is never met"),
     ],
 )
 def test_what_later_stages_need_is_asked_for_at_once(tmp_path, changes, message):
@@ -466,6 +811,62 @@ def test_data_to_begin_with(tmp_path):
             (trained / f"graph.{number:03d}.pb").touch()
     write_json(loop.stage(0, "train").folder / "stage.json", {"sel": [1, 1, 1]})
     assert [bool(order.inputs) for order in train.prepare(loop, 1)] == [False] * 3
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """Return a function that reads a loop which has been trained once, with data."""
+    frames = random_frames(nframes=4)
+
+    def again(**changes):
+        found = read(tmp_path, **{"type_map": TYPE_MAP, "data": ["first"], **changes})
+        shutil.copy(tmp_path / "input.json", found.folder)
+        changed_input(found.folder, "model", descriptor={"sel": "auto"})
+        if not (found.folder / "first").exists():
+            write_system(found.folder / "first", frames)
+        sel = auto_sel("auto", frames.counts().max(axis=0))
+        folder = done(found, 0, "train", sel=sel, type_map=TYPE_MAP)
+        for number in range(3):
+            (folder / f"graph.{number:03d}.pb").touch()
+            (folder / f"weights.{number:03d}").mkdir(exist_ok=True)
+        done(found, 1, "pack", train=0, test=0)
+        return found
+
+    return again
+
+
+def test_models_that_are_added(trained):
+    """They begin from nothing, and the others go on, also without new data."""
+    assert train.prepare(trained(), 1) == []
+    orders = train.prepare(trained(models=5), 1)
+    assert [bool(order.inputs) for order in orders] == [True] * 3 + [False] * 2
+    steps = [order.settings["input"]["training"]["numb_steps"] for order in orders]
+    assert steps == [1000] * 3 + [3000] * 2
+
+
+def test_a_type_map_that_has_grown(trained):
+    """Its slots are counted, and other nets begin from nothing."""
+    found = trained(type_map=[*TYPE_MAP, "S"])
+    done(found, 1, "pack", train=4, test=0)
+    last = found.stage(0, "train").summary["sel"]
+    orders = train.prepare(found, 1)
+    assert [order.inputs for order in orders] == [{}] * 3
+    assert orders[0].settings["input"]["model"]["descriptor"]["sel"] == [*last, 0]
+
+
+def test_names_and_paths_of_the_input(trained):
+    """Checkpoints have the name that the next iteration looks for; systems are found by tasks."""
+    found = trained()
+    write_system(found.folder / "more" / "val", random_frames(nframes=1))
+    changed_input(found.folder, "training", save_ckpt="mine", validation_data={"systems": "more"})
+    train.require_systems(found)
+    training = train.prepare(found, 0)[0].settings["input"]["training"]
+    assert training["save_ckpt"] == train.CHECKPOINT
+    assert training["training_data"]["systems"] == ["../../common/data/000"]
+    assert training["validation_data"]["systems"] == ["../../common/validation/000"]
+    common = train.common(found, 0)
+    assert common["validation/000"] == found.folder / "more" / "val"
+    assert list(common) == ["data/000", "validation/000"]
 
 
 def _empty(stage, collect):

@@ -22,16 +22,27 @@ def arguments() -> list[Argument]:
 
 def _general() -> list[Argument]:
     return [
-        Argument("type_map", list[str], doc="Names of the types, in their order."),
+        Argument(
+            "type_map",
+            list[str],
+            doc="Names of the types, in their order. Later it may only grow at its end; models "
+            "then begin from nothing.",
+        ),
         Argument(
             "preference",
             str,
             optional=True,
             default="all",
             doc="Which atoms matter, as `--preference` of `dp-mask pack`: errors and deviations "
-            "are of these.",
+            "are of these. Elements that it names are in `type_map`.",
         ),
-        Argument("models", int, optional=True, default=4, doc="Number of models of the committee."),
+        Argument(
+            "models",
+            int,
+            optional=True,
+            default=4,
+            doc="Number of models of the committee. Those that are added later begin from nothing.",
+        ),
         Argument("seed", int, optional=True, default=1, doc="All random numbers follow from it."),
         Argument("iterations", int, optional=True, default=10, doc="Number of iterations at most."),
         Argument(
@@ -99,9 +110,9 @@ def _explore() -> Argument:
                 optional=True,
                 doc="`module:function`, called as `function(committee, folder, task, seed, "
                 "**options)`: writes frames to `frames.xyz` in the folder, extended XYZ without a "
-                "cell. What else it writes there, it finds in the folder `last` beside it when the "
-                "same task comes again in the next iteration. "
-                "`deepmd_mask.learning.openmm:explore` comes with this package.",
+                "cell, positions in Å. What else it writes there, it finds in the folder `last` "
+                "beside it when the same task comes again in the next iteration, held out or not "
+                "as before. `deepmd_mask.learning.openmm:explore` comes with this package.",
             ),
             Argument(
                 "command",
@@ -110,7 +121,14 @@ def _explore() -> Argument:
                 doc="In its place, a command of a shell in which {committee}, {task}, {seed} and "
                 "{common}, the folder of your files, are filled in.",
             ),
-            Argument("options", dict, optional=True, default={}, doc="For the function, by name."),
+            Argument(
+                "options",
+                dict,
+                optional=True,
+                default={},
+                doc="For the function, by name. The values `trust_lo` and `trust_hi` are replaced "
+                "by the numbers of `select`.",
+            ),
             Argument(
                 "tasks",
                 int,
@@ -124,7 +142,8 @@ def _explore() -> Argument:
                 optional=True,
                 default=1,
                 doc="Of these tasks, the last ones, of which no frame is for training: models "
-                "are judged by them.",
+                "are judged by them. If it or `tasks` changes, trajectories that become held out, "
+                "or cease to be, begin anew, without `last`.",
             ),
         ],
     )
@@ -227,8 +246,11 @@ def _train() -> Argument:
                 str,
                 optional=True,
                 default="input.json",
-                doc="Input of `dp train`, JSON or YAML. Systems, seeds and type map are filled in; "
-                '`"sel": "auto"` is counted once, in the first iteration.',
+                doc="Input of `dp train`, JSON or YAML. Systems to train with, seeds, type map and "
+                "`save_ckpt` are filled in; a type map of its own must be the same. Paths of "
+                '`validation_data` begin at the folder of the loop. `"sel": "auto"` is counted in '
+                "the first iteration, and again when a frame no longer fits; models then begin "
+                "from nothing.",
             ),
             Argument(
                 "init_model",
@@ -275,7 +297,7 @@ def _judge() -> Argument:
                 [int, float],
                 optional=True,
                 doc="Besides, the largest error allowed of forces on preferred atoms of held-out "
-                "frames, in eV/Å.",
+                "frames, in eV/Å. It needs such frames, or `test`.",
             ),
         ],
         optional=True,

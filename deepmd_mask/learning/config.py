@@ -79,6 +79,11 @@ class Loop:
         """Return a path that the arguments name."""
         return self.folder / text
 
+    def where_machine(self, stage: str) -> str:
+        """Return what messages call the machine of a stage: its file, if it has one."""
+        given = self.config[stage].get("machine", self.config.get("machine"))
+        return str(self.path(given)) if isinstance(given, str) else NAMES[0]
+
     def machine(self, stage: str) -> tuple[dict, dict] | None:
         """Return machine and resources of a stage; None for processes here."""
         own = self.config[stage]
@@ -190,6 +195,12 @@ def _require(path: Path, config: dict[str, Any]) -> None:
     if not 0 <= config["judge"]["accurate"] <= 1:
         raise ValueError(f"{path}: judge/accurate is a share, between 0 and 1")
     try:
-        Preference.parse(config["preference"])
+        rule = Preference.parse(config["preference"])
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    missing = [] if rule.kind == "names" else rule.missing(config["type_map"])
+    if missing:
+        raise ValueError(
+            f"{path}: preference names {', '.join(missing)}, which type_map, "
+            f"{config['type_map']}, has not; add it there, or take it out"
+        )

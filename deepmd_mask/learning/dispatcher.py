@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Tasks through DPDispatcher: Slurm, PBS, LSF, SSH, a shell."""
 
+import json
 import logging
 import os
 import shlex
@@ -9,8 +10,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from dargs.dargs import ArgumentError
+
 from ..shared.missing import MissingError
-from .files import read_json, write_json
+from ..shared.reason import reason_of
+from .files import digest, read_json, write_json
 from .processes import threads_of
 from .tasks import COMMON, RESULT, TASK
 
@@ -42,6 +46,45 @@ def require(folder: Path) -> ModuleType:
         if not isinstance(handler, logging.FileHandler):
             log.removeHandler(handler)
     return dpdispatcher
+
+
+def require_known(
+    stage: str, machine: dict[str, Any], resources: dict[str, Any], where: str, root: Path
+) -> None:
+    """Refuse machine and resources that DPDispatcher would not take, when a stage comes to them.
+
+    Parameters
+    ----------
+    stage
+        Its name.
+    machine, resources
+        As for `execute`.
+    where
+        What messages call them.
+    root
+        Of the loop.
+
+    Raises
+    ------
+    ValueError
+        Naming stage and argument.
+    """
+    dpdispatcher = require(root)
+    kinds = dpdispatcher.Machine.subclasses_dict
+    for part, given, base in (
+        ("machine", {**machine, "local_root": str(root)}, dpdispatcher.Machine.arginfo()),
+        ("resources", resources, dpdispatcher.Resources.arginfo("batch_type" in resources)),
+    ):
+        begin = f"{where}, {part} of {stage}"
+        try:
+            base.check_value(base.normalize_value(given, trim_pattern="_*"), strict=False)
+        except ArgumentError as error:
+            raise ValueError(f"{begin}: {reason_of(error)}") from error
+        if part == "machine" and given["batch_type"] not in kinds:
+            raise ValueError(
+                f"{begin}: batch_type is {given['batch_type']}; DPDispatcher has "
+                f"{', '.join(sorted({kind.__name__ for kind in kinds.values()}))}"
+            )
 
 
 def execute(
@@ -120,14 +163,26 @@ def _submitted(folder: Path, names: list[str]) -> dict[str, Any]:
     """Return the number and the tasks of the submission that goes on, or of a new one.
 
     The same tasks and number mean the same submission to DPDispatcher, which then finds its jobs
-    again. Another number makes it another one, so that nothing of a failed one counts.
+    again. Another number makes it another one, so that nothing of a failed one counts, nor of one
+    whose tasks had other settings, inputs or files.
     """
     found = read_json(folder / SUBMITTED) or {"number": -1, "tasks": [], "ended": True}
-    if not found["ended"] and set(names) <= set(found["tasks"]):
+    if (
+        not found["ended"]
+        and set(names) <= set(found["tasks"])
+        and found.get("asked") == _asked(folder, found["tasks"])
+    ):
         return found
-    found = {"number": found["number"] + 1, "tasks": names, "ended": False}
+    asked = _asked(folder, names)
+    found = {"number": found["number"] + 1, "tasks": names, "asked": asked, "ended": False}
     write_json(folder / SUBMITTED, found)
     return found
+
+
+def _asked(folder: Path, names: list[str]) -> str:
+    """Return a digest of what tasks are to do, with what and by which files."""
+    tasks = [read_json(folder / name / TASK) for name in names]
+    return digest(json.dumps(tasks, sort_keys=True).encode())
 
 
 def _end(folder: Path, submitted: dict[str, Any]) -> None:

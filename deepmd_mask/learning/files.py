@@ -2,6 +2,7 @@
 """Files that appear whole or not at all, and a lock on a folder."""
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -46,6 +47,22 @@ def has_all_files(folder: Path) -> bool:
     )
 
 
+def stamp(path: Path) -> str:
+    """Return a digest of a file or folder: of names, sizes and times of change, not of contents."""
+    files = [path]
+    if path.is_dir():
+        walked = os.walk(path, followlinks=True)
+        files = sorted(Path(where, name) for where, _, names in walked for name in names)
+    stats = [(str(file.relative_to(path)), file.stat()) for file in files]
+    found = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+    return digest(json.dumps(found).encode())
+
+
+def digest(content: bytes) -> str:
+    """Return a digest of contents."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def to_disk(folder: Path) -> None:
     """Wait until all that is in a folder is on the disk, so that it outlives a power failure."""
     for where, _, names in os.walk(folder):
@@ -86,6 +103,9 @@ def put_file_in_place(part: Path, whole: Path) -> None:
 def bring(source: Path, target: Path, linked: bool = True) -> None:
     """Make a file or folder appear at a second place, where it is at any time as it was or is.
 
+    A folder is brought anew as a whole if a file of it is another, so that nothing stays of what
+    was there; it is then missing for a moment.
+
     Parameters
     ----------
     source, target
@@ -95,10 +115,17 @@ def bring(source: Path, target: Path, linked: bool = True) -> None:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     one = _link if linked else _copy
-    if source.is_dir():
-        shutil.copytree(source, target, copy_function=one, dirs_exist_ok=True)
-    else:
+    if not source.is_dir():
         one(str(source), str(target))
+    elif not target.is_dir() or stamp(source) != stamp(target):
+        part, old = (target.with_name(f".{target.name}.{name}") for name in ("partial", "old"))
+        for left in (part, old):  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        shutil.copytree(source, part, copy_function=one)
+        if target.exists():
+            os.rename(target, old)
+        os.rename(part, target)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _link(source: str, target: str) -> str:

@@ -43,7 +43,7 @@ def write_frames(path: Path, frames: "Sequence[Atoms]") -> None:
         path.touch()
 
 
-def preferences(atoms: "Atoms", rule: str, place: str) -> np.ndarray:
+def preferences(atoms: "Atoms", rule: Preference, place: str) -> np.ndarray:
     """Return the preference of each atom of a frame [natoms], by a rule of `dp-mask pack`.
 
     Raises
@@ -53,4 +53,4 @@ def preferences(atoms: "Atoms", rule: str, place: str) -> np.ndarray:
     """
     names = np.array(atoms.get_chemical_symbols(), dtype=str)
     frame = Frame.without_labels(place, names, atoms.positions, dict(atoms.arrays))
-    return Preference.parse(rule).weights(frame)
+    return rule.weights(frame)

@@ -111,19 +111,21 @@ def _sort(task: Task, frames: "list[tuple[str, Any]]") -> None:
 
 def collect(loop: Loop, iteration: int, folder: Path, results: list[Path]) -> dict[str, Any]:
     """Bring the tasks' frames together."""
-    counts = {}
+    counts: dict[str, Any] = {}
     for name in (LABELLED, HELD_OUT, FAILED):
         frames = [atoms for result in results for atoms in read_frames(result / name)]
         write_frames(folder / name, frames)
         counts[name.partition(".")[0]] = len(frames)
-    if counts["failed"] and not counts["labelled"]:
+    none = counts["failed"] and not counts["labelled"] + counts["held_out"]
+    # Without candidates there is nothing to train with, whatever the reason: the loop goes on.
+    if none and loop.stage(iteration, "select").summary["chosen"]:
         reason = read_frames(folder / FAILED)[0].info["reason"]
         raise TaskError(
             f"iteration {iteration}, label: none of {counts['failed']} frames could be labelled; "
             f"the first: {reason}\nRemove the cause and {os.path.relpath(folder)}, and run "
             "`dp-mask learn run` again"
         )
-    return counts
+    return {**counts, "levels": loop.config["label"]["levels"]} if results else counts
 
 
 def line(summary: dict[str, Any]) -> str:

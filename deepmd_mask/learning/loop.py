@@ -42,6 +42,7 @@ def run(folder: Path, tell: Callable[[str], object] = print) -> bool:
     """
     loop = read(folder)
     _require_all(loop)
+    _require_same(loop, tell)
     with only_one(loop.folder):
         executors = {name: _executor(loop, name) for name in STAGES}
         for iteration in range(loop.config["iterations"]):
@@ -72,6 +73,43 @@ def _require_all(loop: Loop) -> None:
                     require_module(function, loop.folder)
     loop.files()
     train.read_input(loop)
+    train.require_systems(loop)
+    iterations = loop.config["iterations"]
+    held_out = loop.config["explore"]["held_out"] and loop.config["select"]["held_out_frames"]
+    test = held_out or train.systems(loop, iterations - 1, "test")
+    if "force_error" in loop.config["judge"] and not test:
+        raise ValueError(
+            f"{loop.folder}: judge/force_error is never met without frames to judge by; give "
+            "explore/held_out and select/held_out_frames, or systems as `test`, or leave it out"
+        )
+
+
+def _require_same(loop: Loop, tell: Callable[[str], object]) -> None:
+    """Refuse labels of another level, or types in another order, than those that are there."""
+    told = set()
+    for iteration in range(loop.config["iterations"]):
+        done = {name: loop.stage(iteration, name).summary for name in ("label", "pack", "train")}
+        now, was = loop.config["label"]["levels"], done["label"].get("levels")
+        if was is not None and levels.parse(was) != levels.parse(now):
+            raise ValueError(
+                f"label is {now}, and what iteration {iteration} has labelled is of {was}; labels "
+                "of two levels must not be mixed. Set it back (how the same level is computed may "
+                "change in scripts, by the same names), or begin in another folder"
+            )
+        types, known = loop.config["type_map"], done["train"].get("type_map") or []
+        if types[: len(known)] != known:
+            raise ValueError(
+                f"type_map is {types}, and was {known} in iteration {iteration}; it may only grow "
+                "at its end. Set it back, or begin in another folder"
+            )
+        rule, was = loop.config["preference"], done["pack"].get("preference")
+        if was not in (None, rule) and was not in told:
+            told.add(was)
+            tell(
+                f"preference is {rule}, and was {was} when iteration {iteration} was packed: its "
+                "frames count by the old one, in training and errors. To have it otherwise, remove "
+                "pack of that iteration and all that came after it"
+            )
 
 
 def _models(loop: Loop, iteration: int) -> str:
@@ -109,7 +147,7 @@ def _executor(loop: Loop, name: str) -> Callable[[Path, list[str]], None]:
     config = loop.config
     if found is None:
         return partial(local.execute, name, config[name].get("workers", config.get("workers")))
-    dispatcher.require(loop.folder)
     machine, resources = found
+    dispatcher.require_known(name, machine, resources, loop.where_machine(name), loop.folder)
     more = config["poll"], config.get("command"), loop.folder
     return partial(dispatcher.execute, name, machine, resources, *more)

@@ -11,6 +11,7 @@ import openmm
 from openmm import app
 
 from ..openmm import DeviationError, DPRegion, FrameReporter, RegionReporter, dp_force
+from ..shared.reason import reason_of
 from .calling import function_of
 from .frames import read_frames, write_frames
 from .tasks import LAST
@@ -107,9 +108,10 @@ def explore(
         In ps and 1/ps, of LangevinMiddleIntegrator.
     stop
         eV/Å; the trajectory ends where max_devi_f of preferred atoms is larger. The frames that do
-        not come count as failed.
+        not come count as failed, also where the simulation fails after its first frame; why is
+        then in the info of the last one, as `ended`.
     preference
-        Which atoms these are, as of `RegionReporter`.
+        Which atoms these are, as of `RegionReporter`; `dp-mask learn` gives that of the loop.
     platform
         Of OpenMM.
     options
@@ -134,13 +136,13 @@ def explore(
     simulation.currentStep = 0
     nframes = steps // interval
     files = _report(simulation, setup, committee, folder, interval, nframes, stop, preference)
-    done, is_trusted = _run(simulation, setup, rng, interval, nframes)
+    done, is_trusted, reason = _run(simulation, setup, rng, interval, nframes)
     if resume and is_trusted:
         _save(simulation, folder / END)
     frames = read_frames(files[0])
     of_cuts = [atoms for file in files[1:] for atoms in read_frames(file)]
     frames += of_cuts if setup.thin is None else [setup.thin(atoms, rng) for atoms in of_cuts]
-    _write(folder, frames, (nframes - done) * len(files))
+    _write(folder, frames, (nframes - done) * len(files), reason)
     for file in files:
         file.unlink(missing_ok=True)
 
@@ -206,8 +208,18 @@ def _run(
     rng: np.random.Generator,
     interval: int,
     nframes: int,
-) -> tuple[int, bool]:
-    """Run, and return how many frames have come, and whether that is all and they are trusted."""
+) -> tuple[int, bool, str]:
+    """Run.
+
+    Returns
+    -------
+    int
+        How many frames have come.
+    bool
+        Whether that is all, and they are trusted.
+    str
+        What has failed after them; empty if nothing has.
+    """
     for done in range(nframes):
         if setup.disturb is not None:
             setup.disturb(simulation, rng)
@@ -215,17 +227,19 @@ def _run(
             simulation.step(interval)
         except DeviationError as end:
             print(end)
-            return done + 1, False
-        except (openmm.OpenMMException, ValueError) as end:  # it explodes
+            return done + 1, False, ""
+        except (openmm.OpenMMException, ValueError) as end:  # most often it explodes
             print(f"the trajectory ends after {done} frames: {end}")
             if done == 0:
                 raise
-            return done, False
-    return nframes, True
+            return done, False, reason_of(end)
+    return nframes, True, ""
 
 
-def _write(folder: Path, frames: "list[Atoms]", lost: int) -> None:
-    """Write all frames; the last one tells how many are lost."""
+def _write(folder: Path, frames: "list[Atoms]", lost: int, reason: str) -> None:
+    """Write all frames; the last one tells how many are lost, and by what failure."""
     if frames and lost:
         frames[-1].info["lost"] = lost
+    if frames and reason:
+        frames[-1].info["ended"] = reason
     write_frames(folder / "frames.xyz", frames)

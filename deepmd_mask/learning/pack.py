@@ -31,7 +31,7 @@ def work(task: Task) -> None:
     for name, source in SYSTEMS.items():
         if not (task.folder / source).stat().st_size:
             continue
-        packed = data.pack([task.folder / source], task.result / name, **task.settings)
+        packed = data.pack([task.folder / source], task.result / name, part=True, **task.settings)
         counts[name] = sum(packed.systems.values())
         counts["with_net"] = counts.get("with_net", 0) + packed.with_net
     write_json(task.result / "counts.json", counts)
@@ -39,7 +39,7 @@ def work(task: Task) -> None:
 
 def collect(loop: Loop, iteration: int, folder: Path, results: list[Path]) -> dict[str, Any]:
     """Bring the systems to the folder of the stage."""
-    counts = {"train": 0, "test": 0, "with_net": 0}
+    counts: dict[str, Any] = {"train": 0, "test": 0, "with_net": 0}
     for name in SYSTEMS:
         shutil.rmtree(folder / name, ignore_errors=True)
     for result in results:
@@ -47,6 +47,7 @@ def collect(loop: Loop, iteration: int, folder: Path, results: list[Path]) -> di
         for name in SYSTEMS:
             if counts[name]:
                 bring(result / name, folder / name)
+        counts["preference"] = loop.config["preference"]
     return counts
 
 

@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..data.frame import Keys
+from ..data.packing.preferences import Preference
+from ..data.packing.readers.header_units import stated_units
 from ..potential import Potential
 from ..potential.deviation import ForceDeviation
 from ..shared.elements import types_of_names
 from ..shared.selection import farthest, fingerprint
 from .config import Loop
+from .explore import held_out as held_out_of
 from .files import bring, read_json, write_json
 from .frames import preferences, read_frames, write_frames
 from .tasks import Order, Task
@@ -35,7 +39,7 @@ def prepare(loop: Loop, iteration: int) -> list[Order]:
     settings = {name: config["select"][name] for name in names}
     settings |= {
         "committee": [path.name for path in loop.models(iteration - 1)],
-        "held_out": config["explore"]["held_out"],
+        "held_out": len(held_out_of(loop, iteration)),
         "preference": config["preference"],
         "type_map": config["type_map"],
     }
@@ -55,10 +59,11 @@ def work(task: Task) -> None:
                     f"explored frame {k} of task {number} is periodic, and se_a_mask knows no box; "
                     "write the region's atoms alone, whole molecules, without a cell"
                 )
-            frames.append(_bare(atoms))
+            frames.append(_bare(atoms, f"explored frame {k} of task {number}"))
             held_out.append(number >= first_held_out)
-    rule = settings["preference"]
+    rule = Preference.parse(settings["preference"])
     weights = [preferences(a, rule, f"explored frame {k}") for k, a in enumerate(frames)]
+    missing = rule.missing([*{name for a in frames for name in a.get_chemical_symbols()}])
     deviation = deviations(task.committee, frames, weights)
     lo, hi = settings["trust_lo"], settings["trust_hi"]
     without = np.isnan(deviation)  # in the beginning: all may be of use
@@ -73,17 +78,16 @@ def work(task: Task) -> None:
     lost = sum(int(atoms.info.get("lost", 0)) for atoms in frames)  # of what ended early
     for name, some in {CANDIDATES: chosen, HELD_OUT: test}.items():
         for k in some:
-            frames[k].info.pop("lost", None)
+            for said in ("lost", "ended"):
+                frames[k].info.pop(said, None)
             if not without[k]:
                 frames[k].info["max_devi_f"] = float(deviation[k])
         write_frames(task.result / name, [frames[k] for k in some])
     np.save(task.result / DEVIATIONS, deviation)
-    counts = {name: int((kind == k).sum()) for k, name in enumerate(SHARES)}
+    counts: dict[str, Any] = {name: int((kind == k).sum()) for k, name in enumerate(SHARES)}
     counts["failed"] += lost
-    chosen_counts = {"chosen": len(chosen), "held_out": len(test)}
-    write_json(
-        task.result / "counts.json", {"frames": len(frames) + lost, **counts, **chosen_counts}
-    )
+    counts |= {"chosen": len(chosen), "held_out": len(test), "missing": missing}
+    write_json(task.result / "counts.json", {"frames": len(frames) + lost, **counts})
 
 
 def deviations(
@@ -93,7 +97,7 @@ def deviations(
 
     A frame that has an array `deviation` says it itself; `FrameReporter` writes none at a smooth
     edge, where models see residues in part that the frame has whole. Where no atom is preferred,
-    all count. It is infinite where positions are not finite.
+    all count. It is infinite where positions, or forces of models, are not finite.
     """
     potential, found = None, np.full(len(frames), np.nan)
     for k, (atoms, weight) in enumerate(zip(frames, weights, strict=True)):
@@ -113,15 +117,31 @@ def deviations(
                 )
             by_atom = potential.evaluate(types, atoms.positions).deviation
         if by_atom is not None:
-            found[k] = ForceDeviation.of(by_atom, weight if weight.any() else None).max_devi_f
+            largest = ForceDeviation.of(by_atom, weight if weight.any() else None).max_devi_f
+            found[k] = np.inf if np.isnan(largest) else largest
     return found
 
 
-def _bare(atoms: "Atoms") -> "Atoms":
-    """Return a frame without what a model has said of its energy."""
+def _bare(atoms: "Atoms", place: str) -> "Atoms":
+    """Return a frame without what a model has said of its energy, nor in which units.
+
+    Raises
+    ------
+    ValueError
+        If it says that its positions are not in Å, or something of units that is not clear.
+    """
     atoms.calc = None
     for name in ("forces", "momenta"):
         atoms.arrays.pop(name, None)
+    for key, value in list(atoms.info.items()):
+        stated = stated_units(place, {key: value}, Keys())
+        if "length" in stated and stated["length"].factor != 1.0:
+            raise ValueError(
+                f"{place}: it says {stated['length'].text}; write positions in Å, and take this "
+                "entry out"
+            )
+        if stated:  # else labels, which are in eV, would be taken to be in this unit
+            del atoms.info[key]
     return atoms
 
 
@@ -134,7 +154,7 @@ def _different(
 ) -> np.ndarray:
     """Choose candidates that differ from each other, and from those of iterations before."""
     some = [(frames[k], weights[k]) for k in candidates]
-    rule = settings["preference"]
+    rule = Preference.parse(settings["preference"])
     some += [(a, preferences(a, rule, f"frame {k} of before")) for k, a in enumerate(before)]
     if len(candidates) == 0:
         return np.zeros(0, int)
@@ -158,4 +178,7 @@ def collect(loop: Loop, iteration: int, folder: Path, results: list[Path]) -> di
 def line(summary: dict[str, Any]) -> str:
     """Return what is to be told."""
     shares = ", ".join(f"{summary[name]} {name}" for name in SHARES)
-    return f"{shares}; {summary['chosen']} chosen, {summary['held_out']} held out"
+    text = f"{shares}; {summary['chosen']} chosen, {summary['held_out']} held out"
+    if missing := summary.get("missing"):
+        text += f"; no frame has {', '.join(missing)}, which preference names"
+    return text

@@ -17,13 +17,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .files import bring, has_all_files, put_folder_in_place, read_json, to_disk, write_json
+from .files import (
+    bring,
+    digest,
+    has_all_files,
+    put_folder_in_place,
+    read_json,
+    stamp,
+    to_disk,
+    write_json,
+)
 
 STAGES = ("explore", "select", "label", "pack", "train", "judge")
 COMMON, RESULT, ASIDE = "common", "result", "aside"
 KEPT = "kept"  # what of a task's work is of use before it has its result
 LAST = "last"  # what the same task has left in the last iteration, among its inputs
 TASK, FAILURE, SUMMARY = "task.json", "failure.json", "stage.json"
+FILES = "files"  # of a task's file: contents of the user's files, by name
 COLLECTING = "collecting.json"  # what was there before results were collected
 
 
@@ -116,7 +126,7 @@ class Stage:
             Its tasks.
         own
             The user's files, by name. They are brought anew each time, so that a script that was
-            mended after a failure serves what is still to be done.
+            mended after a failure serves what is still to be done. What was done before stays.
         common
             What else all tasks share, by name.
         execute
@@ -125,7 +135,7 @@ class Stage:
             Makes of the results, given the folder and the tasks' results, what the next stages
             read, and says what is to be told.
         tell
-            Is called with a line if work that was finished is put aside.
+            Is called with a line if work that was finished is put aside, or is by other files.
 
         Returns
         -------
@@ -145,7 +155,7 @@ class Stage:
         for name, source in common.items():
             bring(source, self.partial / COMMON / name)
         names = [f"{number:03d}" for number in range(len(wanted))]
-        self._prepare(dict(zip(names, wanted, strict=True)), tell)
+        self._prepare(dict(zip(names, wanted, strict=True)), own, common, tell)
         left = [name for name in names if not self._has_result(name)]
         earlier = read_json(self.partial / "seconds.json") or 0.0
         if left:
@@ -177,16 +187,30 @@ class Stage:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         (self.partial / COLLECTING).unlink()
 
-    def _prepare(self, wanted: dict[str, Order], tell: Callable[[str], object]) -> None:
+    def _prepare(
+        self,
+        wanted: dict[str, Order],
+        own: dict[str, Path],
+        common: dict[str, Path],
+        tell: Callable[[str], object],
+    ) -> None:
         """Make the folders of tasks, unless they are there for the same tasks."""
+        files = {name: _content(path) for name, path in own.items()}
         contents = {
-            name: {"settings": task.settings, "inputs": sorted(task.inputs)}
+            name: {
+                "settings": task.settings,
+                "inputs": sorted(task.inputs),
+                "sources": self._sources({**common, **task.inputs}),
+                FILES: files,
+            }
             for name, task in wanted.items()
         }
         aside = self.partial / ASIDE
         moved = 0
         for folder in sorted(self.partial.glob("[0-9]*")):
-            if not folder.is_dir() or read_json(folder / TASK) == contents.get(folder.name, {}):
+            if not folder.is_dir():
+                continue
+            if _but_files(read_json(folder / TASK)) == _but_files(contents.get(folder.name, {})):
                 continue
             if (folder / RESULT).exists() or (folder / KEPT).exists():
                 aside.mkdir(exist_ok=True)
@@ -196,13 +220,47 @@ class Stage:
                 shutil.rmtree(folder)
         if moved:
             tell(
-                f"{self.title}: settings have changed; what {moved} tasks had finished by those of "
-                f"before is in {os.path.relpath(aside)}, and is taken up if they come back"
+                f"{self.title}: settings or data have changed; what {moved} tasks had finished by "
+                f"those of before is in {os.path.relpath(aside)}, and is taken up if they come back"
             )
         for name, task in wanted.items():
             if not (self.partial / name).exists():
-                same = (old for old in aside.glob("*") if read_json(old / TASK) == contents[name])
+                content = _but_files(contents[name])
+                olds = sorted(aside.glob("*"))
+                same = (old for old in olds if _but_files(read_json(old / TASK)) == content)
                 _make_folder(self.partial / name, task, contents[name], next(same, None))
+        self._tell_of_files(contents, tell)
+
+    def _sources(self, paths: dict[str, Path]) -> dict[str, list[str]]:
+        """Return, by name, where files and folders are from, and a stamp of them."""
+        loop = self.folder.parents[1]
+        return {name: [os.path.relpath(path, loop), stamp(path)] for name, path in paths.items()}
+
+    def _tell_of_files(
+        self, contents: dict[str, dict[str, Any]], tell: Callable[[str], object]
+    ) -> None:
+        """Tell which tasks have finished something by other files of the user's.
+
+        It stays: who mends a script after a failure of one task wants the others' results.
+        """
+        kept, changed = [], set()
+        for name, content in contents.items():
+            folder = self.partial / name
+            before, now = read_json(folder / TASK)[FILES], content[FILES]
+            if before == now:
+                continue
+            has_result = self._has_result(name)
+            if has_result or (folder / KEPT).exists():
+                kept.append(name)
+                changed |= {file for file in {**before, **now} if before.get(file) != now.get(file)}
+            if not has_result:
+                write_json(folder / TASK, content)
+        if kept:
+            tell(
+                f"{self.title}: {', '.join(sorted(changed))} changed; what tasks "
+                f"{', '.join(kept)} had finished before stays. If it is not what it would be now, "
+                f"remove their folders in {os.path.relpath(self.partial)} and run again"
+            )
 
     def _has_result(self, name: str) -> bool:
         """Return whether a task has a result; remove half of one."""
@@ -235,6 +293,15 @@ class Stage:
                 + "\nRemove the cause and run `dp-mask learn run` again: tasks that have finished "
                 "are kept, the others begin anew"
             )
+
+
+def _content(path: Path) -> str:
+    return stamp(path) if path.is_dir() else digest(path.read_bytes())
+
+
+def _but_files(content: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return what makes a task the same task, whatever the user's files are by now."""
+    return content and {name: value for name, value in content.items() if name != FILES}
 
 
 def _rename_to_next(path: Path, target: Path) -> None:

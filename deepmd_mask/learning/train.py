@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..data.systems import systems_in
 from ..data.training import auto_sel, scan_systems
 from .config import Loop, read_file
 from .files import bring, write_json
@@ -29,18 +30,51 @@ def systems(loop: Loop, iteration: int, name: str) -> list[Path]:
     return [loop.path(text) for text in given] + [path for path in made if path.exists()]
 
 
+def validation(loop: Loop) -> list[Path]:
+    """Return the systems of the input's own validation_data; paths begin at the loop's folder."""
+    data = read_input(loop)["training"].get("validation_data") or {}
+    given = data.get("systems", [])
+    given = [given] if isinstance(given, str) else given
+    patterns = data.get("rglob_patterns")
+    return [Path(path) for text in given for path in systems_in(loop.path(text), patterns)]
+
+
+def require_systems(loop: Loop) -> None:
+    """Refuse paths that lead to no system.
+
+    Raises
+    ------
+    ValueError
+        Naming path and argument.
+    """
+    wanted = {
+        name: [Path(path) for text in loop.config[name] for path in systems_in(loop.path(text))]
+        for name in ("data", "test")
+    }
+    wanted[f"{loop.config['train']['input']}, training/validation_data"] = validation(loop)
+    for name, paths in wanted.items():
+        for path in paths:
+            if not (path / "type.raw").is_file():
+                raise ValueError(
+                    f"{name}: {path} is no folder of a system, which has a file type.raw; mend the "
+                    f"path, which begins at {loop.folder}"
+                )
+
+
 def common(loop: Loop, iteration: int) -> dict[str, Path]:
     """Return the systems by the names that inputs have for them."""
-    return {f"data/{k:03d}": path for k, path in enumerate(systems(loop, iteration, "train"))}
+    of = {"data": systems(loop, iteration, "train"), "validation": validation(loop)}
+    return {f"{name}/{k:03d}": path for name, paths in of.items() for k, path in enumerate(paths)}
 
 
 def prepare(loop: Loop, iteration: int) -> list[Order]:
-    """Return a task for each model; none where there is nothing new to learn."""
+    """Return a task for each model; none where there is nothing new to learn, and no model more."""
     last = loop.models(iteration - 1)
-    if last and not loop.stage(iteration, "pack").summary["train"]:
+    enough = last and len(last) >= loop.config["models"]
+    if enough and not loop.stage(iteration, "pack").summary["train"]:
         return []
     names = list(common(loop, iteration))
-    if not names:
+    if not systems(loop, iteration, "train"):
         raise ValueError(
             f"iteration {iteration}: there is nothing to train with; all candidates may be held "
             "out, or none was chosen: look at `dp-mask learn status`"
@@ -62,11 +96,16 @@ def _one(
     """Return settings and inputs of the training of one model."""
     script, train = copy.deepcopy(base), loop.config["train"]
     model, training = script["model"], script["training"]
-    for part, section in enumerate((model["descriptor"], model["fitting_net"], training)):
-        section["seed"] = loop.seed(iteration, 1, number, part)
-    training["training_data"]["systems"] = [f"../../{COMMON}/{name}" for name in names]
+    for k, section in enumerate((model["descriptor"], model["fitting_net"], training)):
+        section["seed"] = loop.seed(iteration, 1, number, k)
+    for part, folder in {"training_data": "data/", "validation_data": "validation/"}.items():
+        paths = [f"../../{COMMON}/{name}" for name in names if name.startswith(folder)]
+        if part in training and (paths or part == "training_data"):
+            training[part]["systems"] = paths
+            training[part].pop("rglob_patterns", None)
     inputs = {}
-    if before is not None:
+    # A model that was not there before, as `models` has been raised, begins from nothing.
+    if before is not None and number < len(loop.models(before)):
         inputs[LAST] = _checkpoint(loop, before, number)
         if "reuse_numb_steps" in train:
             training["numb_steps"] = train["reuse_numb_steps"]
@@ -81,7 +120,7 @@ def read_input(loop: Loop) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        Naming the file, if it cannot be read or is none.
+        Naming the file, if it cannot be read or is none, or is for other types.
     """
     path = loop.path(loop.config["train"]["input"])
     script = read_file(path)
@@ -93,7 +132,23 @@ def read_input(loop: Loop) -> dict[str, Any]:
             f"{path} is no input of dp train: it lacks model/descriptor, model/fitting_net or "
             "training/numb_steps"
         ) from None
+    _require_types(path, script["model"], loop.config["type_map"])
     return script
+
+
+def _require_types(path: Path, model: dict[str, Any], type_map: list[str]) -> None:
+    """Refuse other types: sel, exclude_types and atom_ener are in their order."""
+    own, sel = model.get("type_map"), model["descriptor"].get("sel")
+    if own and [name.upper() for name in own] != [name.upper() for name in type_map]:
+        raise ValueError(
+            f"{path}: model/type_map is {own}, and type_map of the loop {type_map}; make them "
+            "alike, with all that is in this order, or leave the first one out"
+        )
+    if isinstance(sel, list) and len(sel) != len(type_map):
+        raise ValueError(
+            f"{path}: model/descriptor/sel has {len(sel)} numbers, and type_map of the loop "
+            f'{len(type_map)} names, {type_map}; give one for each, or "auto"'
+        )
 
 
 def _base(loop: Loop, iteration: int) -> dict[str, Any]:
@@ -102,6 +157,7 @@ def _base(loop: Loop, iteration: int) -> dict[str, Any]:
     descriptor = script["model"]["descriptor"]
     script["model"]["type_map"] = loop.config["type_map"]
     script["training"].setdefault("training_data", {})
+    script["training"]["save_ckpt"] = CHECKPOINT  # which models go on from
     if isinstance(descriptor.get("sel", "auto"), str):
         wanted = descriptor.get("sel", "auto")
         descriptor["sel"] = _sel(loop, iteration, wanted)
@@ -109,13 +165,15 @@ def _base(loop: Loop, iteration: int) -> dict[str, Any]:
 
 
 def _sel(loop: Loop, iteration: int, wanted: str) -> list[int]:
-    """Return the slots of each type: those of the last iteration, as long as frames fit."""
+    """Return the slots of each type: those of the last iteration, as long as frames fit.
+
+    The type map may have grown at its end since.
+    """
     paths = [str(path) for path in systems(loop, iteration, "train")]
     most = scan_systems(paths, loop.config["type_map"]).max_count
-    last = loop.stage(iteration - 1, "train").summary if iteration else {}
-    if last and np.all(most <= last["sel"]):
-        return last["sel"]
-    return auto_sel(wanted, most)
+    last = loop.stage(iteration - 1, "train").summary.get("sel", [])
+    known = [*last, *[0] * (len(most) - len(last))]
+    return known if last and np.all(most <= known) else auto_sel(wanted, most)
 
 
 def _checkpoint(loop: Loop, iteration: int, number: int) -> Path:
@@ -154,9 +212,11 @@ def collect(loop: Loop, iteration: int, folder: Path, results: list[Path]) -> di
             checkpoint = _checkpoint(loop, iteration - 1, number)
             bring(checkpoint, folder / checkpoint.name)
     if not results:
-        return {"models": 0, "sel": loop.stage(iteration - 1, "train").summary["sel"]}
+        last = loop.stage(iteration - 1, "train").summary
+        return {"models": 0, "sel": last["sel"], "type_map": last.get("type_map")}
     first = json.loads((results[0] / "input.json").read_text())
     return {
+        "type_map": first["model"]["type_map"],
         "models": len(results),
         "sel": first["model"]["descriptor"]["sel"],
         "steps": first["training"]["numb_steps"],

@@ -48,8 +48,9 @@ def work(stage: str, folder: Path) -> None:
     common, log = (folder.parent / COMMON).resolve(), folder / "log"
     begins = log.stat().st_size if log.exists() else 0  # after what attempts before have left
     sys.path.insert(0, str(common))  # the user's modules
+    content = read_json(folder / TASK)
     try:
-        settings = read_json(folder / TASK)["settings"]
+        settings = content["settings"]
         run = importlib.import_module(f"{__package__}.{stage}").work
         run(Task(folder, common, result, settings))
     except Exception as error:
@@ -59,6 +60,9 @@ def work(stage: str, folder: Path) -> None:
         traceback.print_exc()
         write_json(result / FAILURE, {"reason": reason})
     sys.stdout.flush()
+    if read_json(folder / TASK) != content:  # a job of a queue that is not what is asked any more
+        shutil.rmtree(result)
+        return
     list_files(result)  # a queue may bring half of it back
     try:
         put_folder_in_place(result, folder / RESULT)

@@ -70,6 +70,7 @@ def pack(
     drop_cell: bool = False,
     skip_incomplete: bool = False,
     external_field: bool = False,
+    part: bool = False,
     overwrite: bool = False,
     progress: bool = False,
 ) -> Packed:
@@ -114,6 +115,9 @@ def pack(
         file ends too early, and count them. Otherwise they are errors.
     external_field
         Do not warn of net forces and torques, as a field, embedding charges or other atoms act.
+    part
+        Whether these are a part of what is packed with one rule: what ``preference`` names need
+        not be in it.
     overwrite
         Replace an output that exists.
     progress
@@ -158,13 +162,16 @@ def pack(
     with put_in_place(output, overwrite, folder=True) as folder, Spool(room) as spool:
         bar = tqdm(frames, "reading", unit=" frames", disable=hidden)
         atoms, without = _read(bar, rule, types, nets, spool)
+        missing = [] if part else rule.missing(types.met)
+        if missing:
+            raise ValueError(f"`preference` names {', '.join(missing)}, which no frame has")
         names, slots, renumber = types.settle()
         parts = _split(spool.nframes, validation, seed)
         writers = []
-        for part, wanted in parts.items():
+        for name, wanted in parts.items():
             nframes = int(wanted.sum())
-            writers.append(SystemWriter(folder / part, names, slots, nframes, set_size, precision))
-            bar = tqdm(spool, f"writing {part}", spool.nframes, unit=" frames", disable=hidden)
+            writers.append(SystemWriter(folder / name, names, slots, nframes, set_size, precision))
+            bar = tqdm(spool, f"writing {name}", spool.nframes, unit=" frames", disable=hidden)
             with writers[-1] as writer:
                 for (kinds, *rest), take in zip(bar, wanted, strict=True):
                     if take:
@@ -172,7 +179,7 @@ def pack(
         for writer in writers:
             writer.complete()
     with_net = 0 if nets is None else nets.warn()
-    systems = {str(output / part): int(wanted.sum()) for part, wanted in parts.items()}
+    systems = {str(output / name): int(wanted.sum()) for name, wanted in parts.items()}
     return Packed(systems, names, slots, atoms, without, dict(left_out), with_net)
 
 
@@ -206,9 +213,6 @@ def _read(
             nets.add(frame)
         least, most = min(least, len(weights)), max(most, len(weights))
         without += not weights.any()
-    missing = rule.missing(types.met)
-    if missing:
-        raise ValueError(f"`preference` names {', '.join(missing)}, which no frame has")
     if most == 0:
         raise ValueError("no frame has an atom; look at the sources")
     return (int(least), most), without
