@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What is wrong with data: one record for ``dp-mask check``, an error for everybody else."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal
+
+from ..shared.log import log
 
 Level = Literal["error", "warning"]
 
@@ -70,3 +72,24 @@ def refuse(finding: Finding) -> None:
     """
     if finding.level == "error":
         raise ValueError(str(finding))
+
+
+def refuse_or_log(codes: Collection[str] | None = None) -> Report:
+    """Return what raises errors, and logs warnings: the first of each kind, system and file.
+
+    Parameters
+    ----------
+    codes
+        Of the warnings to log; None for all.
+    """
+    told: set[tuple[str, str, str]] = set()
+
+    def report(finding: Finding) -> None:
+        refuse(finding)
+        kind = finding.code, finding.system, (finding.file or "").rpartition("/")[2]
+        if (codes is None or finding.code in codes) and kind not in told:
+            told.add(kind)
+            more = "" if finding.frame is None else "; dp-mask check names all such frames"
+            log.warning("%s%s", finding, more)
+
+    return report

@@ -1,11 +1,30 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What readers give: frames with labels, and word of those that lack some."""
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 
+SAME = 1e-4  # Å; to which coordinates are rounded before frames are compared
 UNREADABLE = "output that ends early or cannot be read"  # a reason to leave a frame out
+
+
+def digest(kinds: np.ndarray, positions: np.ndarray) -> bytes:
+    """Return what is the same for the same atoms at the same places, in any order.
+
+    Parameters
+    ----------
+    kinds
+        [natoms] a number for each.
+    positions
+        [natoms, 3]
+    """
+    rows = np.empty((len(kinds), 4))  # whole numbers that may be larger than integers can be
+    rows[:, 0] = kinds
+    rows[:, 1:] = np.rint(positions / SAME) + 0.0  # no -0.0
+    rows = rows[np.lexsort(rows.T)]
+    return hashlib.blake2b(rows.tobytes(), digest_size=16).digest()
 
 
 @dataclass(frozen=True)
@@ -85,11 +104,24 @@ class Keys:
         In files that ASE reads. "energy" and "forces" stand for ASE's own results.
     array
         A further per-atom array; None for none.
+
+    Raises
+    ------
+    ValueError
+        If the name of forces is one of gradients.
     """
 
     energy: str = "energy"
     forces: str = "forces"
     array: str | None = None
+
+    def __post_init__(self) -> None:
+        """Complain early of what is minus the force."""
+        if "grad" in self.forces.lower():
+            raise ValueError(
+                f"`forces_key` is {self.forces}, and gradients have the other sign than forces; "
+                "write their negative into the sources, under a name of forces"
+            )
 
     @property
     def arrays(self) -> tuple[str, ...]:

@@ -266,10 +266,24 @@ def _check_order(system: System, report: Report) -> None:
         report(Finding("warning", "type-order", system.path, message, "type.raw", atom=atom))
 
 
+# What DeePMD-kit asks the first set alone for: ``dp test`` and the fit of the bias take zeros for
+# labels that others lack, and leave out labels that only others have.
+_LABELS = ("energy", "force", "virial", "atom_ener", "atom_pref")
+
+
 def _check_labels_there(system: System, wanted: Wanted, report: Report) -> None:
-    for part in system.sets:
-        for key in wanted.used:
-            if not is_there(part.folder / f"{key}.npy"):
+    for key in dict.fromkeys((*wanted.used, *_LABELS)):
+        with_it = [part.name for part in system.sets if is_there(part.folder / f"{key}.npy")]
+        for part in system.sets:
+            if part.name in with_it:
+                continue
+            file = f"{part.name}/{key}.npy"
+            if with_it and not wanted.to_evaluate:
+                message = (
+                    f"is missing, and {with_it[0]} has it; DeePMD-kit asks the first set alone. "
+                    "Write it, or put the frames of this set into a system of their own"
+                )
+                report(Finding("error", "missing-file", system.path, message, file))
+            elif key in wanted.used:
                 message = "is missing; without it a loss on it is left out for these frames"
-                file = f"{part.name}/{key}.npy"
                 report(Finding("warning", "missing-file", system.path, message, file))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..shared.options import auto_factor
-from .findings import Finding, Level, Report, refuse
+from .findings import Finding, Level, Report, refuse, refuse_or_log
 from .scan import Scan, Scanned, Wanted, scan_system
 from .systems import System, systems_in
 
@@ -29,7 +29,7 @@ class Summary:
 
 
 def check_training_data(jdata: dict) -> list[int]:
-    """Look through all data of a training run.
+    """Look through all data of a training run, and log warnings.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def check_training_data(jdata: dict) -> list[int]:
     """
     wanted, systems = wanted_by(jdata), training_systems(jdata)
     require_systems(systems)
-    scans = scan_training_data(wanted, systems)
+    scans = scan_training_data(wanted, systems, refuse_or_log())
     sel = jdata["model"]["descriptor"]["sel"]
     if isinstance(sel, str):
         return auto_sel(sel, summarise(scans[: len(systems["training_data"])]).max_count)
@@ -70,12 +70,13 @@ def wanted_by(jdata: dict) -> Wanted:
         return any(loss.get(f"{when}_pref_{term}", 0) != 0 for when in ("start", "limit"))
 
     needs_preference = has("pf") and not loss.get("use_default_pf")
+    terms = {"energy": ["e"], "force": ["f", "pf"], "virial": ["v"], "atom_ener": ["ae"]}
     sel = model["descriptor"]["sel"]
     return Wanted(
         type_map=tuple(model.get("type_map") or ()) or None,
         sel=sel if isinstance(sel, str) else tuple(sel),
         required=("coord", "aparam", *(["atom_pref"] if needs_preference else [])),
-        used=(*(["energy"] if has("e") else []), *(["force"] if has("f") or has("pf") else [])),
+        used=tuple(key for key, of in terms.items() if any(map(has, of))),
         by_input=True,
     )
 

@@ -1,20 +1,17 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What frozen models give for the frames of masked systems, some at a time."""
 
-import logging
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ..data.findings import Finding, refuse
+from ..data.findings import refuse_or_log
 from ..data.scan import Wanted, scan_system
 from ..data.systems import Chunk, System
 from ..potential import Potential, Prediction
 from ..shared.paths import Paths, listed
 from .metrics import Place
-
-log = logging.getLogger(__name__)
 
 
 def looked_through(path: str, wanted: Wanted) -> System:
@@ -28,15 +25,9 @@ def looked_through(path: str, wanted: Wanted) -> System:
     ValueError
         If something is wrong.
     """
-    scan = scan_system(path, wanted, _refuse_or_warn)
+    scan = scan_system(path, wanted, refuse_or_log(["type-map"]))
     assert scan is not None  # nothing was refused
     return scan.system
-
-
-def _refuse_or_warn(finding: Finding) -> None:
-    refuse(finding)
-    if finding.code == "type-map":
-        log.warning("%s", finding)
 
 
 SLOTS_PER_EVALUATION = 1 << 13  # at most, if they are of several frames

@@ -24,6 +24,7 @@ from .suspicions import (
     check_distances,
     check_energies,
 )
+from .units import Hydrogens, Slopes, check_digits
 
 Look = Callable[[System, Scanned, Report], None]
 
@@ -126,7 +127,7 @@ def check(
     more = [path for each in given for path in systems_in(each) if path not in known]
     if more:
         sections["systems"] = list(dict.fromkeys(more))
-    looks: list[Look] = [check_distances] if external_field else [check_distances, check_balance]
+    looks: list[Look] = [] if external_field else [check_balance]
     return Checked(findings, _check_systems(wanted, sections, looks, findings.append, progress))
 
 
@@ -154,18 +155,20 @@ def _check_systems(
     report: Report,
     progress: bool,
 ) -> list[Statistics]:
-    repeats = Repeats()
+    repeats, hydrogens, slopes = Repeats(), Hydrogens(), Slopes()
     sums: dict[str, Sums] = {}
     with tqdm(desc="checking", unit=" frames", disable=None if progress else True) as bar:
 
         def visit(system: System, scanned: Scanned) -> None:
-            for look in looks:
+            check_distances(system, scanned, report, hydrogens)
+            for look in (*looks, repeats.check, slopes.check):
                 look(system, scanned, report)
-            repeats.check(system, scanned, report)
             sums.setdefault(system.path, Sums()).add(scanned)
             bar.update(len(scanned.chunk))
 
         scans = scan_training_data(wanted, sections, report, visit)
+    hydrogens.finish(report)
+    slopes.finish(report)
     _check_energies(scans, wanted, sums, report)
     return [sums.get(scan.system.path, Sums()).of(scan, _names(scan, wanted)) for scan in scans]
 
@@ -190,6 +193,7 @@ def _check_energies(
         wide[:, columns] = scan.counts
         counts.append(wide)
         energies.append(np.concatenate(sums[scan.system.path].energies))
+        check_digits(scan.system, energies[-1], report)
         places += [(scan.system, place) for place in scan.places]
     if not places:
         return

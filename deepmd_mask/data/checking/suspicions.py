@@ -1,27 +1,32 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Frames that training takes and that are probably not meant: the warnings of ``dp-mask check``."""
 
-import hashlib
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from ..balance import find_net
 from ..findings import Finding, Report
+from ..frame import digest
 from ..scan import Scanned
 from ..systems import System
+from .units import Hydrogens
 
 CLOSE = 0.5  # Å; the shortest bond there is, that of H2, has 0.74
 FAR = 10.0  # Å; no bond and no solvation shell is so long
-SAME = 1e-4  # Å; to which coordinates are rounded before frames are compared
 OUTLIER = 10.0  # robust standard deviations
+GROUP = 10, 0.05  # frames, and part of all, that are no outliers if they are off together
+APART = 1.5  # eV; energies rounded to whole numbers have gaps of 1
 
 
-def check_distances(system: System, scanned: Scanned, report: Report) -> None:
+def check_distances(system: System, scanned: Scanned, report: Report, hydrogens: Hydrogens) -> None:
     """Warn of frames without atoms, with atoms that nearly touch, and with atoms far off."""
     from scipy.spatial import cKDTree  # noqa: PLC0415  which takes half a second
 
     chunk = scanned.chunk
+    hydrogen = np.array([name.upper() == "H" for name in system.names or ()], dtype=bool)
+    of_hydrogen = []
     for f, frame in enumerate(scanned.frames.tolist()):
         place, file = (chunk.set_name, frame), f"{chunk.set_name}/coord.npy"
         real = np.flatnonzero(chunk.mask[f])
@@ -33,20 +38,55 @@ def check_distances(system: System, scanned: Scanned, report: Report) -> None:
             continue
         positions = chunk.coord[f, real]
         distances, neighbours = (part[:, 1] for part in cKDTree(positions).query(positions, k=2))
-        one, lost = distances.argmin(), distances.argmax()
+        if hydrogen.any():
+            of_hydrogen.append(distances[hydrogen[chunk.types[f, real]]])
+        one = distances.argmin()
         if distances[one] < CLOSE:
             message = (
                 f"only {distances[one]:.3g} from atom {real[neighbours[one]]}, less than {CLOSE}; "
                 "if that is no error of the geometry or of the unit, leave it"
             )
             report(system.finding("warning", "close", message, file, place, int(real[one])))
-        if distances[lost] > FAR:
+        part, distance = _part(positions)
+        if distance > FAR:
+            others = f", with {len(part) - 1} others," if len(part) > 1 else ""
             message = (
-                f"{distances[lost]:.4g} from its nearest neighbour, more than {FAR:g}; take the "
-                "frame out if the molecule has exploded, or make molecules whole that a "
-                "periodic box has cut"
+                f"{distance:.4g}{others} from all other atoms, more than {FAR:g}; take the frame "
+                "out if the molecule has exploded, or make molecules whole that a periodic box "
+                "has cut; if parts of the region are so far apart, leave it"
             )
-            report(system.finding("warning", "far", message, file, place, int(real[lost])))
+            report(system.finding("warning", "far", message, file, place, int(real[part[0]])))
+    hydrogens.add(system, of_hydrogen)
+
+
+def _part(positions: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return atoms that are far from all others, and how far they are.
+
+    Parameters
+    ----------
+    positions
+        [natoms, 3]
+
+    Returns
+    -------
+    np.ndarray
+        Numbers of the atoms. Within them and within the others, if these are not again apart, no
+        step from atom to atom need be longer than FAR.
+    float
+        Their distance from the others; 0 if there are no such atoms.
+    """
+    from scipy.spatial import cKDTree  # noqa: PLC0415
+
+    with np.errstate(over="ignore"):
+        middle = np.square(positions - positions.mean(axis=0)).sum(axis=1).argmin()
+        near = np.linalg.norm(positions - positions[middle], axis=1) <= FAR
+    while not near.all():
+        distances = cKDTree(positions[near]).query(positions[~near])[0]
+        if distances.min() > FAR:
+            fewer = near if 2 * near.sum() <= len(near) else ~near
+            return np.flatnonzero(fewer), float(distances.min())
+        near[np.flatnonzero(~near)[distances <= FAR]] = True
+    return np.flatnonzero(~near), 0.0
 
 
 def check_balance(system: System, scanned: Scanned, report: Report) -> None:
@@ -75,26 +115,16 @@ class Repeats:
         numbers = np.array([self.names.setdefault(n, len(self.names)) for n in names])
         for f, frame in enumerate(scanned.frames.tolist()):
             place = f"system {system.path}, {scanned.chunk.set_name}, frame {frame}"
-            digest = _digest(scanned, f, numbers)
-            if digest is None:
+            real = np.flatnonzero(scanned.chunk.mask[f])
+            if len(real) == 0:
                 continue
-            first = self.first.setdefault(digest, place)
+            atoms = numbers[scanned.chunk.types[f, real]], scanned.chunk.coord[f, real]
+            first = self.first.setdefault(digest(*atoms), place)
             if first != place:
                 message = f"has the same atoms at the same places as {first}; take one of them out"
                 set_name = scanned.chunk.set_name
                 where = f"{set_name}/coord.npy", (set_name, frame)
                 report(system.finding("warning", "repeated", message, *where))
-
-
-def _digest(scanned: Scanned, f: int, numbers: np.ndarray) -> bytes | None:
-    real = np.flatnonzero(scanned.chunk.mask[f])
-    if len(real) == 0:
-        return None
-    rows = np.empty((len(real), 4))  # whole numbers that may be larger than integers can be
-    rows[:, 0] = numbers[scanned.chunk.types[f, real]]
-    rows[:, 1:] = np.rint(scanned.chunk.coord[f, real] / SAME) + 0.0  # no -0.0
-    rows = rows[np.lexsort(rows.T)]
-    return hashlib.blake2b(rows.tobytes(), digest_size=16).digest()
 
 
 def fit_composition(counts: np.ndarray, energies: np.ndarray) -> tuple[np.ndarray, float]:
@@ -130,13 +160,85 @@ def fit_composition(counts: np.ndarray, energies: np.ndarray) -> tuple[np.ndarra
     return residuals, max(1.4826 * float(np.median(np.abs(residuals))), tiny)
 
 
+class Fit(NamedTuple):
+    """A fit of energies on composition, where several zeros of energy may be behind them.
+
+    Attributes
+    ----------
+    groups
+        [nframes] number of each frame's group, which has a zero of its own.
+    shifts
+        [ngroups] zeros of energy.
+    residuals, deviation
+        As of ``fit_composition``, with these zeros.
+    """
+
+    groups: np.ndarray
+    shifts: np.ndarray
+    residuals: np.ndarray
+    deviation: float
+
+
+def fit_groups(counts: np.ndarray, energies: np.ndarray) -> Fit:
+    """Fit energies on composition, in groups of frames that are far apart, if there are such.
+
+    Groups are told by the gaps between them that a fit without groups leaves; so what composition
+    can explain makes none. Gaps are larger than APART and than OUTLIER times the deviation within
+    groups. That fit is one of least squares: for two groups of the same size, that of least
+    absolute deviations may have any slope. Where outliers pull it too much, the other one is tried.
+
+    Parameters
+    ----------
+    counts, energies
+        As for ``fit_composition``.
+    """
+    residuals, deviation = fit_composition(counts, energies)
+    found = Fit(np.zeros(len(energies), dtype=int), np.zeros(1), residuals, deviation)
+    n = np.column_stack([counts, np.ones(len(counts))])
+    squares = energies - n @ np.linalg.lstsq(n, energies, rcond=1e-12)[0]
+    for start in (squares, residuals):
+        for more in range(1, 5):
+            groups, gap = _split(start, more)
+            if gap < 0.3 * np.median(np.abs(start)):  # as of all data that are sound
+                break
+            zeros = groups[:, None] == np.arange(more + 1)
+            within, deviation = fit_composition(np.column_stack([counts, zeros]), energies)
+            if gap > max(OUTLIER * deviation, APART):
+                shifts = np.array([np.median(start[groups == g]) for g in range(more + 1)])
+                found = Fit(groups, shifts, within, deviation)
+        if len(found.shifts) > 1:
+            break
+    return found
+
+
+def _split(values: np.ndarray, more: int) -> tuple[np.ndarray, float]:
+    """Split numbers at the largest gaps between them, but near the ends.
+
+    Returns
+    -------
+    np.ndarray
+        Group of each number.
+    float
+        The smallest of these gaps; 0 if there are too few numbers.
+    """
+    least = max(GROUP[0], int(GROUP[1] * len(values)))
+    order = values.argsort()
+    inner = np.diff(values[order])[least - 1 : len(values) - least]
+    if len(inner) < more:
+        return np.zeros(len(values), dtype=int), 0.0
+    at = np.sort(inner.argsort()[-more:])
+    groups = np.empty(len(values), dtype=int)
+    groups[order] = np.searchsorted(at + least, np.arange(len(values)), side="right")
+    return groups, float(inner[at].min())
+
+
 def check_energies(
     places: Sequence[tuple[System, tuple[str, int]]],
     counts: np.ndarray,
     energies: np.ndarray,
     report: Report,
 ) -> None:
-    """Warn of energies that composition does not explain.
+    """Warn of energies that composition does not explain, of many together or of some.
 
     There must be three frames for each type that occurs, and at least ten.
 
@@ -154,7 +256,22 @@ def check_energies(
     counts = counts[:, counts.any(axis=0)]
     if len(energies) < max(10, 3 * counts.shape[1]):
         return
-    residuals, deviation = fit_composition(counts, energies)
+    groups, shifts, residuals, deviation = fit_groups(counts, energies)
+    sizes = np.bincount(groups)
+    largest = sizes.argmax()
+    for g in np.flatnonzero(np.arange(len(sizes)) != largest).tolist():
+        members = np.flatnonzero(groups == g).tolist()
+        shift = shifts[g] - shifts[largest]
+        message = (
+            f"energies of {sizes[g]} frames in {len({places[k][0].path for k in members})} "
+            f"systems, of which this is the first, are {shift:+.3g} off those of {sizes[largest]} "
+            f"others in a linear fit on composition, {abs(shift) / deviation:.0f} times the usual; "
+            "look whether one method, charge, unit and zero of energy is behind all, and label "
+            "anew what differs"
+        )
+        system, place = places[members[0]]
+        file = f"{place[0]}/energy.npy"
+        report(system.finding("warning", "energy-reference", message, file, place))
     for k in np.flatnonzero(np.abs(residuals) > OUTLIER * deviation).tolist():
         system, place = places[k]
         message = (
