@@ -123,10 +123,9 @@ def _read_sel(context: click.Context, option: click.Parameter, text: str) -> str
 )
 @click.option(
     "--preference",
-    default="all",
-    show_default=True,
     help="all, element:ZN,S, within:2.8:ZN (Å), names:SG,NE2 (of atoms, from the array atomtypes), "
-    "names:ARRAY:SG, or array:NAME; all sources must have the array.",
+    "names:ARRAY:SG, or array:NAME; all sources must have the array. Default: array:atom_pref if "
+    "the sources have it, else all.",
 )
 @click.option(
     "--validation",
@@ -179,6 +178,10 @@ def pack(sources: tuple[str, ...], type_map: str | None, **options: Any) -> None
     click.echo(f"real atoms in a frame: {packed.atoms[0]} to {packed.atoms[1]}")
     click.echo(f"type_map: {','.join(packed.type_map)}")
     click.echo(f"sel: {','.join(map(str, packed.sel))}")
+    if packed.kept_preference:
+        click.echo("preference: array:atom_pref, as the sources have it")
+    if packed.repeated:
+        click.echo(f"frames that repeat one before: {packed.repeated}")
     for reason, nframes in packed.left_out.items():
         click.echo(f"left out: {nframes} ({reason})")
     if packed.without_preference:

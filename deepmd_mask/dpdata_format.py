@@ -73,8 +73,6 @@ def _pack(systems: list[dict], directory: str, **options: Any) -> None:
     if not systems:
         raise ValueError("there is no system to pack")
     options.setdefault("type_map", list(systems[0]["atom_names"]))
-    if all("atom_pref" in data for data in systems):
-        options.setdefault("preference", "array:atom_pref")
     pack([dpdata.LabeledSystem(data=data) for data in systems], directory, **options)
 
 

@@ -66,6 +66,16 @@ def test_options_are_those_of_pack(many, tmp_path):
         many.to("deepmd/mask", tmp_path / "zinc")
 
 
+def test_weights_of_some_systems_only(many, tmp_path):
+    del many[0].data["atom_pref"]
+    with pytest.raises(ValueError, match=r"it has weights, atom_pref, and dpdata system .* none"):
+        many.to("deepmd/mask", tmp_path / "some")
+    many.to("deepmd/mask", tmp_path / "all", preference="all")
+    assert all(
+        (chunk.preference == chunk.mask).all() for chunk in open_system(tmp_path / "all").chunks()
+    )
+
+
 def test_one_composition(many, tmp_path, system):
     first = many[0]
     first.to("deepmd/mask", tmp_path / "one")

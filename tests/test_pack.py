@@ -2,6 +2,7 @@
 """From sources to masked systems: nothing lost, nothing mixed up."""
 
 import itertools
+import shutil
 
 import ase.io
 import ase.units
@@ -117,6 +118,63 @@ def test_preference(tmp_path, rule, weights):
         assert data["atom_pref"][f, real].tolist() == np.array(expected)[order].tolist()
         assert not data["atom_pref"][f, ~real].any()
     assert packed.without_preference == sum(not any(w) for w in weights)
+
+
+def test_preferences_of_sources_are_kept(tmp_path):
+    """Of masked systems and other sources, unless a rule is given; never of some of them only."""
+    pack(FRAMES, tmp_path / "masked", preference="element:ZN,S")
+    pack(FRAMES, tmp_path / "all")
+    unpack(tmp_path / "masked", tmp_path / "frames.xyz")
+    type_map = ["H", "O", "S", "Zn"]
+    for source in ("masked", "frames.xyz"):
+        kept = pack(tmp_path / source, tmp_path / "again", type_map=type_map, overwrite=True)
+        assert kept.kept_preference
+        same_files(tmp_path / "masked", tmp_path / "again")
+    packed = pack(tmp_path / "masked", tmp_path / "again", preference="all", overwrite=True)
+    assert not packed.kept_preference
+    same_files(tmp_path / "all", tmp_path / "again")
+    assert not pack([tmp_path / "all", FRAMES], tmp_path / "ones").kept_preference
+    for sources in ([tmp_path / "masked", FRAMES], [FRAMES, tmp_path / "masked"]):
+        with pytest.raises(ValueError) as error:
+            pack(sources, tmp_path / "mixed")
+        assert f"source {tmp_path / 'masked'}, set.000, frame 0: it has weights" in str(error.value)
+        assert "frame 0 of the given ones has none; say by `preference`" in str(error.value)
+        pack(sources, tmp_path / "mixed", preference="all", overwrite=True)
+        shutil.rmtree(tmp_path / "mixed")
+
+
+def test_frames_that_are_alike_are_on_one_side(tmp_path):
+    """Also with atoms in another order."""
+    frames = [molecule(["H"] * (1 + k % 2) + ["O"], k % 8, -float(k % 8)) for k in range(24)]
+    frames += [atoms[::-1] for atoms in frames[:4]]
+    for new, old in zip(frames[24:], frames, strict=False):
+        results = old.calc.results
+        new.calc = SinglePointCalculator(
+            new, energy=results["energy"], forces=results["forces"][::-1]
+        )
+    for seed in range(4):
+        packed = pack(
+            frames, tmp_path / "a", type_map=["H", "O"], validation=6, seed=seed, overwrite=True
+        )
+        parts = [load(tmp_path / "a" / part)[0]["energy"] for part in ("train", "validation")]
+        assert not set(parts[0]) & set(parts[1])
+        assert packed.repeated == len(frames) - 8
+        assert 6 <= len(parts[1]) < 6 + 4
+    with pytest.raises(ValueError, match="of 3 frames only 1 differ, of which at least one"):
+        pack([FRAMES[0]] * 3, tmp_path / "b", validation=1)
+
+
+def test_other_arrays_of_systems_are_said_to_be_left_out(tmp_path):
+    pack(FRAMES, tmp_path / "a")
+    for key in ("virial", "atom_ener", "box"):
+        np.save(tmp_path / "a" / "set.000" / f"{key}.npy", np.zeros((3, 9)))
+    shutil.copytree(tmp_path / "a", tmp_path / "folder" / "a")
+    shutil.copytree(tmp_path / "a", tmp_path / "folder" / "b")
+    with pytest.warns(UserWarning) as caught:
+        pack([tmp_path / "a", tmp_path / "folder"], tmp_path / "c", external_field=True)
+    assert [str(warning.message).partition(" left out;")[0] for warning in caught] == [
+        f"source {tmp_path / name}: atom_ener.npy, virial.npy" for name in ("a", "folder")
+    ]
 
 
 @pytest.mark.parametrize(("wanted", "number"), [(0.25, 5), (7, 7), (0.01, 1)])

@@ -75,6 +75,8 @@ REFUSED = {
     "`seed` is -4": {"seed": -4},
     "`set_size` is 0": {"set_size": 0},
     '`precision` is "float16"': {"precision": "float16"},
+    "`forces_key` is dft_gradient, and gradients have the other sign":
+        {"forces_key": "dft_gradient"},
     '`energy_unit`: "furlong" is no unit of energy': {"energy_unit": "furlong"},
     '`force_unit`: "hartree" is no unit of force': {"force_unit": "hartree"},
     '`force_unit`: "stone" is no unit of energy': {"force_unit": "stone/nm"},

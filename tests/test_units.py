@@ -71,6 +71,7 @@ REFUSED_UNITS = {
     "energy-unit=hartree": ({}, "add force-unit=… there, or give `force_unit`"),
     "position-unit=bohr": ({}, "add energy-unit=… there"),
     "energy-unit=eV force-unit=eV/Å pos-unit=mile": ({}, "pos-unit=mile"),
+    "energy-unit=eV gradient_unit=eV/Å": ({}, "gradients have the other sign than forces"),
     "energy-unit=eV force-unit=au": (
         {"energy_unit": "Ha", "force_unit": AU},
         "but `energy_unit` is Ha",

@@ -2,6 +2,7 @@
 """Packs frames of any composition into masked systems."""
 
 import os
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..balance import NetForces
+from ..frame import digest
 from ..writer import SystemWriter, put_in_place
 from .preferences import Preference
 from .readers.units import Units
@@ -41,6 +43,10 @@ class Packed:
         Number of incomplete frames, by reason.
     with_net
         Number of frames with a net force or a net torque.
+    kept_preference
+        Whether weights other than 1 are those that the sources had, as no preference was given.
+    repeated
+        Number of frames with the same atoms at the same places as one before.
     """
 
     systems: dict[str, int]
@@ -50,6 +56,8 @@ class Packed:
     without_preference: int
     left_out: dict[str, int] = field(default_factory=dict)
     with_net: int = 0
+    kept_preference: bool = False
+    repeated: int = 0
 
 
 def pack(
@@ -58,7 +66,7 @@ def pack(
     *,
     type_map: Sequence[str] | None = None,
     sel: Sequence[int] | str = "auto",
-    preference: str = "all",
+    preference: str | None = None,
     validation: float = 0,
     seed: int = 0,
     energy_unit: str | None = None,
@@ -92,10 +100,11 @@ def pack(
         Which atoms have weight 1 in atom_pref.npy: "all", "element:ZN,S", "within:2.8:ZN" (Å; the
         element itself, too), "names:SG,NE2", for names of atoms in the per-atom array
         "atomtypes", or "names:ARRAY:SG,NE2", in another one. Or "array:NAME", for weights from a
-        per-atom array. All sources must have the array.
+        per-atom array. All sources must have the array. Without it, weights in atom_pref of the
+        sources are kept, and 1 is that of others; but if some are not 1, all must have them.
     validation
         Frames for validation: a fraction below 1 or a number, so that 1 is one frame; 0 for no
-        split.
+        split. Frames with the same atoms at the same places are all on one side.
     seed
         Of the choice of these frames.
     energy_unit, force_unit
@@ -161,12 +170,12 @@ def pack(
     room = output.absolute().parent
     with put_in_place(output, overwrite, folder=True) as folder, Spool(room) as spool:
         bar = tqdm(frames, "reading", unit=" frames", disable=hidden)
-        atoms, without = _read(bar, rule, types, nets, spool)
+        atoms, without, alike = _read(bar, rule, types, nets, spool)
         missing = [] if part else rule.missing(types.met)
         if missing:
             raise ValueError(f"`preference` names {', '.join(missing)}, which no frame has")
         names, slots, renumber = types.settle()
-        parts = _split(spool.nframes, validation, seed)
+        parts = _split(alike, validation, seed)
         writers = []
         for name, wanted in parts.items():
             nframes = int(wanted.sum())
@@ -180,7 +189,17 @@ def pack(
             writer.complete()
     with_net = 0 if nets is None else nets.warn()
     systems = {str(output / name): int(wanted.sum()) for name, wanted in parts.items()}
-    return Packed(systems, names, slots, atoms, without, dict(left_out), with_net)
+    return Packed(
+        systems,
+        names,
+        slots,
+        atoms,
+        without,
+        dict(left_out),
+        with_net,
+        kept_preference=rule.keeps,
+        repeated=len(alike) - len(np.unique(alike)),
+    )
 
 
 def _read(
@@ -189,7 +208,7 @@ def _read(
     types: TypeNumbers,
     nets: NetForces | None,
     spool: Spool,
-) -> tuple[tuple[int, int], int]:
+) -> tuple[tuple[int, int], int, np.ndarray]:
     """Read all frames.
 
     Returns
@@ -198,12 +217,17 @@ def _read(
         The smallest and the largest number of atoms in a frame.
     int
         Number of frames without a preferred atom.
+    np.ndarray
+        [nframes] a number that frames share which have the same atoms at the same places.
     """
     least, most, without = np.inf, 0, 0
+    alike = array("Q")
     for frame in frames:
         weights = rule.weights(frame)
+        numbers = types.numbers(frame)
+        alike.frombytes(digest(numbers, frame.positions)[:8])
         spool.add(
-            types.numbers(frame),
+            numbers,
             frame.positions,
             frame.energy,
             frame.forces,
@@ -215,17 +239,26 @@ def _read(
         without += not weights.any()
     if most == 0:
         raise ValueError("no frame has an atom; look at the sources")
-    return (int(least), most), without
+    return (int(least), most), without, np.array(alike)
 
 
-def _split(nframes: int, validation: float, seed: int) -> dict[str, np.ndarray]:
-    """Tell for each system, by name, which frames are in it, [nframes]."""
+def _split(alike: np.ndarray, validation: float, seed: int) -> dict[str, np.ndarray]:
+    """Tell for each system, by name, which frames are in it, [nframes]; alike ones are in one."""
+    nframes = len(alike)
     count = max(1, round(validation * nframes)) if 0 < validation < 1 else int(validation)
     if count >= nframes:
         raise ValueError(
             f"`validation` is {validation}, which is {count} of {nframes} frames; at least one "
             "must be left for training"
         )
-    chosen = np.zeros(nframes, dtype=bool)
-    chosen[np.random.default_rng(seed).permutation(nframes)[:count]] = True
+    order = np.random.default_rng(seed).permutation(nframes)
+    kinds, first, sizes = np.unique(alike[order], return_index=True, return_counts=True)
+    in_order = first.argsort()
+    enough = int(np.searchsorted(sizes[in_order].cumsum(), count)) + 1 if count else 0
+    if count and enough == len(kinds):
+        raise ValueError(
+            f"`validation` is {validation}, and of {nframes} frames only {len(kinds)} differ, of "
+            "which at least one must be left for training; ask for fewer"
+        )
+    chosen = np.isin(alike, kinds[in_order[:enough]])
     return {"train": ~chosen, "validation": chosen} if count else {"": ~chosen}

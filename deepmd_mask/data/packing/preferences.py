@@ -9,6 +9,7 @@ import numpy as np
 from ...shared.elements import ATOM_NAMES
 from .sources import Frame
 
+WEIGHTS = "atom_pref"  # the array in which sources have weights
 _RULES = (
     "all, element:ZN,S (elements), within:2.8:ZN (Å, elements), names:SG,NE2 (names of atoms, in "
     f"the per-atom array {ATOM_NAMES}), names:ARRAY:SG,NE2, array:NAME"
@@ -22,13 +23,14 @@ class Preference:
     Attributes
     ----------
     kind
-        "all", "element", "within", "names" or "array".
+        "all", "element", "within", "names" or "array"; "kept" for the array atom_pref, and weight 1
+        where there is none; which goes together only if that has no other weights.
     elements
         In capital letters, of "element" and "within"; names of atoms, of "names".
     distance
         In Å, of "within".
     array
-        Name of the per-atom array of the sources, of "names" and "array".
+        Name of the per-atom array of the sources, of "names", "array" and "kept".
     """
 
     kind: str
@@ -36,16 +38,22 @@ class Preference:
     distance: float = 0.0
     array: str | None = None
     _met: set[str] = field(default_factory=set, repr=False, compare=False)  # names of atoms
+    # Of "kept": the first frame with weights other than 1, and the first without any.
+    _first: dict[bool, str] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def parse(cls, text: str) -> "Preference":
+    def parse(cls, text: str | None) -> "Preference":
         """Read "all", "element:ZN,S", "within:2.8:ZN", "names:SG,NE2" or "array:NAME".
+
+        None is for weights that the sources have.
 
         Raises
         ------
         ValueError
             If the text is none of these.
         """
+        if text is None:
+            return cls("kept", array=WEIGHTS)
         kind, _, rest = text.partition(":")
         if text == "all":
             return cls("all")
@@ -72,10 +80,12 @@ class Preference:
         ------
         ValueError
             If the frame's array is missing, or holds other than numbers that are not negative, or
-            than names.
+            than names; if only some frames have weights that are to be kept.
         """
         if self.kind == "all":
             return np.ones(len(frame.names))
+        if self.kind == "kept":
+            return self._kept(frame)
         if self.kind == "array" and self.array is not None:
             return _of_array(frame, self.array)
         if self.kind == "names" and self.array is not None:
@@ -86,6 +96,24 @@ class Preference:
         if self.kind == "within":
             chosen = _near(frame.positions, chosen, self.distance)
         return chosen.astype(np.float64)
+
+    def _kept(self, frame: Frame) -> np.ndarray:
+        has_weights = WEIGHTS in frame.arrays
+        weights = _of_array(frame, WEIGHTS) if has_weights else np.ones(len(frame.names))
+        if not has_weights or (weights != 1).any():
+            self._first.setdefault(has_weights, frame.place)
+        if len(self._first) == 2:
+            raise ValueError(
+                f"{self._first[True]}: it has weights, {WEIGHTS}, and {self._first[False]} has "
+                "none; say by `preference` which atoms of all sources count, with all for weight "
+                "1, or give the others this array, too"
+            )
+        return weights
+
+    @property
+    def keeps(self) -> bool:
+        """Return whether weights other than 1 were there and have been kept."""
+        return True in self._first
 
     def missing(self, names: Sequence[str]) -> list[str]:
         """Return the elements of the rule that are not among the names of types.

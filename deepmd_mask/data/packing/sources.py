@@ -5,6 +5,7 @@ ASE, dpdata, cclib and this package's own reader of DeePMD-kit's systems do the 
 """
 
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from ...shared.reason import reason_of
 from ..folders import open_folder
 from ..frame import UNREADABLE, Frame, Incomplete, Keys
-from ..systems import open_system, systems_in
+from ..systems import System, open_system, systems_in
 from .readers.naming import parse_source, split_index
 from .readers.units import Units
 
@@ -93,8 +94,16 @@ def _read_path(text: str, keys: Keys, units: Units) -> Iterator[Frame | Incomple
         if systems == [text] and os.path.isfile(split_index(text)[0]):
             yield from _read_file(text, keys, units)
             return
+        left_out: set[str] = set()
         for system in systems:
-            yield from _read_system(system, keys, units)
+            yield from _read_system(system, keys, units, left_out)
+        if left_out:
+            message = (
+                f"{where}: {', '.join(sorted(left_out))} left out; what is packed are coordinates, "
+                "energies, forces, masks and preferences, so add the others to the result if a "
+                "loss needs them"
+            )
+            warnings.warn(message, stacklevel=2)
 
 
 # ---- Files without a format's name ---------------------------------------------------------------
@@ -185,7 +194,8 @@ def _require_read(
 # ---- DeePMD-kit ----------------------------------------------------------------------------------
 
 
-def _read_system(path: str, keys: Keys, units: Units) -> Iterator[Frame]:
+def _read_system(path: str, keys: Keys, units: Units, left_out: set[str]) -> Iterator[Frame]:
+    """Read a system, and add to left_out what files of arrays are not read."""
     from ..scan import sound_frames  # noqa: PLC0415  which needs the kernels
 
     if not _has_types(path):
@@ -197,6 +207,7 @@ def _read_system(path: str, keys: Keys, units: Units) -> Iterator[Frame]:
     system = open_system(path, ("coord", "energy", "force"), others)
     if system.names is None:
         raise ValueError(f"source {path}: there is no type_map.raw, so its types have no names")
+    left_out |= _others_of(system)
     names = np.array(system.names)
     in_ev, in_ev_per_angstrom = units.factors(f"source {path}")
     for chunk in system.chunks():
@@ -217,6 +228,12 @@ def _read_system(path: str, keys: Keys, units: Units) -> Iterator[Frame]:
                     system.periodic,
                     {name: array[f, real] for name, array in arrays.items()},
                 )
+
+
+def _others_of(system: System) -> set[str]:
+    """Return the names of files of arrays that are not read."""
+    read = {"box.npy", *(f"{key}.npy" for part in system.sets for key in part.arrays)}
+    return {path.name for part in system.sets for path in part.folder.glob("*.npy")} - read
 
 
 def _has_types(path: str) -> bool:

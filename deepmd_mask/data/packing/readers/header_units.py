@@ -17,7 +17,7 @@ from .units import Units, energy_factor, force_factor, length_factor
 
 _KINDS = {
     "energy": ("energy", "energies", "e"),
-    "force": ("force", "forces", "gradient", "gradients", "f"),
+    "force": ("force", "forces", "f"),
     "length": (
         "length", "distance", "distances", "pos", "position", "positions", "coord", "coords",
         "coordinate", "coordinates", "r",
@@ -76,6 +76,11 @@ def stated_units(place: str, info: Mapping[str, Any], keys: Keys) -> dict[str, S
         if of is None:
             continue
         text = f"{key}={value}"
+        if of.lower().strip("-_. ").startswith("grad"):
+            raise ValueError(
+                f"{place}: it says {text}, and gradients have the other sign than forces; write "
+                "their negative, or force-unit=… if the numbers are forces"
+            )
         kind = _kind(of, keys)
         if not isinstance(value, str):
             is_count = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
