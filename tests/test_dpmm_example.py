@@ -104,7 +104,8 @@ def test_a_folder_that_differs_from_what_is_asked(script, monkeypatch, tmp_path)
     """It is refused, whatever was begun there; without these options the loop goes on with it."""
     learn = script("learn")
     monkeypatch.setattr(learn, "load", lambda _: None)
-    box, other = tmp_path / "one.pdb", tmp_path / "other.pdb"
+    box, other = tmp_path / "box.pdb", tmp_path / "other.pdb"
+    monkeypatch.setattr(learn, "BOX", box)
     box.write_text("one")
     other.write_text("other")
     folder = tmp_path / "run"
