@@ -119,7 +119,7 @@ def test_energies_of_several_references(tmp_path, shifts, one_system):
     assert [finding.code for finding in found] == ["energy-reference"] * (len(set(shifts)) - 1)
     for finding in found:
         assert finding.level == "warning"
-        assert "energies of 40 frames in 1 systems" in finding.message
+        assert "energies of 40 frames in 1 system, of" in finding.message
         shift = float(finding.message.partition(" are ")[2].split()[0])
         between = [abs(a - b) for a in shifts for b in shifts]
         assert min(abs(abs(shift) - distance) for distance in between) < 20

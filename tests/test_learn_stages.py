@@ -705,7 +705,8 @@ def test_machines_that_dpdispatcher_does_not_take(tmp_path, machine, resources, 
     write_json(tmp_path / "machine.json", machine)
     with pytest.raises(ValueError, match=message) as error:
         run(tmp_path)
-    assert str(tmp_path / "machine.json") in str(error.value)
+    named = config.NAMES[0] if resources else "machine.json"
+    assert str(tmp_path / named) in str(error.value)
     assert not list(tmp_path.glob("iter.*"))
 
 

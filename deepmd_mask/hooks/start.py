@@ -135,12 +135,15 @@ def warn_of_constants(start: Start, loss: dict) -> None:
     """
     has_energies = any(loss.get(f"{when}_pref_e", 0) != 0 for when in ("start", "limit"))
     if has_energies and _is_builtin(start):
+        of = "its checkpoint" if start.option == "--init-frz-model" else "the checkpoint"
         log.warning(
             "se_a_mask: %s is of the built-in, whose energies have a constant for each virtual "
             "atom. Here they have none, so they begin wrong by as much, in each composition by "
-            "something else. Fit a constant for each type to the energies of the data and set "
-            "them first with dp change-bias --bias-value, or begin from nothing",
+            "something else. Fit a constant for each type to the energies of the data, set them "
+            "in %s with dp change-bias --bias-value, and start from what that writes; or begin "
+            "from nothing",
             start,
+            of,
         )
 
 

@@ -79,10 +79,12 @@ class Loop:
         """Return a path that the arguments name."""
         return self.folder / text
 
-    def where_machine(self, stage: str) -> str:
-        """Return what messages call the machine of a stage: its file, if it has one."""
-        given = self.config[stage].get("machine", self.config.get("machine"))
-        return str(self.path(given)) if isinstance(given, str) else NAMES[0]
+    def file_of(self, part: str, stage: str) -> str:
+        """Return the file that says a stage's machine or its resources, for messages."""
+        given = self.config[stage].get(part, self.config.get(part))
+        if isinstance(given, str):
+            return str(self.path(given))
+        return str(next(path for path in map(self.path, NAMES) if path.exists()))
 
     def machine(self, stage: str) -> tuple[dict, dict] | None:
         """Return machine and resources of a stage; None for processes here."""

@@ -49,7 +49,11 @@ def require(folder: Path) -> ModuleType:
 
 
 def require_known(
-    stage: str, machine: dict[str, Any], resources: dict[str, Any], where: str, root: Path
+    stage: str,
+    machine: dict[str, Any],
+    resources: dict[str, Any],
+    files: dict[str, str],
+    root: Path,
 ) -> None:
     """Refuse machine and resources that DPDispatcher would not take, when a stage comes to them.
 
@@ -59,15 +63,15 @@ def require_known(
         Its name.
     machine, resources
         As for `execute`.
-    where
-        What messages call them.
+    files
+        That say "machine" and "resources".
     root
         Of the loop.
 
     Raises
     ------
     ValueError
-        Naming stage and argument.
+        Naming file, stage and argument.
     """
     dpdispatcher = require(root)
     kinds = dpdispatcher.Machine.subclasses_dict
@@ -75,7 +79,7 @@ def require_known(
         ("machine", {**machine, "local_root": str(root)}, dpdispatcher.Machine.arginfo()),
         ("resources", resources, dpdispatcher.Resources.arginfo("batch_type" in resources)),
     ):
-        begin = f"{where}, {part} of {stage}"
+        begin = f"{files[part]}, {part} of {stage}"
         try:
             base.check_value(base.normalize_value(given, trim_pattern="_*"), strict=False)
         except ArgumentError as error:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 LIST = "files.json"
+CACHE = "__pycache__"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -48,11 +49,15 @@ def has_all_files(folder: Path) -> bool:
 
 
 def stamp(path: Path) -> str:
-    """Return a digest of a file or folder: of names, sizes and times of change, not of contents."""
+    """Return a digest of a file or folder: of names, sizes and times of change, not of contents.
+
+    What Python keeps in __pycache__, as tasks import modules, has no part in it.
+    """
     files = [path]
     if path.is_dir():
         walked = os.walk(path, followlinks=True)
-        files = sorted(Path(where, name) for where, _, names in walked for name in names)
+        every = (Path(where, name) for where, _, names in walked for name in names)
+        files = sorted(file for file in every if CACHE not in file.parts)
     stats = [(str(file.relative_to(path)), file.stat()) for file in files]
     found = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
     return digest(json.dumps(found).encode())
@@ -121,7 +126,8 @@ def bring(source: Path, target: Path, linked: bool = True) -> None:
         part, old = (target.with_name(f".{target.name}.{name}") for name in ("partial", "old"))
         for left in (part, old):  # by a process that was killed
             shutil.rmtree(left, ignore_errors=True)
-        shutil.copytree(source, part, copy_function=one)
+        ignored = shutil.ignore_patterns(CACHE)
+        shutil.copytree(source, part, copy_function=one, ignore=ignored)
         if target.exists():
             os.rename(target, old)
         os.rename(part, target)

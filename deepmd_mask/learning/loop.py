@@ -148,6 +148,7 @@ def _executor(loop: Loop, name: str) -> Callable[[Path, list[str]], None]:
     if found is None:
         return partial(local.execute, name, config[name].get("workers", config.get("workers")))
     machine, resources = found
-    dispatcher.require_known(name, machine, resources, loop.where_machine(name), loop.folder)
+    files = {part: loop.file_of(part, name) for part in ("machine", "resources")}
+    dispatcher.require_known(name, machine, resources, files, loop.folder)
     more = config["poll"], config.get("command"), loop.folder
     return partial(dispatcher.execute, name, machine, resources, *more)

@@ -57,8 +57,14 @@ def require_systems(loop: Loop) -> None:
             if not (path / "type.raw").is_file():
                 raise ValueError(
                     f"{name}: {path} is no folder of a system, which has a file type.raw; mend the "
-                    f"path, which begins at {loop.folder}"
+                    f"path, which begins at {loop.folder}, or unpack a group of HDF5 to folders"
                 )
+    data = read_input(loop)["training"].get("validation_data")
+    if data and not validation(loop):
+        raise ValueError(
+            f"{loop.config['train']['input']}, training/validation_data: there is no system in "
+            f"{data.get('systems')}; mend the path, which begins at {loop.folder}, or the patterns"
+        )
 
 
 def common(loop: Loop, iteration: int) -> dict[str, Path]:
@@ -77,7 +83,7 @@ def prepare(loop: Loop, iteration: int) -> list[Order]:
     if not systems(loop, iteration, "train"):
         raise ValueError(
             f"iteration {iteration}: there is nothing to train with; all candidates may be held "
-            "out, or none was chosen: look at `dp-mask learn status`"
+            "out, none was chosen, or no label has succeeded: look at `dp-mask learn status`"
         )
     before = iteration - 1 if last and loop.config["train"]["init_model"] else None
     base = _base(loop, iteration)

@@ -61,6 +61,7 @@ def work(stage: str, folder: Path) -> None:
         write_json(result / FAILURE, {"reason": reason})
     sys.stdout.flush()
     if read_json(folder / TASK) != content:  # a job of a queue that is not what is asked any more
+        print("settings have changed since it began; this result does not count")
         shutil.rmtree(result)
         return
     list_files(result)  # a queue may bring half of it back

@@ -26,8 +26,8 @@ def arguments() -> list[Argument]:
             bool,
             optional=True,
             doc="Whether Adam steps the first layers of the fitting nets in coordinates in which "
-            "the descriptor spreads evenly over the atoms of a type; for rates that begin at 0.001 "
-            "or 0.002.",
+            "the descriptor spreads evenly over the atoms of a type; for training from nothing in "
+            "one process, with rates that begin at 0.001 or 0.002.",
         ),
     ]
 

@@ -18,10 +18,10 @@ def load(name, subset="validation"):
 def masked_errors(folder):
     """Read the masked force errors of a run.
 
-    lcurve.out has rmse_pf_val = sqrt(sum(pref * |dF|^2) / (3 * nframes * nslots)), an average over
-    all slots. The validation batches of a row are, all together, the whole set (batch_size times
-    numb_btch in input.json), so that dividing by the mean of pref instead gives the masked error
-    exactly, to the digits displayed.
+    lcurve.out has rmse_pf_val = sqrt(sum(pref * |dF|^2) / (3 * nframes * n)), an average over as
+    many slots as sel allows, which is what these data have. The validation batches of a row are,
+    all together, the whole set (batch_size times numb_btch in input.json), so that dividing by the
+    mean of pref instead gives the masked error exactly, to the digits displayed.
 
     Returns
     -------

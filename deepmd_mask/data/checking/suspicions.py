@@ -18,6 +18,7 @@ FAR = 10.0  # Å; no bond and no solvation shell is so long
 OUTLIER = 10.0  # robust standard deviations
 GROUP = 10, 0.05  # frames, and part of all, that are no outliers if they are off together
 APART = 1.5  # eV; energies rounded to whole numbers have gaps of 1
+STANDS_OUT = 0.3  # of the median residual; sound data have smaller gaps, and need no more fits
 
 
 def check_distances(system: System, scanned: Scanned, report: Report, hydrogens: Hydrogens) -> None:
@@ -183,14 +184,20 @@ def fit_groups(counts: np.ndarray, energies: np.ndarray) -> Fit:
     """Fit energies on composition, in groups of frames that are far apart, if there are such.
 
     Groups are told by the gaps between them that a fit without groups leaves; so what composition
-    can explain makes none. Gaps are larger than APART and than OUTLIER times the deviation within
-    groups. That fit is one of least squares: for two groups of the same size, that of least
-    absolute deviations may have any slope. Where outliers pull it too much, the other one is tried.
+    can explain makes none. Gaps are larger than APART, than OUTLIER times the deviation within
+    groups, and than STANDS_OUT of what the fit leaves. That fit is one of least squares: for two
+    groups of the same size, that of least absolute deviations may have any slope. Where outliers
+    pull it too much, the other one is tried.
 
     Parameters
     ----------
     counts, energies
         As for ``fit_composition``.
+
+    Returns
+    -------
+    Fit
+        With a single group if none are apart.
     """
     residuals, deviation = fit_composition(counts, energies)
     found = Fit(np.zeros(len(energies), dtype=int), np.zeros(1), residuals, deviation)
@@ -199,7 +206,7 @@ def fit_groups(counts: np.ndarray, energies: np.ndarray) -> Fit:
     for start in (squares, residuals):
         for more in range(1, 5):
             groups, gap = _split(start, more)
-            if gap < 0.3 * np.median(np.abs(start)):  # as of all data that are sound
+            if gap < STANDS_OUT * np.median(np.abs(start)):
                 break
             zeros = groups[:, None] == np.arange(more + 1)
             within, deviation = fit_composition(np.column_stack([counts, zeros]), energies)
@@ -262,12 +269,13 @@ def check_energies(
     for g in np.flatnonzero(np.arange(len(sizes)) != largest).tolist():
         members = np.flatnonzero(groups == g).tolist()
         shift = shifts[g] - shifts[largest]
+        nsystems = len({places[k][0].path for k in members})
         message = (
-            f"energies of {sizes[g]} frames in {len({places[k][0].path for k in members})} "
-            f"systems, of which this is the first, are {shift:+.3g} off those of {sizes[largest]} "
+            f"energies of {sizes[g]} frames in {nsystems} system{'s' * (nsystems > 1)}, of which "
+            f"this is the first, are {shift:+.3g} off those of {sizes[largest]} "
             f"others in a linear fit on composition, {abs(shift) / deviation:.0f} times the usual; "
             "look whether one method, charge, unit and zero of energy is behind all, and label "
-            "anew what differs"
+            "anew what differs; if these are states of one method so far apart, leave it"
         )
         system, place = places[members[0]]
         file = f"{place[0]}/energy.npy"

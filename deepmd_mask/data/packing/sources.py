@@ -99,9 +99,8 @@ def _read_path(text: str, keys: Keys, units: Units) -> Iterator[Frame | Incomple
             yield from _read_system(system, keys, units, left_out)
         if left_out:
             message = (
-                f"{where}: {', '.join(sorted(left_out))} left out; what is packed are coordinates, "
-                "energies, forces, masks and preferences, so add the others to the result if a "
-                "loss needs them"
+                f"{where}: {', '.join(sorted(left_out))} left out; only coordinates, energies, "
+                "forces, masks and preferences are read"
             )
             warnings.warn(message, stacklevel=2)
 
