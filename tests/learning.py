@@ -13,6 +13,7 @@ import forks
 import yaml
 from helpers import LIMITS, tail
 
+from deepmd_mask.learning import config
 from deepmd_mask.learning.example import init
 from deepmd_mask.learning.files import write_json
 from deepmd_mask.learning.frames import write_frames
@@ -47,6 +48,25 @@ def shrink(folder, **changes):
     script["training"].update(numb_steps=4, disp_freq=1)
     script["model"]["descriptor"].update(neuron=[4, 8], axis_neuron=4)
     script["model"]["fitting_net"].update(neuron=[8])
+    (folder / "input.json").write_text(json.dumps(script))
+
+
+def read(folder, **changes):
+    """Write the example with changes and read its arguments."""
+    if not (folder / "learn.yaml").exists():
+        init(folder)
+    given = yaml.safe_load((folder / "learn.yaml").read_text())
+    for name, value in changes.items():
+        given[name] = {**given[name], **value} if isinstance(given.get(name), dict) else value
+    (folder / "other").mkdir(exist_ok=True)
+    (folder / "other" / "learn.yaml").write_text(yaml.safe_dump(given))
+    return config.read(folder / "other")
+
+
+def changed_input(folder, section, **changes):
+    """Change a section of the input in a folder."""
+    script = json.loads((folder / "input.json").read_text())
+    script[section] |= changes
     (folder / "input.json").write_text(json.dumps(script))
 
 
