@@ -131,7 +131,7 @@ def test_a_kill_leaves_no_file_unchanged(script, monkeypatch, tmp_path):
     monkeypatch.setattr(learn, "load", lambda _: None)
     (tmp_path / "box.pdb").write_text("box")
     asked = {"folder": tmp_path / "run", "box": tmp_path / "box.pdb", "quick": True, "seed": 5}
-    whole = learn.os.replace
+    whole = os.replace
 
     def killed(part, path):
         if path.name == "learn.yaml":
@@ -139,7 +139,7 @@ def test_a_kill_leaves_no_file_unchanged(script, monkeypatch, tmp_path):
         whole(part, path)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(learn.os, "replace", killed)
+        patched.setattr(os, "replace", killed)
         learn.prepare(**asked)
     assert (tmp_path / "run" / "site.pdb").exists()
     assert not (tmp_path / "run" / "learn.yaml").exists()

@@ -3,10 +3,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
-from ..shared.options import auto_factor
+from ..shared.options import auto_factor, has_term
 from .findings import Finding, Level, Report, refuse, refuse_or_log
 from .scan import Scan, Scanned, Wanted, scan_system
 from .systems import System, systems_in
@@ -66,9 +68,7 @@ def wanted_by(jdata: dict) -> Wanted:
     model = jdata["model"]
     loss = jdata.get("loss", {})
 
-    def has(term: str) -> bool:
-        return any(loss.get(f"{when}_pref_{term}", 0) != 0 for when in ("start", "limit"))
-
+    has = partial(has_term, loss)
     needs_preference = has("pf") and not loss.get("use_default_pf")
     terms = {"energy": ["e"], "force": ["f", "pf"], "virial": ["v"], "atom_ener": ["ae"]}
     sel = model["descriptor"]["sel"]
@@ -81,13 +81,15 @@ def wanted_by(jdata: dict) -> Wanted:
     )
 
 
-def training_systems(jdata: dict) -> dict[str, list[str]]:
+def training_systems(jdata: dict, root: Path | None = None) -> dict[str, list[str]]:
     """Return the systems that an input names: of its training and of its validation data.
 
     Parameters
     ----------
     jdata
         The normalised input of ``dp train``.
+    root
+        Where its paths begin; None for the working directory.
     """
     systems = {}
     for section in ("training_data", "validation_data"):
@@ -96,6 +98,7 @@ def training_systems(jdata: dict) -> dict[str, list[str]]:
             continue
         given, patterns = (data or {}).get("systems", []), (data or {}).get("rglob_patterns")
         given = [given] if isinstance(given, str) else given
+        given = given if root is None else [root / path for path in given]
         systems[section] = [system for path in given for system in systems_in(path, patterns)]
     return systems
 

@@ -18,7 +18,7 @@ from ..conversion.rebuild import model_options
 from ..frozen.description import describe
 from ..frozen.model_file import TELLING_OPS, FrozenModel
 from ..shared.log import log
-from ..shared.options import activation_of
+from ..shared.options import activation_of, has_term
 
 BUILTIN = "built-in"  # of TELLING_OPS
 
@@ -133,8 +133,7 @@ def warn_of_constants(start: Start, loss: dict) -> None:
     loss
         Section of the normalised input.
     """
-    has_energies = any(loss.get(f"{when}_pref_e", 0) != 0 for when in ("start", "limit"))
-    if has_energies and _is_builtin(start):
+    if has_term(loss, "e") and _is_builtin(start):
         of = "its checkpoint" if start.option == "--init-frz-model" else "the checkpoint"
         log.warning(
             "se_a_mask: %s is of the built-in, whose energies have a constant for each virtual "
@@ -150,9 +149,7 @@ def warn_of_constants(start: Start, loss: dict) -> None:
 def _is_builtin(start: Start) -> bool:
     if start.option == "--init-frz-model":
         return FrozenModel(start.path).operators() == BUILTIN
-    meta = tf.MetaGraphDef()
-    meta.ParseFromString(start.path.with_name(f"{start.path.name}.meta").read_bytes())
-    return any(node.op == TELLING_OPS[BUILTIN] for node in meta.graph_def.node)
+    return any(node.op == TELLING_OPS[BUILTIN] for node in _graph_of_checkpoint(start.path).node)
 
 
 def input_of_checkpoint(path: Path) -> dict:
@@ -168,12 +165,18 @@ def input_of_checkpoint(path: Path) -> dict:
     dict
         The input; {} if the checkpoint lacks it, or if there is none.
     """
+    nodes = _graph_of_checkpoint(path).node
+    scripts = [node for node in nodes if node.name == "train_attr/training_script"]
+    return json.loads(tf.make_ndarray(scripts[0].attr["value"].tensor).item()) if scripts else {}
+
+
+def _graph_of_checkpoint(path: Path) -> tf.GraphDef:
+    """Return the graph that a checkpoint is of; an empty one if there is none."""
     file = path.with_name(f"{path.name}.meta")
     meta = tf.MetaGraphDef()
     if file.is_file():
         meta.ParseFromString(file.read_bytes())
-    scripts = [node for node in meta.graph_def.node if node.name == "train_attr/training_script"]
-    return json.loads(tf.make_ndarray(scripts[0].attr["value"].tensor).item()) if scripts else {}
+    return meta.graph_def
 
 
 # ---- The two kinds of models ---------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..data.systems import systems_in
-from ..data.training import auto_sel, scan_systems
+from ..data.training import auto_sel, scan_systems, training_systems
 from .config import Loop, read_file
 from .files import bring, write_json
 from .processes import run_or_raise
@@ -32,11 +32,9 @@ def systems(loop: Loop, iteration: int, name: str) -> list[Path]:
 
 def validation(loop: Loop) -> list[Path]:
     """Return the systems of the input's own validation_data; paths begin at the loop's folder."""
-    data = read_input(loop)["training"].get("validation_data") or {}
-    given = data.get("systems", [])
-    given = [given] if isinstance(given, str) else given
-    patterns = data.get("rglob_patterns")
-    return [Path(path) for text in given for path in systems_in(loop.path(text), patterns)]
+    data = read_input(loop)["training"].get("validation_data")
+    found = training_systems({"training": {"validation_data": data}}, loop.folder)
+    return [Path(path) for path in found.get("validation_data", [])]
 
 
 def require_systems(loop: Loop) -> None:
@@ -51,7 +49,8 @@ def require_systems(loop: Loop) -> None:
         name: [Path(path) for text in loop.config[name] for path in systems_in(loop.path(text))]
         for name in ("data", "test")
     }
-    wanted[f"{loop.config['train']['input']}, training/validation_data"] = validation(loop)
+    own = f"{loop.config['train']['input']}, training/validation_data"
+    wanted[own] = validation(loop)
     for name, paths in wanted.items():
         for path in paths:
             if not (path / "type.raw").is_file():
@@ -60,10 +59,10 @@ def require_systems(loop: Loop) -> None:
                     f"path, which begins at {loop.folder}, or unpack a group of HDF5 to folders"
                 )
     data = read_input(loop)["training"].get("validation_data")
-    if data and not validation(loop):
+    if data and not wanted[own]:
         raise ValueError(
-            f"{loop.config['train']['input']}, training/validation_data: there is no system in "
-            f"{data.get('systems')}; mend the path, which begins at {loop.folder}, or the patterns"
+            f"{own}: there is no system in {data.get('systems')}; mend the path, which begins at "
+            f"{loop.folder}, or the patterns"
         )
 
 

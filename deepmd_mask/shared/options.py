@@ -181,6 +181,11 @@ def _require_training_options(jdata: dict) -> None:
     _require_prefactors(section(jdata, "loss"))
 
 
+def has_term(loss: dict, term: str) -> bool:
+    """Return whether a loss has a term, such as "e", at its beginning or in its limit."""
+    return any(loss.get(f"{when}_pref_{term}", 0) != 0 for when in ("start", "limit"))
+
+
 def _require_prefactors(loss: dict) -> None:
     """Refuse a loss that falls without a bound, or is nothing; loss has all that are not 0."""
     prefactors = {name: loss[name] for name in loss if re.match("(start|limit)_pref_", name)}

@@ -7,13 +7,13 @@ that it takes minutes, and the models are of no use.
 
 import argparse
 import json
-import os
 from pathlib import Path
 
 import yaml
 from system import BOX, EXAMPLE, load
 
 from deepmd_mask.learning import loop
+from deepmd_mask.learning.files import write_text
 
 FILES = ("system.py", "explore.py", "levels.py", "site.pdb", "learn.yaml", "input.json")
 QUICK = {
@@ -61,10 +61,10 @@ def prepare(folder, box=None, quick=False, seed=None):
         elif name == "input.json" and quick:
             put(folder / name, text, QUICK_INPUT, json.loads, json.dumps)
         elif not (folder / name).exists():
-            write_whole(folder / name, text)
+            write_text(folder / name, text)
     there, text = folder / BOX.name, (box or BOX).read_text()
     if not there.exists():
-        write_whole(there, text)
+        write_text(there, text)
     elif box is not None and there.read_text() != text:
         raise ValueError(f"{there} is another box than {box}; choose another folder, or no box")
 
@@ -72,7 +72,7 @@ def prepare(folder, box=None, quick=False, seed=None):
 def put(path, text, changes, read, write):
     """Write a text with values changed; of a file that is there ask that it has these values."""
     if not path.exists():
-        write_whole(path, write(changed(read(text), changes)))
+        write_text(path, write(changed(read(text), changes)))
         return
     found = read(path.read_text())
     if changed(found, changes) != found:
@@ -89,13 +89,6 @@ def changed(found, changes):
         for name, value in changes.items()
     }
     return {**found, **new}
-
-
-def write_whole(path, text):
-    """Write a file that is there whole, or not at all."""
-    part = path.with_name(f".{path.name}.partial")
-    part.write_text(text)
-    os.replace(part, path)
 
 
 def main():

@@ -55,7 +55,7 @@ def prepare(output, steps=None, builtin=False, changes=None):
         return
     if builtin:
         del jdata["model"]["descriptor"]["even_steps"]
-        merge(jdata, {"learning_rate": BUILTIN_RATES})
+        jdata["learning_rate"] |= BUILTIN_RATES
     merge(jdata, changes or {})
     training, rate = jdata["training"], jdata["learning_rate"]
     rate["decay_steps"] = max(1, rate["decay_steps"] * steps // training["numb_steps"])
