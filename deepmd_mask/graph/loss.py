@@ -93,12 +93,12 @@ class MaskEnerLoss(EnerStdLoss):
             more = [0, tf.maximum(self.nslots - slots, 0)]
             real = tf.pad(mask, [[0, 0], more])
             real_first = tf.argsort(real, axis=1, direction="DESCENDING", stable=True)
-            kept = real_first[:, : self.nslots]
+            first = tf.shape(real)[1] * tf.range(nframes)[:, None]
+            kept = first + real_first[:, : self.nslots]
             of_slots = [tf.reshape(x, [nframes, slots, -1]) for x in arrays]
             padded = [tf.pad(x, [[0, 0], more, [0, 0]]) for x in of_slots]
-            return [
-                tf.reshape(tf.gather(x, kept, axis=1, batch_dims=1), [nframes, -1]) for x in padded
-            ]
+            of_all_frames = [tf.reshape(x, [-1, tf.shape(x)[2]]) for x in padded]
+            return [tf.reshape(tf.gather(x, kept), [nframes, -1]) for x in of_all_frames]
 
         return tf.cond(tf.equal(slots, self.nslots), as_they_are, moved)
 
