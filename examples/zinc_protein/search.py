@@ -2,20 +2,27 @@
 """The same search for better settings on both sides, this package and the built-in.
 
 Each setting is changed alone, from what compare.py trains with, and gets the same time: so many
-steps as fit in it, by how long a few have taken. Prints the error on the validation set, so that
-the test set remains one that nothing was chosen by.
+steps as fit in it, by how long a few have taken with all cores and nothing beside them. Prints the
+error on the validation set at the end, so that the test set remains one that nothing was chosen by.
 
-What has been trained is not trained again.
+What has been measured or trained is not measured or trained again.
 """
 
 import argparse
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from compare import BUILTIN, SIDES, measure_once, seconds_per_step
+from compare import BUILTIN, SIDES, measure_once
 from plot import EXAMPLE, masked_errors
 from run import prepare, step
+
+ONE_CORE = {
+    "OMP_NUM_THREADS": "1",
+    "DP_INTRA_OP_PARALLELISM_THREADS": "1",
+    "DP_INTER_OP_PARALLELISM_THREADS": "1",
+}
 
 
 def rate(start):
@@ -44,50 +51,75 @@ SETTINGS = {
 }
 
 
-def train(folder, side, changes, minutes):
-    """Train for so long, unless that has been done, and return steps, minutes and error.
+def measure(output, side, setting):
+    """Return the seconds that a training step takes, which depends on nets and batches alone.
+
+    Parameters
+    ----------
+    output : pathlib.Path
+    side, setting : str
+    """
+    path = output / "seconds_per_step.json"
+    found = json.loads(path.read_text()) if path.exists() else {}
+    changes = {k: v for k, v in SETTINGS[setting].items() if k in ("model", "training")}
+    key = f"{side} {json.dumps(changes)}"
+    if key not in found:
+        found[key] = measure_once(output / "measurement", side, changes=changes)
+        path.write_text(json.dumps(found, indent=2) + "\n")
+    return found[key]
+
+
+def train(folder, side, setting, steps):
+    """Train on one core, unless that has been done.
 
     Parameters
     ----------
     folder : pathlib.Path
-    side : str
-    changes : dict
-        From input.json.
-    minutes : float
+    side, setting : str
+    steps : int
 
     Returns
     -------
-    steps : int
-    spent : float
-        Minutes.
-    error : float
+    float
         Masked force error of the validation set at the end, in eV/Å.
     """
-    found = folder / "found.json"
-    if not found.exists():
-        measured = measure_once(folder, side, changes=changes)
-        steps = round(60 * minutes / measured)
-        shutil.rmtree(folder)
-        prepare(folder, steps, side == BUILTIN, changes)
-        step("train.sh", folder, **SIDES[side])
-        spent = steps * seconds_per_step(folder) / 60
-        error = masked_errors(folder)[1][-1]
-        found.write_text(json.dumps({"steps": steps, "spent": spent, "error": error}) + "\n")
-    return json.loads(found.read_text()).values()
+    if not (folder / "done").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        prepare(folder, steps, side == BUILTIN, SETTINGS[setting])
+        path = folder / "input.json"
+        jdata = json.loads(path.read_text())
+        jdata["training"]["disp_freq"] = steps  # one row, at the end
+        path.write_text(json.dumps(jdata, indent=2) + "\n")
+        step("train.sh", folder, **SIDES[side], **ONE_CORE)
+        (folder / "done").touch()
+    return masked_errors(folder)[1][-1]
 
 
 def main():
-    """Train each setting on both sides."""
+    """Measure, then train each setting on both sides."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=EXAMPLE / "search", help="a folder")
     parser.add_argument("--minutes", type=float, default=5, help="for each training")
+    parser.add_argument(
+        "--workers", type=int, default=2, help="trainings at a time, which changes no result"
+    )
     arguments = parser.parse_args()
-    print(f"{'':26}{'side':12} {'steps':>8} {'minutes':>8}   masked error", flush=True)
-    for setting, changes in SETTINGS.items():
-        for side in SIDES:
-            folder = arguments.output.resolve() / side / setting.replace(" ", "_")
-            steps, spent, error = train(folder, side, changes, arguments.minutes)
-            print(f"{setting:26}{side:12} {steps:>8} {spent:>8.1f} {error:9.3f} eV/Å", flush=True)
+    output = arguments.output.resolve()
+    output.mkdir(parents=True, exist_ok=True)
+    trainings = [(setting, side) for setting in SETTINGS for side in SIDES]
+    seconds = [measure(output, side, setting) for setting, side in trainings]
+    steps = [round(60 * arguments.minutes / each) for each in seconds]
+    print(f"{'':26}{'side':12} {'ms/step':>8} {'steps':>8}   masked error", flush=True)
+    with ThreadPoolExecutor(arguments.workers) as workers:
+        errors = [
+            workers.submit(train, output / side / setting.replace(" ", "_"), side, setting, count)
+            for (setting, side), count in zip(trainings, steps, strict=True)
+        ]
+        for (setting, side), each, count, error in zip(
+            trainings, seconds, steps, errors, strict=True
+        ):
+            row = f"{setting:26}{side:12} {1000 * each:>8.1f} {count:>8}"
+            print(f"{row} {error.result():9.3f} eV/Å", flush=True)
 
 
 if __name__ == "__main__":
