@@ -21,6 +21,7 @@ from deepmd_mask.learning import (
 from deepmd_mask.learning import openmm as of_openmm
 from deepmd_mask.learning.arguments import table
 from deepmd_mask.learning.calling import require_module
+from deepmd_mask.learning.config import OPENMM
 from deepmd_mask.learning.example import init
 from deepmd_mask.learning.files import only_one, write_json
 from deepmd_mask.learning.loop import run
@@ -70,6 +71,10 @@ def test_every_yaml_of_the_page_is_read(tmp_path):
         ({"judge": {"accurate": 95}}, "between 0 and 1"),
         ({"train": {"init_model": False}}, "reuse_numb_steps and reuse_start_lr"),
         ({"preference": "within:2.8:ZN,FE"}, "preference names FE, which type_map"),
+        (
+            {"explore": {"function": OPENMM, "options": {"preference": "element:FE"}}},
+            "explore/options/preference names FE, which type_map",
+        ),
     ],
 )
 def test_wrong_arguments(tmp_path, changes, message):

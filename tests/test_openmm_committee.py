@@ -17,6 +17,7 @@ from regions import SITE, evaluate, members_of
 from smooth import SEEDS, SMOOTH, TYPES
 
 from deepmd_mask import ForceDeviation
+from deepmd_mask.learning import openmm as of_openmm
 from deepmd_mask.openmm import DeviationError, FrameReporter, RegionReporter, dp_force
 from deepmd_mask.openmm.terms import terms_of
 
@@ -89,6 +90,10 @@ def test_columns_of_the_region_and_of_preferred_atoms(models, solvated, tmp_path
     by_rule = tmp_path / "rule.csv"
     running.reporters.append(RegionReporter(tmp_path / "region.csv", 2))
     running.reporters.append(RegionReporter(by_rule, 2, preference="element:ZN"))
+    # One of a loop's systems: it need not have all elements of the loop's rule.
+    for rule, file in {"element:ZN,FE": "some.csv", "element:FE": "none.csv"}.items():
+        of_several = of_openmm._one_of_several(rule)
+        running.reporters.append(RegionReporter(tmp_path / file, 2, preference=of_several))
     running.step(2)
     positions = running.context.getState(positions=True).getPositions(asNumpy=True)._value
     atoms = members_of(solvated, 0.45, positions)
@@ -104,6 +109,9 @@ def test_columns_of_the_region_and_of_preferred_atoms(models, solvated, tmp_path
     site, two = rows_of(by_rule)
     assert float(site["preferred_avg_devi_f"]) == pytest.approx(deviation[0], abs=6e-7)
     assert two["preferred_max_devi_f"] == ""  # zinc is no member
+    assert rows_of(tmp_path / "some.csv") == rows_of(by_rule)
+    assert [row["preferred_max_devi_f"] for row in rows_of(tmp_path / "none.csv")] == ["", ""]
+    assert of_openmm._one_of_several("names:OW") == "names:OW"  # only a system knows these
 
 
 def test_columns_beside_those_of_a_smooth_edge(models, solvated, tmp_path):

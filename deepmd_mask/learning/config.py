@@ -18,6 +18,7 @@ from .tasks import Stage
 
 NAMES = ("learn.yaml", "learn.yml", "learn.json")
 DEFAULT_FILES = ("*.py",)
+OPENMM = "deepmd_mask.learning.openmm:explore"
 _ONE_EACH = {
     "number_node": 1,
     "cpu_per_node": 1,
@@ -196,13 +197,17 @@ def _require(path: Path, config: dict[str, Any]) -> None:
         )
     if not 0 <= config["judge"]["accurate"] <= 1:
         raise ValueError(f"{path}: judge/accurate is a share, between 0 and 1")
-    try:
-        rule = Preference.parse(config["preference"])
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    missing = [] if rule.kind == "names" else rule.missing(config["type_map"])
-    if missing:
-        raise ValueError(
-            f"{path}: preference names {', '.join(missing)}, which type_map, "
-            f"{config['type_map']}, has not; add it there, or take it out"
-        )
+    rules = {"preference": config["preference"]}
+    if explore.get("function") == OPENMM and isinstance(explore["options"].get("preference"), str):
+        rules["explore/options/preference"] = explore["options"]["preference"]
+    for name, text in rules.items():
+        try:
+            rule = Preference.parse(text)
+        except ValueError as error:
+            raise ValueError(f"{path}: {name}: {error}") from error
+        missing = [] if rule.kind == "names" else rule.missing(config["type_map"])
+        if missing:
+            raise ValueError(
+                f"{path}: {name} names {', '.join(missing)}, which type_map, "
+                f"{config['type_map']}, has not; add it there, or take it out"
+            )

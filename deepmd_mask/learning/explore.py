@@ -7,7 +7,7 @@ from typing import Any
 
 from ..data.packing.preferences import Preference
 from .calling import function_of
-from .config import Loop
+from .config import OPENMM, Loop
 from .files import bring
 from .frames import read_frames
 from .levels import environment
@@ -15,7 +15,6 @@ from .processes import run_or_raise
 from .tasks import LAST, RESULT, Order, Task
 
 FRAMES = "frames.xyz"
-OPENMM = "deepmd_mask.learning.openmm:explore"
 
 
 def prepare(loop: Loop, iteration: int) -> list[Order]:

@@ -10,6 +10,7 @@ import numpy as np
 import openmm
 from openmm import app
 
+from ..data.packing.preferences import Preference
 from ..openmm import DeviationError, DPRegion, FrameReporter, RegionReporter, dp_force
 from ..shared.reason import reason_of
 from .calling import function_of
@@ -135,7 +136,8 @@ def explore(
     simulation.step(settle)
     simulation.currentStep = 0
     nframes = steps // interval
-    files = _report(simulation, setup, committee, folder, interval, nframes, stop, preference)
+    rule = _one_of_several(preference)
+    files = _report(simulation, setup, committee, folder, interval, nframes, stop, rule)
     done, is_trusted, reason = _run(simulation, setup, rng, interval, nframes)
     if resume and is_trusted:
         _save(simulation, folder / END)
@@ -145,6 +147,15 @@ def explore(
     _write(folder, frames, (nframes - done) * len(files), reason)
     for file in files:
         file.unlink(missing_ok=True)
+
+
+def _one_of_several(preference: str | None) -> str | Preference | None:
+    """Return a rule of which one of several systems may lack elements.
+
+    The loop has held it to the type map. Names of atoms are known to a system alone.
+    """
+    rule = None if preference is None else Preference.parse(preference)
+    return rule if rule is not None and rule.array is None else preference
 
 
 def _start(
@@ -185,7 +196,7 @@ def _report(
     interval: int,
     nframes: int,
     stop: float | None,
-    preference: str | None,
+    preference: str | Preference | None,
 ) -> list[Path]:
     """Add reporters, the one that stops last, and return the files of frames, one for a region."""
     regions = [None if committee else setup.region, *setup.cuts]

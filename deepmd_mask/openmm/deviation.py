@@ -27,8 +27,8 @@ class PreferredAtoms:
     Parameters
     ----------
     rule
-        As of ``dp-mask pack --preference``, but for arrays, which a simulation has none of. None
-        for the atoms that feel the force.
+        As of ``dp-mask pack --preference``, but for arrays, which a simulation has none of; as a
+        `Preference`, the system may lack what it names. None for the atoms that feel the force.
     what
         Names the reporter, for messages.
 
@@ -38,10 +38,11 @@ class PreferredAtoms:
         If it is no such rule.
     """
 
-    def __init__(self, rule: str | None, what: str) -> None:
+    def __init__(self, rule: str | Preference | None, what: str) -> None:
         self.what = what
-        self._rule = None
-        if rule is None:
+        self._rule = rule if isinstance(rule, Preference) else None
+        self._must_be_met = isinstance(rule, str)
+        if rule is None or rule is self._rule:
             return
         if not isinstance(rule, str):
             raise ValueError(f'{what}: preference is {rule!r}; give a rule, as "within:2.8:ZN"')
@@ -54,8 +55,8 @@ class PreferredAtoms:
             raise ValueError(msg)
 
     def require_met(self, labels: Labels) -> None:
-        """Raise a ValueError if the rule names an element or atoms that the system has not."""
-        if self._rule is None:
+        """Raise a ValueError if a rule in words names an element or atoms that are not there."""
+        if self._rule is None or not self._must_be_met:
             return
         names, kind = labels.names, "atoms named"
         if self._rule.kind != "names":

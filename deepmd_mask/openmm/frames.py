@@ -15,6 +15,7 @@ from ase.io import read
 from ase.io.extxyz import write_extxyz
 from openmm import app, unit
 
+from ..data.packing.preferences import Preference
 from ..data.writer import put_in_place
 from ..shared.elements import Types
 from ..shared.log import log
@@ -113,7 +114,7 @@ class FrameReporter(IntervalReporter):
         *,
         most: int = 100,
         deviation: Sequence[float | None] | None = None,
-        preference: str | None = None,
+        preference: str | Preference | None = None,
         regions: DPRegion | Sequence[DPRegion] | None = None,
         types: Types = "element",
         append: bool = False,

@@ -9,6 +9,7 @@ import numpy as np
 import openmm
 from openmm import app
 
+from ..data.packing.preferences import Preference
 from ..shared.log import log
 from ..shared.numbers import is_number
 from .arguments import plain, whole_interval
@@ -41,7 +42,8 @@ class RegionReporter(IntervalReporter):
         Whether to go on with a file that exists.
     preference
         Which atoms are preferred, as of ``dp-mask pack``: "all", "element:ZN,S", "within:2.8:ZN" or
-        "names:SG,NE2". By default those that feel the force.
+        "names:SG,NE2", of which the system must have all; or such a rule as a `Preference`, of
+        which it may have some. By default those that feel the force.
     stop_above
         A bound in eV/Å: when preferred_max_devi_f exceeds it, the run stops with a `DeviationError`
         that names step, region and atom; so that it keeps that frame, too, a `FrameReporter` must
@@ -62,7 +64,7 @@ class RegionReporter(IntervalReporter):
         interval: int,
         append: bool = False,
         *,
-        preference: str | None = None,
+        preference: str | Preference | None = None,
         stop_above: float | None = None,
     ) -> None:
         self.interval = whole_interval(interval, "RegionReporter")
