@@ -170,18 +170,23 @@ def test_a_label_that_fails_does_not_end_the_loop(tmp_path):
     result = tmp_path / "result"
     result.mkdir()
     (atoms,) = explored([0.2], 1)
-    for chosen, held_out, is_good in ((0, [], True), (2, [atoms], True), (2, [], False)):
-        done(found, 0, "select", chosen=chosen, held_out=1)
+    cases = [(0, [], 0, True), (2, [atoms], 1, True), (2, [atoms], 0, False), (2, [], 1, False)]
+    for chosen, held_out, iteration, is_good in cases:
+        done(found, 0, "pack", train=4)
+        (found.stage(0, "pack").folder / "train").mkdir(exist_ok=True)
+        done(found, iteration, "select", chosen=chosen, held_out=1)
         failed = atoms.copy()
         failed.info["reason"] = "no"
         for name, some in {"labelled": [], "held_out": held_out, "failed": [failed]}.items():
             (result / f"{name}.xyz").unlink(missing_ok=True)
             write_frames(result / f"{name}.xyz", some)
         if is_good:
-            assert label.collect(found, 0, tmp_path, [result])["failed"] == 1
+            assert label.collect(found, iteration, tmp_path, [result])["failed"] == 1
         else:
-            with pytest.raises(TaskError, match="none of 1 frames could be labelled"):
-                label.collect(found, 0, tmp_path, [result])
+            with pytest.raises(
+                TaskError, match=r"none of 2 candidates could be labelled; .*: no\n"
+            ):
+                label.collect(found, iteration, tmp_path, [result])
 
 
 def test_what_was_held_out_goes_on_held_out(tmp_path):
@@ -348,6 +353,21 @@ def test_models_that_are_added(trained):
     assert [bool(order.inputs) for order in orders] == [True] * 3 + [False] * 2
     steps = [order.settings["input"]["training"]["numb_steps"] for order in orders]
     assert steps == [1000] * 3 + [3000] * 2
+
+
+def test_what_the_user_gives_between_iterations_is_learned(trained):
+    """Systems, an input: also where an iteration has found nothing new."""
+    found = trained()
+    wanted = train.prepare(trained(models=5), 1)[0].settings["learned"]
+    done(found, 0, "train", sel=found.stage(0, "train").summary["sel"], learned=wanted)
+    assert train.prepare(found, 1) == []
+    changed_input(found.folder, "training", numb_steps=7)
+    assert len(train.prepare(found, 1)) == 3
+    wanted = train.prepare(found, 1)[0].settings["learned"]
+    done(found, 0, "train", sel=found.stage(0, "train").summary["sel"], learned=wanted)
+    assert train.prepare(found, 1) == []
+    write_system(found.folder / "first" / "second", random_frames(nframes=1))
+    assert len(train.prepare(found, 1)) == 3
 
 
 def test_a_type_map_that_has_grown(trained):

@@ -157,6 +157,30 @@ def test_other_data_are_noticed(tmp_path):
     assert [path.name for path in brought.parent.iterdir()] == ["000"]
 
 
+def test_a_copy_of_a_loop_goes_on(tmp_path):
+    """Copies have other times of change; what was finished is of the same contents."""
+    loop = tmp_path / "loop"
+    (loop / "data").mkdir(parents=True)
+    (loop / "data" / "coord.npy").write_text("coordinates")
+    (loop / "module.py").write_text("1")
+
+    def make(loop, told):
+        stage = Stage(loop / "iter.000000" / "train", "")
+        order = Order({}, {"coord.npy": loop / "data" / "coord.npy"})
+        execute = lambda folder, names: (folder / "000" / KEPT).mkdir(exist_ok=True)  # noqa: E731
+        own, common = {"module.py": loop / "module.py"}, {"data/000": loop / "data"}
+        with pytest.raises(TaskError):
+            stage.make([order], own, common, execute, dict, told.append)
+        return told
+
+    assert make(loop, []) == []
+    shutil.copytree(loop, tmp_path / "copy", copy_function=shutil.copyfile)
+    assert make(tmp_path / "copy", []) == []
+    (tmp_path / "copy" / "data" / "coord.npy").write_text("coordinated")
+    (line,) = make(tmp_path / "copy", [])
+    assert "settings or data have changed" in line
+
+
 def test_a_folder_that_is_there_is_left_alone(tmp_path):
     """Jobs may be reading it."""
     (tmp_path / "source").mkdir()

@@ -14,6 +14,7 @@ from typing import Any
 
 LIST = "files.json"
 CACHE = "__pycache__"
+BLOCK = 2**22  # bytes that are read at a time
 
 
 def write_text(path: Path, text: str) -> None:
@@ -49,22 +50,40 @@ def has_all_files(folder: Path) -> bool:
 
 
 def stamp(path: Path) -> str:
-    """Return a digest of a file or folder: of names, sizes and times of change, not of contents.
-
-    What Python keeps in __pycache__, as tasks import modules, has no part in it.
-    """
-    files = [path]
-    if path.is_dir():
-        walked = os.walk(path, followlinks=True)
-        every = (Path(where, name) for where, _, names in walked for name in names)
-        files = sorted(file for file in every if CACHE not in file.parts)
-    stats = [(str(file.relative_to(path)), file.stat()) for file in files]
+    """Return a digest of a file or folder: of names, sizes and times of change, not of contents."""
+    stats = [(name, file.stat()) for name, file in _files_of(path)]
     found = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
     return digest(json.dumps(found).encode())
 
 
+def contents(path: Path) -> str:
+    """Return a digest of a file or folder: of names and contents, which a copy has as well."""
+    found = []
+    for name, file in _files_of(path):
+        hashed = hashlib.sha256()
+        with file.open("rb") as opened:
+            while block := opened.read(BLOCK):
+                hashed.update(block)
+        found.append((name, hashed.hexdigest()))
+    return digest(json.dumps(found).encode())
+
+
+def _files_of(path: Path) -> list[tuple[str, Path]]:
+    """Return the files of a folder by their names in it, or a file.
+
+    What Python keeps in __pycache__, as tasks import modules, has no part in it.
+    """
+    if not path.is_dir():
+        return [("", path)]
+    walked = os.walk(path, followlinks=True)
+    every = (Path(where, name) for where, _, names in walked for name in names)
+    return [
+        (str(file.relative_to(path)), file) for file in sorted(every) if CACHE not in file.parts
+    ]
+
+
 def digest(content: bytes) -> str:
-    """Return a digest of contents."""
+    """Return a digest of bytes."""
     return hashlib.sha256(content).hexdigest()
 
 

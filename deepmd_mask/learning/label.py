@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from . import levels
+from . import levels, train
 from .config import Loop
 from .files import read_json, write_json
 from .frames import read_frames, write_frames
@@ -116,14 +116,15 @@ def collect(loop: Loop, iteration: int, folder: Path, results: list[Path]) -> di
         frames = [atoms for result in results for atoms in read_frames(result / name)]
         write_frames(folder / name, frames)
         counts[name.partition(".")[0]] = len(frames)
-    none = counts["failed"] and not counts["labelled"] + counts["held_out"]
-    # Without candidates there is nothing to train with, whatever the reason: the loop goes on.
-    if none and loop.stage(iteration, "select").summary["chosen"]:
+    chosen = loop.stage(iteration, "select").summary["chosen"]
+    # Where none was chosen, or there is something to train with, the loop goes on.
+    can_go_on = not chosen or (counts["held_out"] and train.systems(loop, iteration - 1, "train"))
+    if counts["failed"] and not counts["labelled"] and not can_go_on:
         reason = read_frames(folder / FAILED)[0].info["reason"]
         raise TaskError(
-            f"iteration {iteration}, label: none of {counts['failed']} frames could be labelled; "
-            f"the first: {reason}\nRemove the cause and {os.path.relpath(folder)}, and run "
-            "`dp-mask learn run` again"
+            f"iteration {iteration}, label: none of {chosen} candidates could be labelled; the "
+            f"first frame that failed: {reason}\nRemove the cause and {os.path.relpath(folder)}, "
+            "and run `dp-mask learn run` again"
         )
     return {**counts, "levels": loop.config["label"]["levels"]} if results else counts
 

@@ -19,11 +19,10 @@ from typing import Any
 
 from .files import (
     bring,
-    digest,
+    contents,
     has_all_files,
     put_folder_in_place,
     read_json,
-    stamp,
     to_disk,
     write_json,
 )
@@ -195,8 +194,8 @@ class Stage:
         tell: Callable[[str], object],
     ) -> None:
         """Make the folders of tasks, unless they are there for the same tasks."""
-        files = {name: _content(path) for name, path in own.items()}
-        contents = {
+        files = {name: contents(path) for name, path in own.items()}
+        wanted_now = {
             name: {
                 "settings": task.settings,
                 "inputs": sorted(task.inputs),
@@ -210,7 +209,7 @@ class Stage:
         for folder in sorted(self.partial.glob("[0-9]*")):
             if not folder.is_dir():
                 continue
-            if _but_files(read_json(folder / TASK)) == _but_files(contents.get(folder.name, {})):
+            if _but_files(read_json(folder / TASK)) == _but_files(wanted_now.get(folder.name, {})):
                 continue
             if (folder / RESULT).exists() or (folder / KEPT).exists():
                 aside.mkdir(exist_ok=True)
@@ -225,26 +224,26 @@ class Stage:
             )
         for name, task in wanted.items():
             if not (self.partial / name).exists():
-                content = _but_files(contents[name])
+                content = _but_files(wanted_now[name])
                 olds = sorted(aside.glob("*"))
                 same = (old for old in olds if _but_files(read_json(old / TASK)) == content)
-                _make_folder(self.partial / name, task, contents[name], next(same, None))
-        self._tell_of_files(contents, tell)
+                _make_folder(self.partial / name, task, wanted_now[name], next(same, None))
+        self._tell_of_files(wanted_now, tell)
 
     def _sources(self, paths: dict[str, Path]) -> dict[str, list[str]]:
-        """Return, by name, where files and folders are from, and a stamp of them."""
+        """Return, by name, where files and folders are from, and a digest of their contents."""
         loop = self.folder.parents[1]
-        return {name: [os.path.relpath(path, loop), stamp(path)] for name, path in paths.items()}
+        return {name: [os.path.relpath(path, loop), contents(path)] for name, path in paths.items()}
 
     def _tell_of_files(
-        self, contents: dict[str, dict[str, Any]], tell: Callable[[str], object]
+        self, wanted: dict[str, dict[str, Any]], tell: Callable[[str], object]
     ) -> None:
         """Tell which tasks have finished something by other files of the user's.
 
         It stays: who mends a script after a failure of one task wants the others' results.
         """
         kept, changed = [], set()
-        for name, content in contents.items():
+        for name, content in wanted.items():
             folder = self.partial / name
             before, now = read_json(folder / TASK)[FILES], content[FILES]
             if before == now:
@@ -293,10 +292,6 @@ class Stage:
                 + "\nRemove the cause and run `dp-mask learn run` again: tasks that have finished "
                 "are kept, the others begin anew"
             )
-
-
-def _content(path: Path) -> str:
-    return stamp(path) if path.is_dir() else digest(path.read_bytes())
 
 
 def _but_files(content: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -14,11 +14,12 @@ import numpy as np
 from ..data.systems import systems_in
 from ..data.training import auto_sel, scan_systems, training_systems
 from .config import Loop, read_file
-from .files import bring, write_json
+from .files import bring, contents, digest, read_json, write_json
 from .processes import run_or_raise
-from .tasks import COMMON, LAST, Order, Task
+from .tasks import COMMON, LAST, TASK, Order, Task
 
 CHECKPOINT, WEIGHTS = "model.ckpt", "weights"
+LEARNED = "learned"  # what of the user's, of tasks and of the stage
 # One process for all commands: to start TensorFlow takes as long as a small training.
 _DP = "import sys, json; from deepmd.main import main; [*map(main, json.loads(sys.argv[1]))]"
 
@@ -76,7 +77,10 @@ def prepare(loop: Loop, iteration: int) -> list[Order]:
     """Return a task for each model; none where there is nothing new to learn, and no model more."""
     last = loop.models(iteration - 1)
     enough = last and len(last) >= loop.config["models"]
-    if enough and not loop.stage(iteration, "pack").summary["train"]:
+    learned = loop.stage(iteration - 1, "train").summary.get(LEARNED)
+    given = _given(loop)
+    as_before = learned in (None, given)
+    if enough and as_before and not loop.stage(iteration, "pack").summary["train"]:
         return []
     names = list(common(loop, iteration))
     if not systems(loop, iteration, "train"):
@@ -89,10 +93,11 @@ def prepare(loop: Loop, iteration: int) -> list[Order]:
     sel = base["model"]["descriptor"]["sel"]
     if before is not None and sel != loop.stage(before, "train").summary["sel"]:
         before = None  # other nets: they begin anew
-    return [
-        Order(*_one(loop, iteration, number, base, names, before))
+    every = [
+        _one(loop, iteration, number, base, names, before)
         for number in range(loop.config["models"])
     ]
+    return [Order({**settings, LEARNED: given}, inputs) for settings, inputs in every]
 
 
 def _one(
@@ -117,6 +122,13 @@ def _one(
         if "reuse_start_lr" in train:
             script.setdefault("learning_rate", {})["start_lr"] = train["reuse_start_lr"]
     return {"input": script, "compress": train["compress"]}, inputs
+
+
+def _given(loop: Loop) -> str:
+    """Return a digest of what the user has given to learn: systems, input and type map."""
+    paths = map(loop.path, loop.config["data"])
+    found = [[os.path.relpath(path, loop.folder), contents(path)] for path in paths]
+    return digest(json.dumps([found, read_input(loop), loop.config["type_map"]]).encode())
 
 
 def read_input(loop: Loop) -> dict[str, Any]:
@@ -218,9 +230,10 @@ def collect(loop: Loop, iteration: int, folder: Path, results: list[Path]) -> di
             bring(checkpoint, folder / checkpoint.name)
     if not results:
         last = loop.stage(iteration - 1, "train").summary
-        return {"models": 0, "sel": last["sel"], "type_map": last.get("type_map")}
+        return {"models": 0, **{key: last.get(key) for key in ("sel", "type_map", LEARNED)}}
     first = json.loads((results[0] / "input.json").read_text())
     return {
+        LEARNED: read_json(results[0].parent / TASK)["settings"][LEARNED],
         "type_map": first["model"]["type_map"],
         "models": len(results),
         "sel": first["model"]["descriptor"]["sel"],
