@@ -159,9 +159,21 @@ def test_frames_that_are_alike_are_on_one_side(tmp_path):
         parts = [load(tmp_path / "a" / part)[0]["energy"] for part in ("train", "validation")]
         assert not set(parts[0]) & set(parts[1])
         assert packed.repeated == len(frames) - 8
-        assert 6 <= len(parts[1]) < 6 + 4
-    with pytest.raises(ValueError, match="of 3 frames only 1 differ, of which at least one"):
+        assert 6 - 3 <= len(parts[1]) <= 6
+    with pytest.raises(ValueError, match="all 3 frames are alike; at least one must be left"):
         pack([FRAMES[0]] * 3, tmp_path / "b", validation=1)
+
+
+def test_frames_that_are_there_many_times_are_for_training(tmp_path):
+    """Whoever repeats a frame wants it to weigh more there."""
+    frames = [molecule(["O"], 9, -1.0)] * 9 + [molecule(["O", "H"], k, float(k)) for k in range(3)]
+    for seed in range(4):
+        packed = pack(frames, tmp_path / "a", validation=0.17, seed=seed, overwrite=True)
+        assert packed.repeated == 8
+        energies = load(tmp_path / "a" / "validation")[0]["energy"]
+        assert len(energies) == 2 and -1 not in energies
+    pack(frames[8:9] * 3 + frames[9:10] * 2, tmp_path / "b", validation=1)
+    assert load(tmp_path / "b" / "validation")[0]["energy"].tolist() == [0, 0]
 
 
 def test_other_arrays_of_systems_are_said_to_be_left_out(tmp_path):

@@ -253,12 +253,17 @@ def _split(alike: np.ndarray, validation: float, seed: int) -> dict[str, np.ndar
         )
     order = np.random.default_rng(seed).permutation(nframes)
     kinds, first, sizes = np.unique(alike[order], return_index=True, return_counts=True)
-    in_order = first.argsort()
-    enough = int(np.searchsorted(sizes[in_order].cumsum(), count)) + 1 if count else 0
-    if count and enough == len(kinds):
+    if count and len(kinds) == 1:
         raise ValueError(
-            f"`validation` is {validation}, and of {nframes} frames only {len(kinds)} differ, of "
-            "which at least one must be left for training; ask for fewer"
+            f"`validation` is {validation}, and all {nframes} frames are alike; at least one must "
+            "be left for training"
         )
-    chosen = np.isin(alike, kinds[in_order[:enough]])
+    taken, left = [], count
+    for kind in first.argsort().tolist():
+        if sizes[kind] <= left:
+            taken.append(kind)
+            left -= sizes[kind]
+    if count and not taken:
+        taken.append(int(sizes.argmin()))
+    chosen = np.isin(alike, kinds[taken])
     return {"train": ~chosen, "validation": chosen} if count else {"": ~chosen}
