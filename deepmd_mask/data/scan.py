@@ -33,6 +33,8 @@ class Wanted:
         Keys of arrays without which training stops.
     used
         Keys of arrays without which a part of the loss is left out.
+    with_default
+        Keys of arrays whose numbers are 1 where they are missing.
     by_input
         Whether an input says so. If not, the model may still have any type map.
     to_evaluate
@@ -43,6 +45,7 @@ class Wanted:
     sel: tuple[int, ...] | str | None = None
     required: tuple[str, ...] = ("coord", "aparam")
     used: tuple[str, ...] = ("energy", "force", "atom_pref")
+    with_default: tuple[str, ...] = ()
     by_input: bool = False
     to_evaluate: bool = False
 
@@ -278,7 +281,10 @@ def _check_labels_there(system: System, wanted: Wanted, report: Report) -> None:
             if part.name in with_it:
                 continue
             file = f"{part.name}/{key}.npy"
-            if with_it and not wanted.to_evaluate:
+            if with_it and key in wanted.with_default:
+                message = f"is missing, and {with_it[0]} has it; here its numbers are 1"
+                report(Finding("warning", "missing-file", system.path, message, file))
+            elif with_it and not wanted.to_evaluate:
                 message = (
                     f"is missing, and {with_it[0]} has it; DeePMD-kit asks the first set alone. "
                     "Write it, or put the frames of this set into a system of their own"

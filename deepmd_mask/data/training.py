@@ -77,6 +77,7 @@ def wanted_by(jdata: dict) -> Wanted:
         sel=sel if isinstance(sel, str) else tuple(sel),
         required=("coord", "aparam", *(["atom_pref"] if needs_preference else [])),
         used=tuple(key for key, of in terms.items() if any(map(has, of))),
+        with_default=("atom_pref",) if loss.get("use_default_pf") else (),
         by_input=True,
     )
 

@@ -70,7 +70,7 @@ def measure(output, side, setting):
 
 
 def train(folder, side, setting, steps):
-    """Train on one core, unless that has been done.
+    """Train on one core, unless this has been trained so.
 
     Parameters
     ----------
@@ -83,15 +83,16 @@ def train(folder, side, setting, steps):
     float
         Masked force error of the validation set at the end, in eV/Å.
     """
-    if not (folder / "done").exists():
+    path, done = folder / "input.json", folder / "done.json"
+    wanted = {"steps": steps, "changes": SETTINGS[setting]}
+    if not done.exists() or json.loads(done.read_text()) != wanted:
         shutil.rmtree(folder, ignore_errors=True)
         prepare(folder, steps, side == BUILTIN, SETTINGS[setting])
-        path = folder / "input.json"
         jdata = json.loads(path.read_text())
         jdata["training"]["disp_freq"] = steps  # one row, at the end
         path.write_text(json.dumps(jdata, indent=2) + "\n")
         step("train.sh", folder, **SIDES[side], **ONE_CORE)
-        (folder / "done").touch()
+        done.write_text(json.dumps(wanted) + "\n")
     return masked_errors(folder)[1][-1]
 
 
