@@ -70,13 +70,14 @@ def test_steps_are_those_of_adam_in_the_coordinates():
         loss = tf.reduce_sum((inputs @ W + b - target) ** 2)
         step = EvenAdam({"W": on_graph}, 0.01).minimize(loss, var_list=[W, b])
         session.run(tf.global_variables_initializer())
-        on_graph.load(Coordinates.of(D), session)
+        W.load(np.concatenate([times(Coordinates.of(D), W0[:width]), W0[width:]]), session)
+        on_graph.load(W0, Coordinates.of(D), session)
         for _ in range(5):
             session.run(step)
         found = session.run([W, b])
     A = np.eye(width + 2)
     A[:width, :width] = matrix_of(D)
-    W, b = W0.copy(), np.zeros(3)
+    W, b = A @ W0, np.zeros(3)
     m, v = [0, 0], [0, 0]
     for k in range(1, 6):
         residual = 2 * (inputs @ W + b - target)

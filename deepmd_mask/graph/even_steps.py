@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Training that steps the first layers of fitting nets in coordinates of their own.
 
-Adam takes the gradient there, and its step back from there; so variables, checkpoints and models
-are what they are without. The coordinates are found when training begins from nothing.
+Adam steps U, beside which the matrix is kept as W = A U; so variables, checkpoints and models are
+what they are without. The coordinates are found when training begins from nothing.
 """
 
 from collections.abc import Iterable
@@ -23,8 +23,9 @@ FASTEST = 0.002  # the learning rate above which training has been seen to be ru
 
 
 class OnGraph(NamedTuple):
-    """Coordinates as variables, which no checkpoint has."""
+    """Coordinates, and a matrix in them, as variables, which no checkpoint has."""
 
+    U: tf.Variable
     scale: tf.Variable
     directions: tf.Variable
     excess: tf.Variable
@@ -43,19 +44,22 @@ class OnGraph(NamedTuple):
             )
 
         return cls(
+            variable("U", *matrix.shape),
             variable("scale"),
             variable("directions", width, MOST_DIRECTIONS),
             variable("excess", MOST_DIRECTIONS),
         )
 
-    def load(self, found: Coordinates, session: tf.Session) -> None:
-        """Take over coordinates."""
-        for variable, value in zip(self, found[1:], strict=True):
+    def load(self, U: np.ndarray, found: Coordinates, session: tf.Session) -> None:
+        """Take over U and coordinates."""
+        for variable, value in zip(self, (U, *found[1:]), strict=True):
             variable.load(np.asarray(value, variable.dtype.as_numpy_dtype), session)
 
     def apply(self, U: tf.Tensor) -> tf.Tensor:
         """Return A U for the rows of D, and other rows as they are."""
         width = int(self.directions.shape[0])
+        if width == U.shape[0]:
+            return times(self, U, tf.transpose)
         return tf.concat([times(self, U[:width], tf.transpose), U[width:]], axis=0)
 
 
@@ -78,18 +82,21 @@ class EvenAdam(tf.train.AdamOptimizer):
         A = self._coordinates.get(var.op.name)
         if A is None:
             return super()._apply_dense(grad, var)
-        numbers = (
-            *self._get_beta_accumulators(),
-            *(self._lr_t, self._beta1_t, self._beta2_t, self._epsilon_t),
+        numbers = dict(
+            zip(("beta1_power", "beta2_power"), self._get_beta_accumulators(), strict=True),
+            lr=self._lr_t,
+            beta1=self._beta1_t,
+            beta2=self._beta2_t,
+            epsilon=self._epsilon_t,
         )
-        power1, power2, rate, beta1, beta2, epsilon = (
-            tf.cast(number, var.dtype.base_dtype) for number in numbers
+        U = tf.raw_ops.ApplyAdam(
+            var=A.U,
+            m=self.get_slot(var, "m"),
+            v=self.get_slot(var, "v"),
+            grad=A.apply(grad),
+            **{name: tf.cast(number, var.dtype.base_dtype) for name, number in numbers.items()},
         )
-        g, m, v = A.apply(grad), self.get_slot(var, "m"), self.get_slot(var, "v")
-        m = tf.assign(m, beta1 * m + (1 - beta1) * g)
-        v = tf.assign(v, beta2 * v + (1 - beta2) * g * g)
-        rate *= tf.sqrt(1 - power2) / (1 - power1)
-        return tf.assign_sub(var, A.apply(rate * m / (tf.sqrt(v) + epsilon))).op
+        return tf.assign(var, A.apply(U)).op
 
 
 class EvenSteps:
@@ -122,8 +129,8 @@ class EvenSteps:
             )
         found = [Coordinates.of(D) for D in self._samples(data)]
         for (matrix, bias), of_type in zip(self.fitting.first_layers, found, strict=True):
-            self.on_graph[matrix.op.name].load(of_type, session)
             W, b = session.run([matrix, bias])
+            self.on_graph[matrix.op.name].load(W, of_type, session)
             width = len(of_type.mean)
             W[:width] = times(of_type, W[:width].astype(np.float64))
             matrix.load(W, session)
