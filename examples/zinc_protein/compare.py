@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Give this package and the built-in se_a_mask the same time, and compare what they reach.
 
-Measures the seconds that a training step takes, both sides in turn, starting from the nets that
-run.py has trained in the folder run/: trained nets are slower than new ones. Then trains
-each side from new nets for so many steps as fit in the time, with learning rates that go
-their way in these steps, and evaluates both models on the test set. Time for validation is not
-counted.
+Each side has the settings that search.py has found best for it. Measures the seconds that a
+training step takes, both sides in turn. Then trains each side for so many steps as fit in the time,
+with learning rates that go their way in these steps, and evaluates both models on the test set.
+Time for validation is not counted.
 
 A side that has been trained is not trained again, nor is what has been measured measured again.
 """
@@ -21,11 +20,16 @@ from run import prepare, step
 
 BUILTIN = "built-in"
 SIDES = {"deepmd-mask": {}, BUILTIN: {"DP_MASK": "builtin"}}
-MEASURED_STEPS = {"deepmd-mask": 240, BUILTIN: 36}  # some ten seconds each
+MEASURED_STEPS = {"deepmd-mask": 240, BUILTIN: 36}
 ROUNDS = 3
+# What differs from input.json, as search.py has it.
+BEST = {
+    "deepmd-mask": {"model": {"descriptor": {"neuron": [25, 50, 100]}}},
+    BUILTIN: {"training": {"training_data": {"batch_size": 1}}},
+}
 
 
-def measure_once(folder, side, *arguments, changes=None):
+def measure_once(folder, side, changes):
     """Return the seconds that a training step of one side takes now.
 
     Parameters
@@ -33,9 +37,7 @@ def measure_once(folder, side, *arguments, changes=None):
     folder : pathlib.Path
         Emptied.
     side : str
-    *arguments
-        Of dp train: what to begin from.
-    changes : dict, optional
+    changes : dict
         As those of `run.prepare`.
     """
     shutil.rmtree(folder, ignore_errors=True)
@@ -43,7 +45,7 @@ def measure_once(folder, side, *arguments, changes=None):
     jdata = json.loads((folder / "input.json").read_text())
     del jdata["training"]["validation_data"]  # a row for each few steps would take minutes
     (folder / "input.json").write_text(json.dumps(jdata))
-    step("train.sh", folder, *arguments, **SIDES[side])
+    step("train.sh", folder, **SIDES[side])
     return seconds_per_step(folder)
 
 
@@ -61,9 +63,8 @@ def measure(output):
     """
     found = output / "seconds_per_step.json"
     if not found.exists():
-        trained = "--init-model", EXAMPLE / "run" / "model.ckpt"
         rounds = [
-            {side: measure_once(output / "measurement", side, *trained) for side in SIDES}
+            {side: measure_once(output / "measurement", side, BEST[side]) for side in SIDES}
             for _ in range(ROUNDS)
         ]
         found.write_text(json.dumps(rounds, indent=2) + "\n")
@@ -76,7 +77,7 @@ def train(output, side, steps):
     folder = output / side
     if not (folder / "model.pb").exists():
         shutil.rmtree(folder, ignore_errors=True)
-        prepare(folder, steps, side == BUILTIN)
+        prepare(folder, steps, side == BUILTIN, BEST[side])
         step("train.sh", folder, **SIDES[side])
         step("freeze.sh", folder, **SIDES[side])
     step("test.sh", folder)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The same search for better settings on both sides, this package and the built-in.
 
-Each setting is changed alone, from what compare.py trains with, and gets the same time: so many
+Each setting is changed alone, from what run.py has for that side, and gets the same time: so many
 steps as fit in it, by how long a few have taken with all cores and nothing beside them. Prints the
 error on the validation set at the end, so that the test set remains one that nothing was chosen by.
 
@@ -64,7 +64,7 @@ def measure(output, side, setting):
     changes = {k: v for k, v in SETTINGS[setting].items() if k in ("model", "training")}
     key = f"{side} {json.dumps(changes)}"
     if key not in found:
-        found[key] = measure_once(output / "measurement", side, changes=changes)
+        found[key] = measure_once(output / "measurement", side, changes)
         path.write_text(json.dumps(found, indent=2) + "\n")
     return found[key]
 
