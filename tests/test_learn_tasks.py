@@ -307,3 +307,27 @@ def test_two_processes_with_one_task_do_no_harm(tmp_path):
     assert [process.wait() for process in both] == [0, 0]
     assert (folder / RESULT / "who").exists()
     assert not list(folder.glob("attempt.*"))
+
+
+class Busy:
+    """A submission in whose folder jobs of before still write, for some time."""
+
+    submission_hash = "1d74eb76"
+
+    def __init__(self, times):
+        self.times, self.tried = times, 0
+
+    def clean_jobs(self):
+        self.tried += 1
+        if self.tried <= self.times:
+            raise FileNotFoundError(2, "No such file or directory", "attempt.bcca9769")
+
+
+@pytest.mark.parametrize("times", [0, 2, 99])
+def test_what_is_left_where_tasks_ran_is_no_failure(monkeypatch, caplog, times):
+    monkeypatch.setattr(dispatcher, "PAUSE", 0.0)
+    submission = Busy(times)
+    dispatcher._clean(submission)
+    assert submission.tried == min(times + 1, dispatcher.CLEANINGS)
+    is_left = times >= dispatcher.CLEANINGS
+    assert ("1d74eb76 is left there" in caplog.text) == is_left

@@ -6,6 +6,7 @@ import logging
 import os
 import shlex
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,6 +20,7 @@ from .processes import threads_of
 from .tasks import COMMON, RESULT, TASK
 
 SUBMITTED = "submitted.json"
+CLEANINGS, PAUSE = 5, 1.0  # how often it is tried, and seconds between
 
 
 def require(folder: Path) -> ModuleType:
@@ -146,7 +148,7 @@ def execute(
         task_list=tasks,
     )
     try:
-        submission.run_submission(check_interval=poll, clean=True)
+        submission.run_submission(check_interval=poll, clean=False)
     except (RuntimeError, FileNotFoundError) as error:
         _end(folder, submitted)  # the next one is to begin anew
         raise ValueError(
@@ -154,6 +156,23 @@ def execute(
             f"{root / 'dpdispatcher.log'}. Run `dp-mask learn run` again when the cause is removed"
         ) from error
     _end(folder, submitted)
+    _clean(submission)
+
+
+def _clean(submission: Any) -> None:
+    """Remove what a submission that is done has left where tasks run.
+
+    Jobs of a loop that was killed may still write there, and be in the way.
+    """
+    for _ in range(CLEANINGS):
+        try:
+            submission.clean_jobs()
+            return
+        except (OSError, RuntimeError) as error:
+            reason = reason_of(error)
+        time.sleep(PAUSE)
+    log = logging.getLogger("dpdispatcher")
+    log.warning("%s is left there: %s", submission.submission_hash, reason)
 
 
 def _command_on(machine: dict[str, Any]) -> str:
