@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Tasks of ``dp-mask learn`` that fail, are killed, or are not what they were asked to be."""
 
+import logging
 import re
 import shutil
 import signal
@@ -326,6 +327,7 @@ class Busy:
 @pytest.mark.parametrize("times", [0, 2, 99])
 def test_what_is_left_where_tasks_ran_is_no_failure(monkeypatch, caplog, times):
     monkeypatch.setattr(dispatcher, "PAUSE", 0.0)
+    monkeypatch.setattr(logging.getLogger("dpdispatcher"), "handlers", [])  # no file of its own
     submission = Busy(times)
     dispatcher._clean(submission)
     assert submission.tried == min(times + 1, dispatcher.CLEANINGS)
