@@ -195,11 +195,12 @@ class Stage:
     ) -> None:
         """Make the folders of tasks, unless they are there for the same tasks."""
         files = {name: contents(path) for name, path in own.items()}
+        shared = self._sources(common)  # read once for all tasks
         wanted_now = {
             name: {
                 "settings": task.settings,
                 "inputs": sorted(task.inputs),
-                "sources": self._sources({**common, **task.inputs}),
+                "sources": {**shared, **self._sources(task.inputs)},
                 FILES: files,
             }
             for name, task in wanted.items()

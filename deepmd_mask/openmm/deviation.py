@@ -40,9 +40,9 @@ class PreferredAtoms:
 
     def __init__(self, rule: str | Preference | None, what: str) -> None:
         self.what = what
-        self._rule = rule if isinstance(rule, Preference) else None
-        self._must_be_met = isinstance(rule, str)
-        if rule is None or rule is self._rule:
+        self._must_be_met = not isinstance(rule, Preference)
+        if rule is None or isinstance(rule, Preference):
+            self._rule = rule
             return
         if not isinstance(rule, str):
             raise ValueError(f'{what}: preference is {rule!r}; give a rule, as "within:2.8:ZN"')
