@@ -14,15 +14,9 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from compare import BUILTIN, SIDES, measure_once
+from compare import BUILTIN, ONE_CORE, SIDES, measure_once
 from plot import EXAMPLE, masked_errors
 from run import prepare, step
-
-ONE_CORE = {
-    "OMP_NUM_THREADS": "1",
-    "DP_INTRA_OP_PARALLELISM_THREADS": "1",
-    "DP_INTER_OP_PARALLELISM_THREADS": "1",
-}
 
 
 def rate(start):
