@@ -34,6 +34,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     last = rows[-1]
     rows = [row for row in rows if all(row[key] == last[key] for key in ("threads", "isa"))]
     models = list(dict.fromkeys(row["model"] for row in rows))
+    sizes = sorted({row["real"] for row in rows})
     size = (4.5 * len(models), 4)
     figure, axes = plt.subplots(1, len(models), figsize=size, squeeze=False, layout="constrained")
     for axis, model in zip(axes[0], models, strict=True):
@@ -44,6 +45,8 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
                 axis.loglog(*zip(*points, strict=True), style, color=colour, label=column)
         title = f"{model}, {last['threads']} threads"
         axis.set(title=title, xlabel="real atoms", ylabel="ms per evaluation")
+        axis.set_xticks(sizes, sizes)
+        axis.set_xticks([], minor=True)
     axes[0, 0].legend()
     figure.savefig(path, dpi=120)
     plt.close(figure)
