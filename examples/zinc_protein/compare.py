@@ -11,102 +11,67 @@ What has been measured or trained is not measured or trained again.
 
 import argparse
 import json
-import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from plot import EXAMPLE, draw, masked_errors
 from run import prepare, step
+from search import BUILTIN, ONE_CORE, SETTINGS, SIDES, measure_once
 
-BUILTIN = "built-in"
-SIDES = {"deepmd-mask": {}, BUILTIN: {"DP_MASK": "builtin"}}
-MEASURED_STEPS = {"deepmd-mask": 240, BUILTIN: 36}
 ROUNDS = 3
-# What differs from input.json: the two best of search.py, which change nets on one side and go
-# together on the other.
-SINGLE = {"training": {"training_data": {"batch_size": 1}}}
+# The two best of search.py, by the settings that each changes: other nets on one side, and on the
+# other two that go together.
 GOES = {
-    "deepmd-mask": {
-        "embedding nets 25-50-100": {"model": {"descriptor": {"neuron": [25, 50, 100]}}},
-        "embedding nets 16-32-64": {},
-    },
-    BUILTIN: {
-        "batches of 1": SINGLE,
-        "batches of 1, rates from 0.02": {
-            **SINGLE,
-            "learning_rate": {"start_lr": 0.02, "stop_lr": 0.0001},
-        },
-    },
-}
-ONE_CORE = {
-    "OMP_NUM_THREADS": "1",
-    "DP_INTRA_OP_PARALLELISM_THREADS": "1",
-    "DP_INTER_OP_PARALLELISM_THREADS": "1",
+    "deepmd-mask": [["embedding nets 25-50-100"], []],
+    BUILTIN: [["batches of 1"], ["batches of 1", "rates from 0.02"]],
 }
 
 
-def measure_once(folder, side, changes):
-    """Return the seconds that a training step of one side takes now.
+class Go:
+    """One training of one side.
 
     Parameters
     ----------
-    folder : pathlib.Path
-        Emptied.
     side : str
-    changes : dict
-        As those of `run.prepare`.
+    settings : list of str
+        Of search.py.
+    output : pathlib.Path
+        The folder for all goes.
     """
-    shutil.rmtree(folder, ignore_errors=True)
-    prepare(folder, MEASURED_STEPS[side], side == BUILTIN, changes)
-    jdata = json.loads((folder / "input.json").read_text())
-    del jdata["training"]["validation_data"]  # a row for each few steps would take minutes
-    (folder / "input.json").write_text(json.dumps(jdata))
-    step("train.sh", folder, **SIDES[side])
-    return seconds_per_step(folder)
+
+    def __init__(self, side, settings, output):
+        self.side = side
+        self.name = ", ".join([side, *(settings or ["as in input.json"])])
+        self.changes = {key: value for name in settings for key, value in SETTINGS[name].items()}
+        self.folder = output / self.name.replace(",", "").replace(" ", "_")
+
+    def train(self, steps, environment):
+        """Train and freeze, unless that has been done; return the validation error in eV/Å."""
+        if not (self.folder / "model.pb").exists():
+            shutil.rmtree(self.folder, ignore_errors=True)
+            prepare(self.folder, steps, self.side == BUILTIN, self.changes)
+            step("train.sh", self.folder, **SIDES[self.side], **environment)
+            step("freeze.sh", self.folder, **SIDES[self.side])
+        return masked_errors(self.folder)[1][-1]
 
 
-def seconds_per_step(folder):
-    """Return what dp train said that a step has taken, without validation."""
-    log = (folder / "log.txt").read_text()
-    return float(re.search(r"average training time: (\S+) s/batch", log).group(1))
-
-
-def measure(output):
-    """Return the seconds that a training step takes, by side and settings; measure if need be.
+def measure(goes, output):
+    """Return the seconds that a training step takes, by the names of goes; measure if need be.
 
     All goes in turn, several times. The shortest time counts: whatever else a machine does can
     only add to it.
     """
     found = output / "seconds_per_step.json"
     if not found.exists():
+        folder = output / "measurement"
         rounds = [
-            {
-                f"{side}, {name}": measure_once(output / "measurement", side, changes)
-                for side, goes in GOES.items()
-                for name, changes in goes.items()
-            }
+            {go.name: measure_once(folder, go.side, go.changes) for go in goes}
             for _ in range(ROUNDS)
         ]
         found.write_text(json.dumps(rounds, indent=2) + "\n")
     rounds = json.loads(found.read_text())
-    return {key: min(times[key] for times in rounds) for key in rounds[0]}
-
-
-def train(folder, side, changes, steps, **environment):
-    """Train one side, unless that has been done.
-
-    Returns
-    -------
-    float
-        Masked force error of the validation set at the end, in eV/Å.
-    """
-    if not (folder / "model.pb").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        prepare(folder, steps, side == BUILTIN, changes)
-        step("train.sh", folder, **SIDES[side], **environment)
-        step("freeze.sh", folder, **SIDES[side])
-    return masked_errors(folder)[1][-1]
+    return {go.name: min(times[go.name] for times in rounds) for go in goes}
 
 
 def main():
@@ -121,36 +86,25 @@ def main():
     arguments = parser.parse_args()
     output = arguments.output.resolve()
     output.mkdir(parents=True, exist_ok=True)
-    measured = measure(output)
+    goes = [Go(side, settings, output) for side in GOES for settings in GOES[side]]
+    seconds = measure(goes, output)
     if arguments.measure:
         return
-    goes = [(side, name) for side in GOES for name in GOES[side]]
-    seconds = {go: measured[", ".join(go)] for go in goes}
-    folders = {go: output / "_".join(go).replace(",", "").replace(" ", "_") for go in goes}
+    steps = [round(60 * arguments.minutes / seconds[go.name]) for go in goes]
     environment = ONE_CORE if arguments.workers > 1 else {}
     with ThreadPoolExecutor(arguments.workers) as workers:
-        trainings = {
-            (side, name): workers.submit(
-                train,
-                folders[side, name],
-                side,
-                GOES[side][name],
-                round(60 * arguments.minutes / seconds[side, name]),
-                **environment,
-            )
-            for side, name in goes
-        }
-        errors = {go: training.result() for go, training in trainings.items()}
-    for go in goes:
-        print(f"{', '.join(go):44} {1000 * seconds[go]:6.1f} ms for a step, validation", end=" ")
-        print(f"{errors[go]:.3f} eV/Å", flush=True)
+        trained = workers.map(lambda go, count: go.train(count, environment), goes, steps)
+        errors = dict(zip(goes, trained, strict=True))
+    for go, error in errors.items():
+        row = f"{go.name:44} {1000 * seconds[go.name]:6.1f} ms for a step"
+        print(f"{row}, validation {error:.3f} eV/Å", flush=True)
     curves = {}
-    for side, names in GOES.items():
-        best = min(((side, name) for name in names), key=errors.get)
-        step("test.sh", folders[best])
-        print(f"\n{', '.join(best)}:\n{(folders[best] / 'test.txt').read_text()}", flush=True)
-        done, masked = masked_errors(folders[best])
-        curves[side] = done * seconds[best] / 60, masked
+    for side in SIDES:
+        best = min((go for go in goes if go.side == side), key=errors.get)
+        step("test.sh", best.folder)
+        print(f"\n{best.name}:\n{(best.folder / 'test.txt').read_text()}", flush=True)
+        done, masked = masked_errors(best.folder)
+        curves[side] = done * seconds[best.name] / 60, masked
     draw(curves, "training time (minutes)", output / "learning.png")
 
 
