@@ -27,11 +27,14 @@ class CpuDevice {
 
   class Run {
    public:
-    explicit Run(CpuDevice& device) : cpu_(device.workers_) {}
+    explicit Run(CpuDevice& device) : workers_(device.workers_), cpu_(workers_) {}
 
     class Scope : public Cpu::Scope {
      public:
-      explicit Scope(Run& run) : Cpu::Scope(run.cpu_) {}
+      explicit Scope(Run& run) : Cpu::Scope(run.cpu_), shift_(run.workers_) {}
+
+     private:
+      Workers::Shift shift_;
     };
     using Kernels = Cpu;
     // As many models side by side as there are threads, each with one: nobody waits for others
@@ -61,6 +64,7 @@ class CpuDevice {
     void finish() {}
 
    private:
+    Workers& workers_;
     CpuOfWorkers cpu_;
     std::vector<std::unique_ptr<OneThread>> alone_;  // for models side by side
   };

@@ -22,9 +22,9 @@
 namespace dpmask {
 namespace {
 
-// For so long a thread looks out before it sleeps: between the loops of an evaluation little else
-// is done, and waking a thread takes as long.
-constexpr std::chrono::microseconds kLookout(50);
+// For so long a thread looks out before it sleeps: as long as waking it takes; in a shift, as long
+// as the longest part of a loop may take somebody else, but then it stands back for others.
+constexpr std::chrono::microseconds kLookout(50), kLookoutInShift(1000);
 // So many threads no molecule needs.
 constexpr int64_t kMostThreads = 1024;
 
@@ -38,17 +38,6 @@ void pause_a_little() {
 #else
   std::this_thread::yield();
 #endif
-}
-
-// Waits until holds() for a moment; returns whether it does.
-template <typename Condition>
-bool look_out(Condition&& holds) {
-  const auto end = std::chrono::steady_clock::now() + kLookout;
-  while (!holds()) {
-    if (std::chrono::steady_clock::now() > end) return false;
-    pause_a_little();
-  }
-  return true;
 }
 
 struct Loop {
@@ -106,18 +95,19 @@ class Workers::Crew {
     loop_ = &loop;
     done_ = 0;
     ticket_ = Ticket(++number_, seats);
-    if (sleeping_ > 0) {  // and whoever is about to sleep looks at the ticket once more
-      {
-        const std::lock_guard<std::mutex> lock(mutex_);
-      }
-      wake_.notify_all();
-    }
+    wake();  // and whoever is about to sleep looks at the ticket once more
     loop.work();
     const uint32_t joined = seats - ticket_.exchange(Ticket(number_, 0)).seats();
     while (!look_out([&] { return done_ == joined; })) std::this_thread::yield();
     is_taken_ = false;
     return true;
   }
+
+  void begin_shift() {
+    ++shifts_;
+    wake();
+  }
+  void end_shift() { --shifts_; }
 
   const int64_t of_generation;
 
@@ -156,6 +146,31 @@ class Workers::Crew {
     }
   }
 
+  // Waits until holds(), for a while; returns whether it does.
+  template <typename Condition>
+  bool look_out(const Condition& holds) const {
+    const auto start = std::chrono::steady_clock::now();
+    while (!holds()) {
+      const auto waited = std::chrono::steady_clock::now() - start;
+      if (waited < kLookout) {
+        pause_a_little();
+      } else if (shifts_ > 0 && waited < kLookoutInShift) {
+        std::this_thread::yield();
+      } else {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  void wake() {
+    if (sleeping_ == 0) return;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+    }
+    wake_.notify_all();
+  }
+
   static bool is_open(Ticket ticket, uint32_t last) {
     return ticket.seats() > 0 && ticket.loop() != last;
   }
@@ -163,11 +178,11 @@ class Workers::Crew {
   // Returns false if there will be none.
   bool wait_for_loop(uint32_t last) {
     const auto is_ready = [&] { return is_over_ || is_open(ticket_, last); };
-    if (!look_out(is_ready)) {
+    while (!look_out(is_ready)) {
       std::unique_lock<std::mutex> lock(mutex_);
       ++sleeping_;
       // Not wait(), which asks for a newer C++ library than all else here.
-      while (!is_ready()) wake_.wait_for(lock, std::chrono::hours(1));
+      if (!is_ready()) wake_.wait_for(lock, std::chrono::hours(1));
       --sleeping_;
     }
     return !is_over_;
@@ -176,6 +191,7 @@ class Workers::Crew {
   const int64_t size_;
   std::vector<std::thread> threads_;
   std::atomic<bool> is_taken_{false}, is_over_{false};
+  std::atomic<int64_t> shifts_{0};  // that have begun and not ended
   std::atomic<Ticket> ticket_{Ticket()};
   Loop* loop_ = nullptr;           // of the ticket
   uint32_t number_ = 0;            // of the loop
@@ -204,6 +220,14 @@ Workers::Crew& Workers::crew() {
     if (crew_.compare_exchange_strong(found, made.get())) return *made.release();
   }
   return *found;
+}
+
+Workers::Shift::Shift(Workers& workers) : crew_(workers.threads_ > 1 ? &workers.crew() : nullptr) {
+  if (crew_ != nullptr) crew_->begin_shift();
+}
+
+Workers::Shift::~Shift() {
+  if (crew_ != nullptr) crew_->end_shift();
 }
 
 void Workers::run(int64_t n, const LoopBody& body) {

@@ -14,7 +14,7 @@ namespace dpmask {
 int64_t usable_threads();
 
 // A number of threads, the calling one among them. The others begin when a loop first needs them,
-// look out for the next one for a moment after each, and sleep then. While one caller has them,
+// look out for the next one for a while after each, and sleep then. While one caller has them,
 // others do their loops alone. A process that is forked has threads of its own from its first loop
 // on.
 class Workers {
@@ -28,12 +28,26 @@ class Workers {
   // when all are done.
   void run(int64_t n, const LoopBody& body);
 
+  // A time of loops in close succession, as an evaluation is one: threads wake at its beginning,
+  // and look out for longer until its end.
+  class Shift;
+
  private:
   class Crew;
   Crew& crew();
 
   int64_t threads_;
   std::atomic<Crew*> crew_{nullptr};
+};
+
+class Workers::Shift {
+ public:
+  explicit Shift(Workers& workers);
+  ~Shift();
+  Shift(const Shift&) = delete;
+
+ private:
+  Crew* crew_;  // if there are others than the calling thread
 };
 
 // The calling thread alone.
