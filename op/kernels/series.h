@@ -7,6 +7,7 @@
 #include <functional>
 #include <vector>
 
+#include "op/kernels/aligned.h"
 #include "op/kernels/cpu.h"
 #include "op/kernels/embedding.h"
 #include "op/shared/series.h"
@@ -18,7 +19,7 @@ template <typename T>
 struct SeriesArrays {
   std::vector<int64_t> first;
   std::vector<double> panels;
-  std::vector<T> C;
+  Aligned<T> C;
 
   Series<T> view() const {
     return {static_cast<int64_t>(first.size()) - 1, first.data(), panels.data(), C.data()};

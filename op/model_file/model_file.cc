@@ -143,9 +143,9 @@ class Reader {
   // Only the last step adds F; nets and tables are made of constants alone.
   Formula of_constants() { return {graph_, constants_, operators_.ntypes(), nullptr}; }
 
-  std::vector<std::vector<T>> parameters(const std::vector<Input>& inputs,
-                                         const std::vector<int64_t>& sizes) {
-    std::vector<std::vector<T>> all;
+  std::vector<Aligned<T>> parameters(const std::vector<Input>& inputs,
+                                     const std::vector<int64_t>& sizes) {
+    std::vector<Aligned<T>> all;
     for (size_t p = 0; p < inputs.size(); ++p) {
       const Affine found = of_constants().evaluate(inputs[p]);
       const int64_t size = sizes[p % sizes.size()];

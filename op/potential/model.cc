@@ -28,7 +28,7 @@ void require_shape(const std::string& name, const NetShape& shape) {
 
 // Returns the number of nets.
 template <typename T>
-int64_t require_parameters(const std::string& name, const std::vector<std::vector<T>>& parameters,
+int64_t require_parameters(const std::string& name, const std::vector<Aligned<T>>& parameters,
                            const std::vector<int64_t>& sizes) {
   require(parameters.size() % sizes.size() == 0,
           name + "parameters must hold " + std::to_string(sizes.size()) + " arrays for each net");
@@ -66,12 +66,11 @@ int64_t require_table(const SeriesArrays<T>& table, int64_t M1) {
 }
 
 template <typename Nets, typename T>
-Nets with_parameters(Nets nets, const NetShape& shape,
-                     const std::vector<std::vector<T>>& parameters) {
+Nets with_parameters(Nets nets, const NetShape& shape, const std::vector<Aligned<T>>& parameters) {
   nets.neuron = shape.neuron;
   nets.resnet_dt = shape.resnet_dt;
   std::tie(nets.activation, nets.threshold) = activation_named(shape.activation);
-  for (const std::vector<T>& array : parameters) nets.parameters.push_back(array.data());
+  for (const Aligned<T>& array : parameters) nets.parameters.push_back(array.data());
   return nets;
 }
 

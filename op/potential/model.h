@@ -9,6 +9,7 @@
 #include <variant>
 #include <vector>
 
+#include "op/kernels/aligned.h"
 #include "op/kernels/embedding.h"
 #include "op/kernels/fitting.h"
 #include "op/kernels/series.h"
@@ -29,12 +30,12 @@ struct Model {
   int64_t M2 = 0;            // axis_neuron
   std::vector<int32_t> net;  // [ntypes * ntypes]; as EmbeddingNets::net
   NetShape embedding;
-  std::vector<std::vector<T>> parameters;  // as EmbeddingNets::parameters; empty where a table has
-                                           // all nets
-  std::optional<SeriesArrays<T>> table;    // taken as it is; where there is none, opening makes one
-  std::optional<double> min_distance;      // the shortest of the training data, if known
+  std::vector<Aligned<T>> parameters;    // as EmbeddingNets::parameters; empty where a table has
+                                         // all nets
+  std::optional<SeriesArrays<T>> table;  // taken as it is; where there is none, opening makes one
+  std::optional<double> min_distance;    // the shortest of the training data, if known
   NetShape fitting;
-  std::vector<std::vector<T>> fitting_parameters;  // as FittingNets::parameters
+  std::vector<Aligned<T>> fitting_parameters;  // as FittingNets::parameters
   bool is_mixed = false;     // the fitting nets' matrices are held in float32, T being float64
   std::vector<double> bias;  // [ntypes]; of the energy
 

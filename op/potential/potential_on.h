@@ -9,7 +9,8 @@
 //     Kernels             the class of what kernels are given as their last argument
 //     for_each_model(n, body)  calls body(k, Kernels&) for each k below n, maybe side by side; what
 //                         it allocates there is free again at its end
-//     Scope               frees, at its end, what has been allocated since its beginning
+//     Scope               of an evaluation; frees, at its end, what has been allocated since its
+//                         beginning
 //     upload(host, size)  an array of the host
 //     output(host, size)  zeros, which finish() puts into that array of the host, if there is one
 //     finish()            waits for all results
@@ -119,7 +120,7 @@ class OpenedModelOf : public OpenedModel<Device> {
   std::shared_ptr<const Model<T>> model_;
   EmbeddingNets<T> nets_;  // the device's, as all that follows
   FittingNets<T> fitting_;
-  std::vector<std::vector<float>> in_float32_;  // what fitting_ points to
+  std::vector<Aligned<float>> in_float32_;  // what fitting_ points to
   const double* bias_;
   SeriesArrays<T> made_;  // the host's
   Series<T> series_;

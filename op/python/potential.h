@@ -20,8 +20,8 @@
 namespace dpmask {
 
 template <typename T>
-std::vector<std::vector<T>> vectors(const py::list& arrays) {
-  std::vector<std::vector<T>> all;
+std::vector<Aligned<T>> aligned(const py::list& arrays) {
+  std::vector<Aligned<T>> all;
   for (const py::handle& one : arrays) {
     const auto array = Array<T>::ensure(one);
     require(static_cast<bool>(array), "parameters must be arrays of numbers");
@@ -58,14 +58,17 @@ struct ModelArguments {
     made->M2 = M2;
     made->net = net;
     made->embedding = embedding;
-    made->parameters = vectors<T>(parameters);
+    made->parameters = aligned<T>(parameters);
     if (table) {
       const auto& [first, panels, C] = *table;
-      made->table = {vector_of(first), vector_of(panels), vector_of<T>(C)};
+      const Array<T> of_panels = C;
+      made->table = {vector_of(first),
+                     vector_of(panels),
+                     {of_panels.data(), of_panels.data() + of_panels.size()}};
     }
     made->min_distance = min_distance;
     made->fitting = fitting;
-    made->fitting_parameters = vectors<T>(fitting_parameters);
+    made->fitting_parameters = aligned<T>(fitting_parameters);
     made->bias = vector_of(bias);
     made->is_mixed = is_mixed;
     made->check();
