@@ -250,32 +250,29 @@ class ForceOfPanel {
     constexpr int64_t kPairs = Polynomials<T>::kPairs;
     for_each_part(first, last, kPairs, [&](const SortedPair* begin, const SortedPair* end) {
       using P = typename Polynomials<T>::P;
-      EnvironmentRow row[kPairs];
-      T R[4][kPairs] = {};
-      for (int64_t p = 0; p < end - begin; ++p) {
-        row[p] = row_of(embedding_, begin[p]);
-        for (int c = 0; c < 4; ++c) R[c][p] = static_cast<T>(row[p].R[c]);
-      }
-      const P zero = packets::pset1<P>(T(0));
-      P gT[4] = {zero, zero, zero, zero}, RgdT = zero;
-      P terms[kTerms], derivatives[kTerms];
+      P terms[kTerms], derivatives[kTerms], gT[4], gdT[4];
       Polynomials<T>(embedding_.series, panel_, begin, end).set_values(terms, derivatives);
+      for (int c = 0; c < 4; ++c) gT[c] = gdT[c] = packets::pset1<P>(T(0));
       for (int64_t k = 0; k < kTerms; ++k) {
-        P Rg = zero;
         for (int c = 0; c < 4; ++c) {
           const P g_c = packets::pset1<P>(g[c * kTerms + k]);
           gT[c] = packets::pmadd(g_c, terms[k], gT[c]);
-          Rg = packets::pmadd(packets::ploadu<P>(R[c]), g_c, Rg);
+          gdT[c] = packets::pmadd(g_c, derivatives[k], gdT[c]);
         }
-        RgdT = packets::pmadd(Rg, derivatives[k], RgdT);
       }
-      T by_R[4][kPairs], by_s[kPairs];
-      for (int c = 0; c < 4; ++c) packets::pstoreu(by_R[c], gT[c]);
-      packets::pstoreu(by_s, RgdT);
+      T by_R[4][kPairs], by_T[4][kPairs];
+      for (int c = 0; c < 4; ++c) {
+        packets::pstoreu(by_R[c], gT[c]);
+        packets::pstoreu(by_T[c], gdT[c]);
+      }
       for (int64_t p = 0; p < end - begin; ++p) {
-        double dR[4];
-        for (int c = 0; c < 4; ++c) dR[c] = by_R[c][p] * by_n_;
-        set(begin[p], row[p], dR, by_s[p] * by_n_);
+        const EnvironmentRow row = row_of(embedding_, begin[p]);
+        double dR[4], ds = 0;
+        for (int c = 0; c < 4; ++c) {
+          dR[c] = by_R[c][p] * by_n_;
+          ds += row.R[c] * by_T[c][p];
+        }
+        set(begin[p], row, dR, ds * by_n_);
       }
     });
   }
