@@ -8,6 +8,7 @@
 #include "op/kernels/instruction_set.h"
 #include "op/kernels/per_isa/activate.h"
 #include "op/kernels/per_isa/few_rows.h"
+#include "op/kernels/per_isa/products.h"
 
 namespace dpmask {
 namespace DPMASK_ISA {
@@ -33,6 +34,37 @@ Map<T> part(T* data, int64_t stride, Range rows, Range columns) {
 template <typename T>
 Submatrix<T> submatrix(T* data, int64_t stride, Range rows, Range columns) {
   return {data + rows.first * stride + columns.first, rows.count, columns.count, stride};
+}
+
+// From so many rows of x on, Eigen's products, which first copy both factors, are faster than those
+// of few_rows.h.
+constexpr int64_t kManyRows = 48;
+
+// y += x W
+template <typename T, typename Stored>
+void add_x_W(Submatrix<const T> x, Submatrix<const Stored> W, Submatrix<T> y) {
+  if constexpr (std::is_same_v<T, Stored>) {
+    if (x.rows >= kManyRows) return increase_by_product(x, W, y);
+  }
+  add_product<T>(x, W, y);
+}
+
+// y += x W^T
+template <typename T, typename Stored>
+void add_x_transposed_W(Submatrix<const T> x, Submatrix<const Stored> W, Submatrix<T> y) {
+  if constexpr (std::is_same_v<T, Stored>) {
+    if (x.rows >= kManyRows) return increase_by_product<Transposed::right>(x, W, y);
+  }
+  add_product_transposed<T>(x, W, y);
+}
+
+// W = x^T y + dx^T dy; x and dx are alike, and so are y and dy.
+template <typename T>
+void set_outer_products(Submatrix<const T> x, Submatrix<const T> y, Submatrix<const T> dx,
+                        Submatrix<const T> dy, Submatrix<T> W) {
+  if (x.rows < kManyRows) return set_outer<T>(x, y, dx.data, dy.data, W);
+  set_product<Transposed::left>(x, y, W);
+  increase_by_product<Transposed::left>(dx, dy, W);
 }
 
 // Calls body(W) with some rows of the layer's W, as they are stored.
@@ -69,9 +101,9 @@ template <typename T>
 void tangent(const FittingLayer<T>& layer, Range rows, Range columns, const LayerValues<T>& v) {
   Map<T> dz = part(v.dz, layer.out, rows, columns);
   dz.setZero();
-  add_product<T>(submatrix(v.dh, layer.in, rows, {0, layer.in}),
-                 submatrix(layer.W, layer.out, {0, layer.in}, columns),
-                 submatrix(v.dz, layer.out, rows, columns));
+  add_x_W<T>(submatrix(v.dh, layer.in, rows, {0, layer.in}),
+             submatrix(layer.W, layer.out, {0, layer.in}, columns),
+             submatrix(v.dz, layer.out, rows, columns));
   const ActivatedColumns<1, T> a(layer, columns, part(v.z, layer.out, rows, columns));
   Map<T> output = part(v.output, layer.out, rows, columns);
   Map<T> doutput = part(v.doutput, layer.out, rows, columns);
@@ -92,8 +124,8 @@ void reverse(const FittingLayer<T>& layer, Range rows, Range inputs, const T* gz
     gh_part.setZero();
   }
   with_rows_of_W(layer, inputs, [&](auto W) {
-    add_product_transposed<T>(submatrix(gz, layer.out, rows, {0, layer.out}), W,
-                              submatrix(gh, layer.in, rows, inputs));
+    add_x_transposed_W<T>(submatrix(gz, layer.out, rows, {0, layer.out}), W,
+                          submatrix(gh, layer.in, rows, inputs));
   });
 }
 
@@ -132,8 +164,8 @@ void energies(const FittingNetOnRows<T>& net, const T* D, const RowsOfZ<T>& all_
     T* z = z_of_layer + all_z.first * layer.out;
     part(z, layer.out, rows, columns).rowwise() = Eigen::Map<const RowArray<T>>(layer.b, layer.out);
     with_rows_of_W(layer, {0, layer.in}, [&](auto W) {
-      add_product<T>(submatrix(h, layer.in, rows, {0, layer.in}), W,
-                     submatrix(z, layer.out, rows, columns));
+      add_x_W<T>(submatrix(h, layer.in, rows, {0, layer.in}), W,
+                 submatrix(z, layer.out, rows, columns));
     });
     activate_rows(layer, nrows, z, outputs + first, gz + first);
     Map<T> output = part(outputs + first, layer.out, rows, columns);
@@ -194,9 +226,10 @@ void grad_matrix(const FittingLayer<T>& layer, int64_t nrows, Range inputs, cons
                  T* gW) {
   const Range rows = {0, nrows};
   const Range columns = {0, layer.out};
-  set_outer<T>(submatrix(v.h, layer.in, rows, inputs),
-               submatrix<const T>(v.gz, layer.out, rows, columns), v.dh + inputs.first, v.gdz,
-               submatrix(gW, layer.out, inputs, columns));
+  const auto in = [&](const T* array) { return submatrix(array, layer.in, rows, inputs); };
+  const auto out = [&](const T* array) { return submatrix(array, layer.out, rows, columns); };
+  set_outer_products<T>(in(v.h), out(v.gz), in(v.dh), out(v.gdz),
+                        submatrix(gW, layer.out, inputs, columns));
 }
 
 }  // namespace
