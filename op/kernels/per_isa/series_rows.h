@@ -45,16 +45,15 @@ class Polynomials {
               const SortedPair* last)
       : by_s_(packets::pset1<P>(static_cast<T>(1 / series.half_width(panel)))) {
     const double middle = series.middle(panel), half_width = series.half_width(panel);
-    double s[kPairs];
-    for (int64_t p = 0; p < kPairs; ++p) s[p] = first + p < last ? first[p].s : middle;
-    T x[kPairs], within[kPairs];            // within: x moved into [-1, 1]
-    for (int64_t p = 0; p < kPairs; ++p) {  // without a branch, so that it becomes vectors
-      x[p] = static_cast<T>((s[p] - middle) / half_width);
-      within[p] = std::clamp<T>(x[p], -1, 1);
-      are_within_ &= x[p] == within[p];
+    const int64_t last_pair = last - first - 1;  // which stands in where there are none
+    T x[kPairs];
+    for (int64_t p = 0; p < kPairs; ++p) {
+      x[p] = static_cast<T>((first[std::min(p, last_pair)].s - middle) / half_width);
     }
-    x_ = packets::ploadu<P>(within);
-    beyond_ = packets::psub(packets::ploadu<P>(x), x_);
+    const P all_x = packets::ploadu<P>(x);
+    x_ = packets::pmax(packets::pmin(all_x, one()), packets::pnegate(one()));  // into [-1, 1]
+    beyond_ = packets::psub(all_x, x_);
+    are_within_ = !packets::predux_any(packets::pcmp_lt(one(), packets::pabs(all_x)));
     T_2_ = packets::psub(packets::pmul(packets::padd(x_, x_), x_), one());
     T_4_ = packets::psub(packets::pmul(packets::padd(T_2_, T_2_), T_2_), one());
   }
@@ -103,7 +102,7 @@ class Polynomials {
   }
 
   P by_s_, x_, beyond_, T_2_, T_4_;
-  bool are_within_ = true;
+  bool are_within_;
 };
 
 // Calls body(first, last) for parts of [begin, end) of at most `most` pairs.
@@ -168,8 +167,9 @@ void for_each_stretch(const SortedPair* begin, const SortedPair* end, int64_t ro
   if (first < end) on_pairs(first, end);
 }
 
+// In registers, not in memory, from which vectors cannot be loaded soon after numbers were stored.
 template <typename T>
-EnvironmentRow row_of(const Embedding<T>& embedding, const SortedPair& pair) {
+DPMASK_INLINE EnvironmentRow row_of(const Embedding<T>& embedding, const SortedPair& pair) {
   return row_of_pair(embedding.atoms, embedding.coord, pair.i, pair.j, pair.s);
 }
 
