@@ -86,6 +86,29 @@ print("fine")
     assert printed.endswith("fine\n")
 
 
+def test_threads_sleep_after_evaluations(tmp_path):
+    """Also after one that ends with an error."""
+    printed = run_script(
+        """
+import time
+potential = potential_of(random_model(0), threads=3)
+types, positions, weights = frames((60,))
+bad = positions.copy()
+bad[0, 1] = bad[0, 0]
+for given in (positions, bad, positions, bad):
+    try:
+        potential.evaluate(types, given, weights)
+    except ValueError:
+        print("refused")
+    before = time.process_time()
+    time.sleep(0.5)
+    assert time.process_time() - before < 0.1
+""",
+        tmp_path,
+    )
+    assert printed == "refused\nrefused\n"
+
+
 def test_threads_of_python_get_the_same_bits(tmp_path):
     """And a bad molecule of one does not disturb the others."""
     run_script(
