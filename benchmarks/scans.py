@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What run.py measures: each function here is a scan, and returns the rows of its table."""
 
+import itertools
 import pickle
 import tempfile
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import numpy as np
 from frames import TYPE_MAP, frame_of, frames_of, write_masked
 from models import BUILD, MASKED, PEER, make, masked_input, training_of
 from sides import Job, Setting, Side, in_turn
-from worker import Kernels, kernels_in_use, table_of
+from worker import kernels_in_use, table_of
 
 from deepmd_mask.potential.reading import read_model
 
@@ -23,7 +24,7 @@ SIZES_OF_WEIGHTS = (35, 76)
 BATCH = (35, 56, 76, 97)  # four frames of 66 atoms on average, as the example's batches
 EVEN = "new, even_steps"
 SLOTS = (145, 300, 588, 2000)
-PARTS = Kernels.PARTS
+PARTS = ("embed", "read_out", "force")
 
 
 @dataclass
@@ -233,10 +234,11 @@ def parts(options: Options) -> list[dict[str, Any]]:
             pickled.write_bytes(pickle.dumps(read_model(name).arguments))
             for natoms in SIZES_OF_PARTS:
                 frame = {"frame": _frame(Path(directory), natoms)}
-                in_parts = {"do": "parts", "model": str(pickled), **frame}
                 whole = {"do": "evaluate", "who": "Potential", "model": name, **frame}
-                requests = {side: (side, in_parts) for side in sides}
-                requests["Potential"] = "here", whole
+                requests = {"Potential": ("here", whole)}
+                for part, side in itertools.product(PARTS, sides):
+                    request = {"do": "part", "model": str(pickled), **frame, "part": part}
+                    requests[f"{part}, {side}"] = side, request
                 notes = {**setting.notes(), "model": model, "real": natoms}
                 jobs.append(Job(notes, requests))
                 atoms = frame_of(natoms)
@@ -248,7 +250,7 @@ def parts(options: Options) -> list[dict[str, Any]]:
     measured, of_models = _without_rates(measured)
     for row, work in zip(measured, works, strict=True):
         rates = of_models[row["model"]]
-        of_side = {name: row.pop(name) for name in sides}
+        of_side = {side: [row.pop(f"{part}, {side}") for part in PARTS] for side in sides}
         whole = row.pop("Potential")
         for k, part in enumerate(PARTS):
             least = 1e3 * work[part].seconds(rates)

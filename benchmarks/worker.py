@@ -126,7 +126,7 @@ def aligned(array: np.ndarray) -> np.ndarray:
 
 
 class Kernels:
-    """The kernels of an evaluation, called one by one, in the order of op/potential/evaluation.h.
+    """The kernels of an evaluation, to be called one by one.
 
     Parameters
     ----------
@@ -135,8 +135,6 @@ class Kernels:
     types, positions
         The atoms, real ones.
     """
-
-    PARTS = ("embed", "read_out", "force")
 
     def __init__(self, arguments: dict[str, Any], types: np.ndarray, positions: np.ndarray) -> None:
         kernels = kernels_in_use()
@@ -158,27 +156,20 @@ class Kernels:
         self.embedding.use_table(*table_of(arguments, kernels))
         D = np.zeros((len(types), self.M2 * arguments["neuron"][-1]), "f4" if single else "f8")
         self.fitting = Fitting(self.atoms.first, D, **nets("fitting_"))
+        self.X = self.embedding.embed()
+        _, _, self.A = self.read_out()
 
-    def times(self) -> list[float]:
-        """Return the seconds of each part.
+    def embed(self) -> None:
+        """Find X."""
+        self.embedding.embed()
 
-        Each is called once before it is timed. They have threads of their own, which in an
-        evaluation are the same: those of the part before still look out for more work when the
-        next one begins, but no longer when it has ended.
-        """
-        found = []
+    def read_out(self) -> tuple[np.ndarray, ...]:
+        """Return energies, those of atoms, and A."""
+        return self.fitting.read_out(self.atoms, self.X, self.M2, self.bias)
 
-        def last_of_two(part: Callable[..., Any], *arguments: Any) -> Any:
-            part(*arguments)
-            start = time.perf_counter()
-            result = part(*arguments)
-            found.append(time.perf_counter() - start)
-            return result
-
-        X = last_of_two(self.embedding.embed)
-        _, _, A = last_of_two(self.fitting.read_out, self.atoms, X, self.M2, self.bias)
-        last_of_two(self.embedding.force, A)
-        return found
+    def force(self) -> None:
+        """Find forces."""
+        self.embedding.force(self.A)
 
 
 def atoms_of(frame: str) -> tuple[np.ndarray, np.ndarray]:
@@ -247,13 +238,14 @@ class Worker:
 
         return timed(both, seconds, measures=True)
 
-    def parts(self, model: str, frame: str, seconds: float) -> list[list[float]]:
-        """Time the kernels of evaluations; the model is a pickle of arguments of `_kernels.Model`.
+    def part(self, model: str, frame: str, part: str, seconds: float) -> list[float]:
+        """Time a kernel of evaluations; the model is a pickle of arguments of `_kernels.Model`.
 
-        The package is not imported, so that a build without it serves, too.
+        Kernels have threads of their own, which still look out for work when those of another one
+        begin; so none is called between. The package is not imported, so that a build without it
+        serves, too.
         """
-        kernels = self.once(kernels_on, model, frame)
-        return timed(kernels.times, seconds, measures=True)
+        return timed(getattr(self.once(kernels_on, model, frame), part), seconds)
 
     def train(self, seconds: float, **options: Any) -> list[float]:
         """Time training steps; deepmd_side.Training has the options."""
@@ -299,7 +291,7 @@ class Worker:
 
 
 DO = (
-    "rates", "evaluate", "weights", "parts", "train", "predict", "usage", "train_nothing", "shapes",
+    "rates", "evaluate", "weights", "part", "train", "predict", "usage", "train_nothing", "shapes",
 )  # fmt: skip
 
 
