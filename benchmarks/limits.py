@@ -150,13 +150,12 @@ def embed(model: Model, panels: Panels) -> Work:
 def force(model: Model, panels: Panels) -> Work:
     """Return the work of forces from A.
 
-    Of pairs R A, its product with C, G = T C and A G; or of centres C A^T, and of pairs two
-    products with it. Each has a dot product with T' besides, and the reverse of R.
+    Of pairs R A, its product with C, G = T C and A G, and a dot product with T'; or of centres
+    C A^T, and of pairs its products with T and T', and a dot product of the latter with R. Each has
+    the reverse of R besides.
     """
     terms, M1 = model.terms, model.M1
-    products = panels.cheaper(
-        4 * terms * M1 + 16 * M1 + 2 * terms, 16 * terms + 2 * terms, 8 * terms * M1
-    )
+    products = panels.cheaper(4 * terms * M1 + 16 * M1 + 2 * terms, 16 * terms + 8, 8 * terms * M1)
     direct = of_direct_pairs(model, panels) + Work(16 * M1 * panels.direct)
     reverse = Work(panels.npairs() * ENVIRONMENT)
     return of_rows(model, panels, derivative=True) + Work(products) + direct + reverse
@@ -170,20 +169,20 @@ def descriptor(model: Model, natoms: int, products: int = 3) -> Work:
     return Work(8 * model.M1 * model.M2 * products * natoms)
 
 
-def fitting(model: Model, counts: np.ndarray) -> Work:
+def fitting(model: Model, counts: np.ndarray, mixed: bool = False) -> Work:
     """Return the work of e and de/dD, given atoms of each type.
 
     Forwards and backwards two FLOP for each parameter and atom; the parameters of the types that
-    there are, read in each direction.
+    there are, read in each direction; if mixed, in float32.
     """
     natoms = int(counts.sum())
-    read = 2 * model.matrices * np.count_nonzero(counts) * model.itemsize
+    read = 2 * model.matrices * np.count_nonzero(counts) * (4 if mixed else model.itemsize)
     return Work(4 * model.matrices * natoms, model.neurons * natoms, read)
 
 
-def read_out(model: Model, counts: np.ndarray) -> Work:
+def read_out(model: Model, counts: np.ndarray, mixed: bool = False) -> Work:
     """Return the work from X to energies and A."""
-    return descriptor(model, int(counts.sum())) + fitting(model, counts)
+    return descriptor(model, int(counts.sum())) + fitting(model, counts, mixed)
 
 
 # ---- Training -----------------------------------------------------------------------------------
@@ -235,13 +234,15 @@ def optimizer(model: Model) -> Work:
 # ---- Together -----------------------------------------------------------------------------------
 
 
-def parts_of_evaluation(model: Model, types: np.ndarray, positions: np.ndarray) -> dict[str, Work]:
+def parts_of_evaluation(
+    model: Model, types: np.ndarray, positions: np.ndarray, mixed: bool = False
+) -> dict[str, Work]:
     """Return the work of each kernel of an evaluation of a frame."""
     panels = model.pairs_in_panels(types, positions)
     counts = np.bincount(types, minlength=model.ntypes)
     return {
         "embed": embed(model, panels),
-        "read_out": read_out(model, counts),
+        "read_out": read_out(model, counts, mixed),
         "force": force(model, panels),
     }
 

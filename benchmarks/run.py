@@ -45,7 +45,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
                 axis.loglog(*zip(*points, strict=True), style, color=colour, label=column)
         title = f"{model}, {last['threads']} threads"
         axis.set(title=title, xlabel="real atoms", ylabel="ms per evaluation")
-        axis.set_xticks(sizes, sizes)
+        axis.set_xticks(sizes, sizes, rotation=45)
         axis.set_xticks([], minor=True)
     axes[0, 0].legend()
     figure.savefig(path, dpi=120)

@@ -106,14 +106,21 @@ def evaluations(options: Options) -> list[dict[str, Any]]:
                 requests = _evaluations_of(model, natoms, Path(directory))
                 jobs.append(Job({**setting.notes(), "model": model, "real": natoms}, requests))
                 atoms = frame_of(natoms)
-                works.append(limits.parts_of_evaluation(sizes, atoms.types, atoms.positions))
+                works.append(
+                    {
+                        mixed: limits.parts_of_evaluation(
+                            sizes, atoms.types, atoms.positions, mixed
+                        )
+                        for mixed in (False, True)
+                    }
+                )
         measured = in_turn(sides, jobs, options.rounds, options.seconds, "evaluations")
     for side in sides.values():
         side.close()
     rows, rates = _without_rates(measured)
     for row, work in zip(rows, works, strict=True):
-        least = 1e3 * limits.limit(work, rates[row["model"]])
-        row |= {"limit": least, "over limit": row["Potential"] / least}
+        least, of_mixed = (1e3 * limits.limit(work[k], rates[row["model"]]) for k in (False, True))
+        row |= {"limit": least, "mixed limit": of_mixed, "over limit": row["Potential"] / least}
     _add_ratios(rows, ["Potential", "mixed", "DeepPot", "compressed", PEER])
     return rows
 

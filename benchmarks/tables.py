@@ -190,7 +190,8 @@ def targets(scans: dict[str, Rows]) -> str:
         for real in SIZES_OF_TARGETS[model]:
             row = evaluations[model, real]
             what = f"{model}, {real} atoms{mixed}: times as fast as the built-in"
-            at_least(bound, what, row[f"to {column}"], row["built-in"] / row["limit"])
+            limit = row["mixed limit" if mixed else "limit"]
+            at_least(bound, what, row[f"to {column}"], row["built-in"] / limit)
     for model in MASKED:
         pairs = [parts[model, 89, part] for part in ("embed", "force")]
         of_sum = parts[model, 500, "sum"]

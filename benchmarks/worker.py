@@ -117,7 +117,7 @@ def table_of(arguments: dict[str, Any], kernels: ModuleType) -> tuple[np.ndarray
 
 
 def aligned(array: np.ndarray) -> np.ndarray:
-    """Return a copy that begins where a line of the cache does, as a potential's arrays do."""
+    """Return a copy that begins where a line of the cache does, as what kernels read does there."""
     memory = np.empty(array.nbytes + 64, np.uint8)
     first = -memory.ctypes.data % 64
     copy = memory[first : first + array.nbytes].view(array.dtype).reshape(array.shape)
@@ -156,8 +156,8 @@ class Kernels:
         self.embedding.use_table(*table_of(arguments, kernels))
         D = np.zeros((len(types), self.M2 * arguments["neuron"][-1]), "f4" if single else "f8")
         self.fitting = Fitting(self.atoms.first, D, **nets("fitting_"))
-        self.X = self.embedding.embed()
-        _, _, self.A = self.read_out()
+        self.X = aligned(self.embedding.embed())
+        self.A = aligned(self.read_out()[2])
 
     def embed(self) -> None:
         """Find X."""

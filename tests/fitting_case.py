@@ -108,6 +108,12 @@ FITTING_CASES = {
     "no rows": {"counts": (0, 0)},
     "one row each": {"counts": (1, 1, 1)},
     "more rows than a part": {"counts": (300, 2)},
+    "many rows": {
+        "counts": (48, 47),
+        "ninputs": 200,
+        "neuron": (130, 130),
+        "dtype": np.float32,
+    },
     "no timestep": {"resnet_dt": False},
     "no hidden layer": {"neuron": ()},
     "one hidden layer": {"neuron": (7,)},

@@ -8,8 +8,8 @@
 
 namespace dpmask {
 
-// Memory that begins where a line of the cache does, so that the packets of a row, whose size is a
-// line's or a part of it, are not in two of them: loading one that is takes twice as long.
+// Memory that begins where a line of the cache does, so that packets, where a row is whole packets,
+// are not in two of them: loading one that is takes twice as long.
 template <typename T>
 struct OnLines {
   using value_type = T;

@@ -23,7 +23,7 @@ namespace dpmask {
 namespace {
 
 // For so long a thread looks out before it sleeps: as long as waking it takes; in a shift, as long
-// as the longest part of a loop may take somebody else, but then it stands back for others.
+// as the longest part of a loop may take another thread, but then it yields between looks.
 constexpr std::chrono::microseconds kLookout(50), kLookoutInShift(1000);
 // So many threads no molecule needs.
 constexpr int64_t kMostThreads = 1024;
@@ -180,7 +180,7 @@ class Workers::Crew {
     const auto is_ready = [&] { return is_over_ || is_open(ticket_, last); };
     while (!look_out(is_ready)) {
       std::unique_lock<std::mutex> lock(mutex_);
-      ++sleeping_;
+      ++sleeping_;  // maybe into a shift that has just begun, but not into a loop
       // Not wait(), which asks for a newer C++ library than all else here.
       if (!is_ready()) wake_.wait_for(lock, std::chrono::hours(1));
       --sleeping_;

@@ -28,8 +28,8 @@ class Workers {
   // when all are done.
   void run(int64_t n, const LoopBody& body);
 
-  // A time of loops in close succession, as an evaluation is one: threads wake at its beginning,
-  // and look out for longer until its end.
+  // A time in which loops follow each other closely, such as an evaluation: threads wake at its
+  // beginning, and look out for longer until its end.
   class Shift;
 
  private:

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "op/kernels/aligned.h"
 #include "op/potential/workers.h"
 #include "op/python/arrays.h"
 
@@ -30,21 +31,19 @@ class OnCpu {
     const T* array;
   };
 
-  // As a potential's, it begins where a line of the cache does.
+  // Arrays begin where lines of the cache do, as a potential's.
   template <typename T>
   static Array<T> make(const Shape& shape) {
-    int64_t bytes = sizeof(T);
-    for (int64_t length : shape) bytes *= length;
-    using Memory = std::shared_ptr<void>;
-    auto memory = std::make_unique<Memory>(Arena::of_host(bytes));
-    T* array = static_cast<T*>(memory->get());
-    const py::capsule owner(memory.get(), [](void* of) { delete static_cast<Memory*>(of); });
-    memory.release();  // which is the capsule's
+    size_t size = 1;
+    for (int64_t length : shape) size *= length;
+    T* array = OnLines<T>().allocate(size);
+    const py::capsule owner(array,
+                            [](void* of) { OnLines<T>().deallocate(static_cast<T*>(of), 0); });
     return Array<T>(shape, array, owner);
   }
   template <typename T>
   static Array<T> zeros(const Shape& shape) {
-    Array<T> array(shape);
+    Array<T> array = make<T>(shape);
     std::fill_n(array.mutable_data(), array.size(), T(0));
     return array;
   }

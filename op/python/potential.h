@@ -20,12 +20,17 @@
 namespace dpmask {
 
 template <typename T>
-std::vector<Aligned<T>> aligned(const py::list& arrays) {
+Aligned<T> aligned(const Array<T>& array) {
+  return {array.data(), array.data() + array.size()};
+}
+
+template <typename T>
+std::vector<Aligned<T>> all_aligned(const py::list& arrays) {
   std::vector<Aligned<T>> all;
   for (const py::handle& one : arrays) {
     const auto array = Array<T>::ensure(one);
     require(static_cast<bool>(array), "parameters must be arrays of numbers");
-    all.emplace_back(array.data(), array.data() + array.size());
+    all.push_back(aligned(array));
   }
   return all;
 }
@@ -58,17 +63,14 @@ struct ModelArguments {
     made->M2 = M2;
     made->net = net;
     made->embedding = embedding;
-    made->parameters = aligned<T>(parameters);
+    made->parameters = all_aligned<T>(parameters);
     if (table) {
       const auto& [first, panels, C] = *table;
-      const Array<T> of_panels = C;
-      made->table = {vector_of(first),
-                     vector_of(panels),
-                     {of_panels.data(), of_panels.data() + of_panels.size()}};
+      made->table = {vector_of(first), vector_of(panels), aligned<T>(C)};
     }
     made->min_distance = min_distance;
     made->fitting = fitting;
-    made->fitting_parameters = aligned<T>(fitting_parameters);
+    made->fitting_parameters = all_aligned<T>(fitting_parameters);
     made->bias = vector_of(bias);
     made->is_mixed = is_mixed;
     made->check();

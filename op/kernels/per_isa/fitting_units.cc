@@ -36,16 +36,16 @@ Submatrix<T> submatrix(T* data, int64_t stride, Range rows, Range columns) {
   return {data + rows.first * stride + columns.first, rows.count, columns.count, stride};
 }
 
-// From so many rows of x on, Eigen's products, which first copy both factors, are faster than those
-// of few_rows.h.
+// In gradients, from so many rows of x on, Eigen's products, which first copy both factors, are
+// faster than those of few_rows.h (AVX2, float64). In `energies` they are not: a thread goes
+// through a whole net, whose parameters come from afar, and to copy them first takes more than it
+// saves.
 constexpr int64_t kManyRows = 48;
 
 // y += x W
-template <typename T, typename Stored>
-void add_x_W(Submatrix<const T> x, Submatrix<const Stored> W, Submatrix<T> y) {
-  if constexpr (std::is_same_v<T, Stored>) {
-    if (x.rows >= kManyRows) return increase_by_product(x, W, y);
-  }
+template <typename T>
+void add_x_W(Submatrix<const T> x, Submatrix<const T> W, Submatrix<T> y) {
+  if (x.rows >= kManyRows) return increase_by_product(x, W, y);
   add_product<T>(x, W, y);
 }
 
@@ -164,8 +164,8 @@ void energies(const FittingNetOnRows<T>& net, const T* D, const RowsOfZ<T>& all_
     T* z = z_of_layer + all_z.first * layer.out;
     part(z, layer.out, rows, columns).rowwise() = Eigen::Map<const RowArray<T>>(layer.b, layer.out);
     with_rows_of_W(layer, {0, layer.in}, [&](auto W) {
-      add_x_W<T>(submatrix(h, layer.in, rows, {0, layer.in}), W,
-                 submatrix(z, layer.out, rows, columns));
+      add_product<T>(submatrix(h, layer.in, rows, {0, layer.in}), W,
+                     submatrix(z, layer.out, rows, columns));
     });
     activate_rows(layer, nrows, z, outputs + first, gz + first);
     Map<T> output = part(outputs + first, layer.out, rows, columns);

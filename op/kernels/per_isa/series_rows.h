@@ -40,12 +40,12 @@ class Polynomials {
   using P = few_rows::Packet<T>;
   static constexpr int64_t kPairs = few_rows::kLanes<T>;
 
-  // For at most kPairs pairs.
+  // For 1 to kPairs pairs.
   Polynomials(const Series<T>& series, int64_t panel, const SortedPair* first,
               const SortedPair* last)
       : by_s_(packets::pset1<P>(static_cast<T>(1 / series.half_width(panel)))) {
     const double middle = series.middle(panel), half_width = series.half_width(panel);
-    const int64_t last_pair = last - first - 1;  // which stands in where there are none
+    const int64_t last_pair = last - first - 1;  // which stands in for those that are missing
     T x[kPairs];
     for (int64_t p = 0; p < kPairs; ++p) {
       x[p] = static_cast<T>((first[std::min(p, last_pair)].s - middle) / half_width);
@@ -167,7 +167,8 @@ void for_each_stretch(const SortedPair* begin, const SortedPair* end, int64_t ro
   if (first < end) on_pairs(first, end);
 }
 
-// In registers, not in memory, from which vectors cannot be loaded soon after numbers were stored.
+// Always inlined, so that a row stays in registers: vectors that are loaded right after numbers
+// were stored there have to wait.
 template <typename T>
 DPMASK_INLINE EnvironmentRow row_of(const Embedding<T>& embedding, const SortedPair& pair) {
   return row_of_pair(embedding.atoms, embedding.coord, pair.i, pair.j, pair.s);
