@@ -234,15 +234,13 @@ def optimizer(model: Model) -> Work:
 # ---- Together -----------------------------------------------------------------------------------
 
 
-def parts_of_evaluation(
-    model: Model, types: np.ndarray, positions: np.ndarray, mixed: bool = False
-) -> dict[str, Work]:
+def parts_of_evaluation(model: Model, types: np.ndarray, positions: np.ndarray) -> dict[str, Work]:
     """Return the work of each kernel of an evaluation of a frame."""
     panels = model.pairs_in_panels(types, positions)
     counts = np.bincount(types, minlength=model.ntypes)
     return {
         "embed": embed(model, panels),
-        "read_out": read_out(model, counts, mixed),
+        "read_out": read_out(model, counts),
         "force": force(model, panels),
     }
 

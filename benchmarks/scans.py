@@ -106,20 +106,16 @@ def evaluations(options: Options) -> list[dict[str, Any]]:
                 requests = _evaluations_of(model, natoms, Path(directory))
                 jobs.append(Job({**setting.notes(), "model": model, "real": natoms}, requests))
                 atoms = frame_of(natoms)
-                works.append(
-                    {
-                        mixed: limits.parts_of_evaluation(
-                            sizes, atoms.types, atoms.positions, mixed
-                        )
-                        for mixed in (False, True)
-                    }
-                )
+                whole = limits.parts_of_evaluation(sizes, atoms.types, atoms.positions)
+                counts = np.bincount(atoms.types, minlength=sizes.ntypes)
+                mixed = {**whole, "read_out": limits.read_out(sizes, counts, mixed=True)}
+                works.append((whole, mixed))
         measured = in_turn(sides, jobs, options.rounds, options.seconds, "evaluations")
     for side in sides.values():
         side.close()
     rows, rates = _without_rates(measured)
     for row, work in zip(rows, works, strict=True):
-        least, of_mixed = (1e3 * limits.limit(work[k], rates[row["model"]]) for k in (False, True))
+        least, of_mixed = (1e3 * limits.limit(parts, rates[row["model"]]) for parts in work)
         row |= {"limit": least, "mixed limit": of_mixed, "over limit": row["Potential"] / least}
     _add_ratios(rows, ["Potential", "mixed", "DeepPot", "compressed", PEER])
     return rows

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "op/kernels/aligned.h"
+
 // The address sanitizer is told which bytes belong to no array, as it knows of memory of the
 // system.
 #ifdef __has_feature
@@ -20,15 +22,14 @@
 namespace dpmask {
 namespace {
 
-constexpr int64_t kAlignment = 64;
+constexpr auto kAlignment = static_cast<int64_t>(OnLines<char>::kLine);
 constexpr int64_t kLeastChunk = 1 << 16;  // bytes
 
 }  // namespace
 
 std::shared_ptr<void> Arena::of_host(int64_t bytes) {
-  constexpr std::align_val_t kOfChunk{kAlignment};
-  return {::operator new(bytes, kOfChunk),
-          [](void* memory) { ::operator delete(memory, kOfChunk); }};
+  return {OnLines<char>().allocate(bytes),
+          [bytes](char* memory) { OnLines<char>().deallocate(memory, bytes); }};
 }
 
 Arena::~Arena() { free_chunks(); }

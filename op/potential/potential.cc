@@ -27,11 +27,11 @@ class CpuDevice {
 
   class Run {
    public:
-    explicit Run(CpuDevice& device) : workers_(device.workers_), cpu_(workers_) {}
+    explicit Run(CpuDevice& device) : cpu_(device.workers_) {}
 
     class Scope : public Cpu::Scope {
      public:
-      explicit Scope(Run& run) : Cpu::Scope(run.cpu_), shift_(run.workers_) {}
+      explicit Scope(Run& run) : Cpu::Scope(run.cpu_), shift_(run.cpu_.workers()) {}
 
      private:
       Workers::Shift shift_;
@@ -64,7 +64,6 @@ class CpuDevice {
     void finish() {}
 
    private:
-    Workers& workers_;
     CpuOfWorkers cpu_;
     std::vector<std::unique_ptr<OneThread>> alone_;  // for models side by side
   };

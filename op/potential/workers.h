@@ -65,6 +65,7 @@ class CpuOfWorkers : public Cpu {
  public:
   explicit CpuOfWorkers(Workers& workers) : workers_(workers) {}
   int64_t threads() const override { return workers_.threads(); }
+  Workers& workers() { return workers_; }
 
  private:
   void run(int64_t n, const LoopBody& body) override { workers_.run(n, body); }
