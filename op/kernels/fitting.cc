@@ -36,10 +36,13 @@ class EnergiesGradient {
       : parts_(fitting, cpu), fitting_(fitting), nets_(fitting.nets), z_(z), dA_(dA), dD_(dD),
         dparameters_(dparameters), h_(nhidden() + 1), dh_(nhidden() + 1), dz_(nhidden()),
         gh_(nhidden() + 1), gdh_(nhidden() + 1), gz_(nhidden()), gdz_(nhidden()) {
-    gdh_[0] = parts_.array(nhidden() == 0 ? nets_.ninputs : 0);  // not wanted
+    // Without a hidden layer it is written to, but not wanted.
+    gdh_[0] = parts_.array(nhidden() == 0 ? nets_.ninputs : 0);
     for (int64_t l = 0; l < nhidden(); ++l) {
-      h_[l + 1] = dh_[l + 1] = gh_[l + 1] = gdh_[l + 1] = dz_[l] = gz_[l] = gdz_[l] =
-          parts_.array(nets_.neuron[l]);
+      for (T** array :
+           {&h_[l + 1], &dh_[l + 1], &gh_[l + 1], &gdh_[l + 1], &dz_[l], &gz_[l], &gdz_[l]}) {
+        *array = parts_.array(nets_.neuron[l]);
+      }
     }
   }
 
@@ -68,7 +71,7 @@ class EnergiesGradient {
       gradient(t, nhidden())[1][0] = 0;
     }
     const T *h = input(nhidden()), *dh = dinput(nhidden());
-    T *gh = by_input(nhidden()), *gdh = gdh_[nhidden()].data();
+    T *gh = by_input(nhidden()), *gdh = gdh_[nhidden()];
     parts_.for_each_atom([&](int64_t row, int64_t t, const FittingLayer<T>& last) {
       T* gW = gradient(t, nhidden())[0];
       for (int64_t c = 0; c < width; ++c) {
@@ -97,16 +100,14 @@ class EnergiesGradient {
 
  private:
   int64_t nhidden() const { return nets_.nhidden(); }
-  const T* input(int64_t l) const { return l == 0 ? fitting_.D : h_[l].data(); }
-  const T* dinput(int64_t l) const { return l == 0 ? dA_ : dh_[l].data(); }
-  T* by_input(int64_t l) { return l == 0 ? dD_ : gh_[l].data(); }
+  const T* input(int64_t l) const { return l == 0 ? fitting_.D : h_[l]; }
+  const T* dinput(int64_t l) const { return l == 0 ? dA_ : dh_[l]; }
+  T* by_input(int64_t l) { return l == 0 ? dD_ : gh_[l]; }
   T* const* gradient(int64_t t, int64_t l) const { return &dparameters_[nets_.place(t, l)]; }
 
   LayerValues<T> values(int64_t t, int64_t l) {
     const auto in = [&](auto* array) { return fitting_.of_type(array, t, nets_.inputs(l)); };
-    const auto out = [&](auto& array) {
-      return fitting_.of_type(array.data(), t, nets_.outputs(l));
-    };
+    const auto out = [&](T* array) { return fitting_.of_type(array, t, nets_.outputs(l)); };
     LayerValues<T> v;
     v.h = in(input(l));
     v.dh = in(dinput(l));
@@ -135,8 +136,7 @@ class EnergiesGradient {
                          fitting_.of_type(by_input(l), t, in));
     parts_.units.grad_matrix(layer, rows.count, inputs, v, gradient(t, l)[0]);
     if (l == 0) return;
-    parts_.units.reverse(layer, rows, inputs, v.gdz, v.gdoutput,
-                         fitting_.of_type(gdh_[l].data(), t, in));
+    parts_.units.reverse(layer, rows, inputs, v.gdz, v.gdoutput, fitting_.of_type(gdh_[l], t, in));
     reverse_activation(l - 1, t, inputs);
   }
 
@@ -148,7 +148,7 @@ class EnergiesGradient {
   const std::vector<T*>& dparameters_;
   // h[l] is the input of layer l, dh[l] its derivative along dD; gh[l] and gdh[l] are the
   // derivatives of L by both.
-  std::vector<std::vector<T>> h_, dh_, dz_, gh_, gdh_, gz_, gdz_;
+  std::vector<T*> h_, dh_, dz_, gh_, gdh_, gz_, gdz_;
 };
 
 }  // namespace

@@ -69,8 +69,8 @@ class FittingParts {
     cpu_.parallel(nparts, [&](int64_t k) { body(parts[k].t, parts[k].rows, parts[k].columns); });
   }
 
-  // An array of numbers for each atom.
-  std::vector<T> array(int64_t width) const { return std::vector<T>(fitting_.size() * width); }
+  // An array of so many numbers for each atom, not initialised.
+  T* array(int64_t width) const { return cpu_.allocate<T>(fitting_.size() * width); }
 
   // Takes rows of type t through the whole net and back. All arrays are those of all atoms.
   void energies(int64_t t, Range rows, T* e, T* A, T* z) const {
