@@ -2,11 +2,12 @@
 #include "op/kernels/arena.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "op/kernels/aligned.h"
 
 // The address sanitizer is told which bytes belong to no array, as it knows of memory of the
-// system.
+// system; with it, arrays begin as NaN, so that tests see what is read before it is written.
 #ifdef __has_feature
 #if __has_feature(address_sanitizer)
 #define DPMASK_ASAN
@@ -14,7 +15,9 @@
 #endif
 #if defined(DPMASK_ASAN) || defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
+#define DPMASK_BEGIN_AS_NAN(data, size) std::memset(data, 0xff, size)
 #else
+#define DPMASK_BEGIN_AS_NAN(data, size) ((void)(data), (void)(size))
 #define ASAN_POISON_MEMORY_REGION(data, size) ((void)(data), (void)(size))
 #define ASAN_UNPOISON_MEMORY_REGION(data, size) ((void)(data), (void)(size))
 #endif
@@ -71,6 +74,7 @@ void* Arena::allocate_bytes(int64_t size) {
   char* array = static_cast<char*>(chunks_[chunk_].memory.get()) + used_;
   used_ += needed;
   ASAN_UNPOISON_MEMORY_REGION(array, size);
+  DPMASK_BEGIN_AS_NAN(array, size);
   return array;
 }
 
