@@ -53,8 +53,14 @@ def results(case, table):
     return [X, *force, *embedding.embed_grad(case.A), dA, *gradient]
 
 
-def small_case(dtype, neuron=(5, 10)):
-    return Case(nreal=(24,), nslots=30, neuron=neuron, steepness=0.1, dtype=dtype)
+def small_case(dtype, neuron=(5, 10), nreal=24):
+    return Case(nreal=(nreal,), nslots=30, neuron=neuron, steepness=0.1, dtype=dtype)
+
+
+def assert_same(found, wanted, dtype):
+    for one, other in zip(found, wanted, strict=True):
+        scale = max(np.abs(other).max(), 1e-3)
+        np.testing.assert_allclose(one, other, rtol=0, atol=TOLERANCE[dtype] * scale)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -72,9 +78,18 @@ def test_rows_of_pairs_and_moments_give_the_same(dtype, ends):
         case.assert_close(results(case, tables["pairs"])[0], case.X_by_reference)
     wanted = results(case, tables["moments"])
     for name in ("pairs", "both"):
-        for one, other in zip(results(case, tables[name]), wanted, strict=True):
-            scale = max(np.abs(other).max(), 1e-3)
-            np.testing.assert_allclose(one, other, rtol=0, atol=TOLERANCE[dtype] * scale)
+        assert_same(results(case, tables[name]), wanted, dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("nreal", [2, 3, 4, 6])
+def test_few_pairs(dtype, nreal):
+    """Vectors of pairs are longer than what there is, and read what is behind the last."""
+    case = small_case(dtype, nreal=nreal)
+    one, many = (table_of(case, PARTS[name], 0.1, 1.5) for name in ("moments", "pairs"))
+    found = results(case, one)
+    case.assert_close(found[0], case.X_by_reference)
+    assert_same(found, results(case, many), dtype)
 
 
 @pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)

@@ -138,7 +138,9 @@ struct ForceOfRectangle {
     }
     if constexpr (kComponents == kOfAll) {
       if (!are_of_group(e.pairs.group, place_i, place_j)) {
-        sum[kOfForces] += environment_by_weight(row, dR);
+        double dw;
+        environment_by_weight(row, dR, &dw);
+        sum[kOfForces] += dw;
       }
     }
   }

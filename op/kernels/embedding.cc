@@ -33,20 +33,23 @@ struct EmbeddingWork {
   }
 
   // Calls body(units) for shares of the units: as few as keep all threads busy, since each share
-  // reads all of C.
+  // reads all of C. They do not take equally long, so that threads have two each where it pays.
   template <typename Body>
   void for_each_share(const Body& body) const {
     const int64_t threads = cpu.threads();
-    const int64_t rounds = 1 + embedding.atoms.size / (kCentresOfShare * threads);
+    const int64_t least = threads > 1 && pairs.npairs > kFewPairs ? 2 : 1;
+    const int64_t rounds = std::max(least, 1 + embedding.atoms.size / (kCentresOfShare * threads));
     const int64_t nshares = std::min(rounds * threads, pairs.nunits);
     cpu.parallel(nshares, [&](int64_t share) {
       body(Units{share * pairs.nunits / nshares, (share + 1) * pairs.nunits / nshares});
     });
   }
 
-  // Zeroes an array shaped like X.
-  void clear(T* X) const {
-    std::fill(X, X + embedding.atoms.size * 4 * embedding.nets.neuron.back(), T(0));
+  // Zeroes what an array shaped like X has of the centres of these units.
+  void clear(const Units& units, T* X) const {
+    const int64_t of_centre = 4 * embedding.nets.neuron.back();
+    std::fill(X + pairs.unit_first[units.first] * of_centre,
+              X + pairs.unit_first[units.end] * of_centre, T(0));
   }
 
   // Sets dC [npanels, kTerms, M1]; add(panel, its dC) adds to that.
@@ -70,8 +73,8 @@ struct EmbeddingWork {
 
 template <typename T>
 void embed(const EmbeddingWork<T>& work, T* X) {
-  work.clear(X);
   work.for_each_share([&](const Units& units) {
+    work.clear(units, X);
     for (int64_t unit = units.first; unit < units.end; ++unit) {
       work.direct.embed(work.embedding, work.pairs, unit, X);
     }
@@ -84,6 +87,7 @@ void force(const EmbeddingWork<T>& work, const T* A, const Forces& out) {
   const PairDerivatives of_pairs = allocate_derivatives(work.pairs, out, work.cpu);
   work.for_each_share([&](const Units& units) {
     for (int64_t unit = units.first; unit < units.end; ++unit) {
+      clear_derivatives(work.pairs, unit, of_pairs);
       work.direct.force(work.embedding, work.pairs, unit, A, of_pairs);
     }
     work.by_series.force(work.embedding, work.pairs, work.sorted, units, A, of_pairs);
@@ -133,8 +137,8 @@ void force_grad(const Embedding<T>& embedding, const T* A, const ForceCotangents
                 const NetGradients<T>& gradients, Cpu& cpu) {
   const EmbeddingWork<T> work(embedding, cpu);
   UnitGradients<T> of_units(embedding, work.pairs);
-  work.clear(dA);
   work.for_each_share([&](const Units& units) {
+    work.clear(units, dA);
     for (int64_t unit = units.first; unit < units.end; ++unit) {
       work.direct.force_grad(embedding, work.pairs, unit, A, cotangents, dA,
                              of_units.of_unit(unit));

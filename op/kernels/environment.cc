@@ -49,6 +49,7 @@ void environment_force(const RealAtoms& atoms, const double* coord, const double
   const Cpu::Scope scope(cpu);
   const Pairs pairs(atoms, cpu);
   const PairDerivatives of_pairs = allocate_derivatives(pairs, out, cpu);
+  for (int64_t unit = 0; unit < pairs.nunits; ++unit) clear_derivatives(pairs, unit, of_pairs);
   for_each_pair(atoms, pairs, [&](int64_t i, int64_t j, int64_t pair) {
     const EnvironmentRow row = row_of_pair(atoms, coord, i, j);
     set_derivatives(row, dR + 4 * pair, 0.0, pair, of_pairs);

@@ -3,8 +3,6 @@
 
 #include <algorithm>
 
-#include "op/shared/pair_cotangent.h"
-
 namespace dpmask {
 namespace {
 
@@ -66,8 +64,16 @@ bool unit_has_net(const RealAtoms& atoms, const Pairs& pairs, int64_t unit,
 
 PairDerivatives allocate_derivatives(const Pairs& pairs, const Forces& out, Cpu& cpu) {
   const bool wants_dw = out.weight_gradient != nullptr;
-  return {cpu.allocate_zeros<double>(3 * pairs.npairs),
-          wants_dw ? cpu.allocate_zeros<double>(pairs.npairs) : nullptr};
+  return {cpu.allocate<double>(3 * pairs.npairs),
+          wants_dw ? cpu.allocate<double>(pairs.npairs) : nullptr};
+}
+
+void clear_derivatives(const Pairs& pairs, int64_t unit, const PairDerivatives& of_pairs) {
+  for (int64_t i = pairs.unit_first[unit]; i < pairs.unit_first[unit + 1]; ++i) {
+    const int64_t first = pairs.pair_first[i], count = pairs.frame_size[pairs.frame[i]];
+    std::fill_n(of_pairs.dr + 3 * first, 3 * count, 0.0);
+    if (of_pairs.dw != nullptr) std::fill_n(of_pairs.dw + first, count, 0.0);
+  }
 }
 
 void gather_forces(const RealAtoms& atoms, const Pairs& pairs, const double* coord,
@@ -76,18 +82,21 @@ void gather_forces(const RealAtoms& atoms, const Pairs& pairs, const double* coo
   const double *dr = of_pairs.dr, *dw = of_pairs.dw;
   const auto gather = [&](int64_t i) {
     const double* r_i = coord + 3 * atoms.slot[i];
-    double* force = out.force + 3 * atoms.slot[i];
-    double* atom_virial = wants_virials ? out.atom_virial + 9 * atoms.slot[i] : nullptr;
+    double force[3] = {}, atom_virial[9] = {};
     for_each_in_frame(atoms, pairs, i, [&](int64_t j) {
       const double* r_j = coord + 3 * atoms.slot[j];
       const double* dr_ij = dr + 3 * pairs.number(i, j);
       const double* dr_ji = dr + 3 * pairs.number(j, i);
+      for (int a = 0; a < 3; ++a) force[a] += dr_ij[a] - dr_ji[a];
+      if (!wants_virials) return;
       for (int a = 0; a < 3; ++a) {
-        force[a] += dr_ij[a] - dr_ji[a];
-        for (int b = 0; wants_virials && b < 3; ++b)
-          atom_virial[3 * a + b] -= dr_ji[a] * (r_i[b] - r_j[b]);
+        for (int b = 0; b < 3; ++b) atom_virial[3 * a + b] -= dr_ji[a] * (r_i[b] - r_j[b]);
       }
     });
+    for (int a = 0; a < 3; ++a) out.force[3 * atoms.slot[i] + a] += force[a];
+    for (int ab = 0; wants_virials && ab < 9; ++ab) {
+      out.atom_virial[9 * atoms.slot[i] + ab] += atom_virial[ab];
+    }
   };
   const auto gather_by_weight = [&](int64_t i) {
     double sum = 0;
@@ -107,13 +116,6 @@ void gather_forces(const RealAtoms& atoms, const Pairs& pairs, const double* coo
       out.virial[9 * pairs.frame[i] + ab] += out.atom_virial[9 * atoms.slot[i] + ab];
     }
   }
-}
-
-void pair_cotangent(const RealAtoms& atoms, const Pairs& pairs, const ForceCotangents& cotangents,
-                    int64_t i, int64_t j, const double* r, double* u) {
-  pair_cotangent(cotangents.force + 3 * atoms.slot[i], cotangents.force + 3 * atoms.slot[j],
-                 cotangents.virial + 9 * pairs.frame[i], cotangents.atom_virial + 9 * atoms.slot[j],
-                 r, u);
 }
 
 }  // namespace dpmask

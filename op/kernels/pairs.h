@@ -35,6 +35,8 @@ void for_each_in_frame(const RealAtoms& atoms, const Pairs& pairs, int64_t i, Bo
   }
 }
 
+// With so few pairs, to wake threads takes longer than light work, and to read C once more takes
+// longer than a thread waits for another.
 constexpr int64_t kFewPairs = 4096;
 
 // Calls body(unit) for each unit, for some nanoseconds of work with each pair: without threads
@@ -52,17 +54,16 @@ void for_each_light_unit(const Pairs& pairs, Cpu& cpu, const Body& body) {
 bool unit_has_net(const RealAtoms& atoms, const Pairs& pairs, int64_t unit,
                   const std::vector<int32_t>& net_of, int64_t net);
 
-// Zeros, for what out wants.
+// For what out wants, not initialised.
 PairDerivatives allocate_derivatives(const Pairs& pairs, const Forces& out, Cpu& cpu);
+
+// Zeroes those of the pairs of a unit's centres, since not all pairs have derivatives.
+void clear_derivatives(const Pairs& pairs, int64_t unit, const PairDerivatives& of_pairs);
 
 // Adds -dE/dr of every pair to the forces and virials of its two atoms, and dE/dw_ij to the weight
 // gradient of atom j. Each atom gathers what is its own, so that the order of the additions is
 // always the same.
 void gather_forces(const RealAtoms& atoms, const Pairs& pairs, const double* coord,
                    const PairDerivatives& of_pairs, const Forces& out, Cpu& cpu);
-
-// u [3]: the derivative of the loss by dE/dr of the pair of rows (i, j), separation r [3].
-void pair_cotangent(const RealAtoms& atoms, const Pairs& pairs, const ForceCotangents& cotangents,
-                    int64_t i, int64_t j, const double* r, double* u);
 
 }  // namespace dpmask

@@ -38,8 +38,9 @@ struct LocatedPairs {
   const double* position;  // [3, size]; of rows of RealAtoms
   const double* end;       // [npanels]; where each panel ends
   const PanelGrid* grid;   // [nnets]; of nets with a series
-  double* s;               // [npairs]
+  double* s;               // [npairs]; 0 of those that have no panel
   int32_t* panel;          // [npairs]; or kNone
+  int32_t* rank;           // [npairs]; among those of its unit and panel, set once these are known
 };
 
 // Some units, one after the other; they are of one thread, which alone writes what is theirs.

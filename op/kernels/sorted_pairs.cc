@@ -2,6 +2,7 @@
 #include "op/kernels/sorted_pairs.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "op/kernels/instruction_set.h"
 #include "op/kernels/series_units.h"
@@ -59,14 +60,28 @@ double* positions_of_rows(const RealAtoms& atoms, const double* coord, Cpu& cpu)
   return position;
 }
 
-// Calls body(i, j, number of the pair) for the pairs of a unit that have a panel.
-template <typename Body>
-void for_each_located(const RealAtoms& atoms, const Pairs& pairs, const LocatedPairs& located,
-                      int64_t unit, const Body& body) {
+// Sets the rank of the pairs of a unit, and counts them: `at` is [1 + npanels], by panel, those of
+// none first.
+void rank(const Pairs& pairs, int64_t unit, const LocatedPairs& located, int64_t npanels,
+          int64_t* at) {
+  std::fill_n(at, 1 + npanels, 0);
+  for (int64_t i = pairs.unit_first[unit]; i < pairs.unit_first[unit + 1]; ++i) {
+    const int64_t first = pairs.pair_first[i], end = first + pairs.frame_size[pairs.frame[i]];
+    for (int64_t pair = first; pair < end; ++pair) {
+      located.rank[pair] = static_cast<int32_t>(at[1 + located.panel[pair]]++);
+    }
+  }
+}
+
+// Puts the pairs of a unit to their places, given where those of each panel begin. That nothing is
+// counted here, and nothing asked, lets the processor write several at a time.
+void put(const RealAtoms& atoms, const Pairs& pairs, int64_t unit, const LocatedPairs& located,
+         const int64_t* at, SortedPair* all) {
   for (int64_t i = pairs.unit_first[unit]; i < pairs.unit_first[unit + 1]; ++i) {
     int64_t pair = pairs.pair_first[i];
     for_each_in_frame(atoms, pairs, i, [&](int64_t j) {
-      if (located.panel[pair] != LocatedPairs::kNone) body(i, j, pair);
+      all[at[1 + located.panel[pair]] + located.rank[pair]] = {
+          static_cast<int32_t>(i), static_cast<int32_t>(j), located.s[pair]};
       ++pair;
     });
   }
@@ -79,36 +94,38 @@ SortedPairs sort_pairs(const Embedding<T>& embedding, const Pairs& pairs, Cpu& c
   const Series<T>& series = embedding.series;
   const RealAtoms& atoms = embedding.atoms;
   const int64_t npanels = series.npanels(), nunits = pairs.nunits;
-  int64_t* first = cpu.allocate_zeros<int64_t>(npanels * nunits + 1);
-  SortedPair* all = cpu.allocate<SortedPair>(pairs.npairs);
+  int64_t* first = cpu.allocate<int64_t>(npanels * nunits + 1);
+  first[0] = 0;
+  SortedPair* all = cpu.allocate<SortedPair>(pairs.npairs + SortedPairs::kBehind);
+  std::fill_n(all + pairs.npairs, SortedPairs::kBehind, SortedPair{});
   if (npanels == 0) return {nunits, first, all};
 
   const Cpu::Scope scope(cpu);
   const double* end = ends_of_panels(series, cpu);
-  const LocatedPairs located = {positions_of_rows(atoms, embedding.coord, cpu), end,
-                                grids_of_nets(series, end, cpu), cpu.allocate<double>(pairs.npairs),
+  const LocatedPairs located = {positions_of_rows(atoms, embedding.coord, cpu),
+                                end,
+                                grids_of_nets(series, end, cpu),
+                                cpu.allocate<double>(pairs.npairs),
+                                cpu.allocate<int32_t>(pairs.npairs),
                                 cpu.allocate<int32_t>(pairs.npairs)};
   const auto locate = DPMASK_CHOOSE(series_units, <T>).locate;
-  int64_t* counts = cpu.allocate_zeros<int64_t>(nunits * npanels);
+  const int64_t nplaces = 1 + npanels;
+  int64_t* places = cpu.allocate<int64_t>(nunits * nplaces);
   for_each_light_unit(pairs, cpu, [&](int64_t unit) {
     locate(embedding, pairs, unit, located);
-    for_each_located(atoms, pairs, located, unit, [&](int64_t, int64_t, int64_t pair) {
-      ++counts[unit * npanels + located.panel[pair]];
-    });
+    rank(pairs, unit, located, npanels, places + unit * nplaces);
   });
+  int64_t next = 0;
+  const auto begin_here = [&](int64_t* place) { next += std::exchange(*place, next); };
   for (int64_t panel = 0; panel < npanels; ++panel) {
     for (int64_t unit = 0; unit < nunits; ++unit) {
-      int64_t* at = first + panel * nunits + unit;
-      int64_t& count = counts[unit * npanels + panel];
-      at[1] = at[0] + count;
-      count = at[0];  // from now on, where the next one goes
+      begin_here(places + unit * nplaces + 1 + panel);
+      first[panel * nunits + unit + 1] = next;
     }
   }
+  for (int64_t unit = 0; unit < nunits; ++unit) begin_here(places + unit * nplaces);
   for_each_light_unit(pairs, cpu, [&](int64_t unit) {
-    for_each_located(atoms, pairs, located, unit, [&](int64_t i, int64_t j, int64_t pair) {
-      all[counts[unit * npanels + located.panel[pair]]++] = {
-          static_cast<int32_t>(i), static_cast<int32_t>(j), located.s[pair]};
-    });
+    put(atoms, pairs, unit, located, places + unit * nplaces, all);
   });
   return {nunits, first, all};
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
-// The pairs of nets with a series, sorted by panel, so that C of a panel is read once for all of
-// them.
+// The pairs of nets with a series, sorted by panel, so that C of a panel is read once for all of a
+// share of the work.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +18,10 @@ struct SortedPair {
 
 // Sorted by panel, then by unit, then by centre atom, then by neighbour.
 struct SortedPairs {
+  // Vectors of pairs are read whole, and none is longer: behind the last are the pairs without a
+  // panel, and then so many empty ones.
+  static constexpr int64_t kBehind = 16;
+
   int64_t nunits;
   const int64_t* first;  // [npanels * nunits + 1]; those of a panel in a unit
   const SortedPair* all;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
 // The row of the environment matrix of one ordered pair (i, j), its reverse and its tangent.
-// r = r_j - r_i is the separation, w the weight w_ij of atom j for atom i. The functions are static
-// because this file is compiled for several instruction sets, whose copies the linker must not
-// merge.
+// r = r_j - r_i is the separation, w the weight w_ij of atom j for atom i. A Number is one of a
+// pair, or a vector of those of several pairs side by side. The functions are static because this
+// file is compiled for several instruction sets, whose copies the linker must not merge.
 #pragma once
 
 #include <cmath>
@@ -11,12 +11,14 @@
 
 namespace dpmask {
 
-struct EnvironmentRow {
-  double r[3];
-  double w;
-  double s;     // 1/r
-  double R[4];  // w (1/r, x/r^2, y/r^2, z/r^2)
+template <typename Number>
+struct EnvironmentRowOf {
+  Number r[3];
+  Number w;
+  Number s;     // 1/r
+  Number R[4];  // w (1/r, x/r^2, y/r^2, z/r^2)
 };
+using EnvironmentRow = EnvironmentRowOf<double>;
 
 // |r|^2.
 DPMASK_DEVICE static inline double squared_distance(const double* r_i, const double* r_j) {
@@ -34,15 +36,22 @@ DPMASK_DEVICE static inline double inverse_distance(double r2) {
 #endif
 }
 
+// Sets the row, given s.
+template <typename Number>
+DPMASK_INLINE void set_environment_row(const Number* r_i, const Number* r_j, const Number& w,
+                                       const Number& s, EnvironmentRowOf<Number>* row) {
+  for (int a = 0; a < 3; ++a) row->r[a] = r_j[a] - r_i[a];
+  row->w = w;
+  row->s = s;
+  row->R[0] = w * s;
+  for (int a = 0; a < 3; ++a) row->R[1 + a] = w * row->r[a] * s * s;
+}
+
 // The row, given s.
 DPMASK_DEVICE static inline EnvironmentRow environment_row(const double* r_i, const double* r_j,
                                                            double w, double s) {
   EnvironmentRow row;
-  for (int a = 0; a < 3; ++a) row.r[a] = r_j[a] - r_i[a];
-  row.w = w;
-  row.s = s;
-  row.R[0] = w * s;
-  for (int a = 0; a < 3; ++a) row.R[1 + a] = w * row.r[a] * s * s;
+  set_environment_row(r_i, r_j, w, s, &row);
   return row;
 }
 
@@ -53,21 +62,23 @@ DPMASK_DEVICE static inline EnvironmentRow environment_row(const double* r_i, co
 }
 
 // dE/dr [3], given dR = dE/dR [4] and ds = dE/ds beyond what s does through R.
-DPMASK_DEVICE static inline void environment_reverse(const EnvironmentRow& row, const double* dR,
-                                                     double ds, double* dr) {
-  const double s2 = row.s * row.s;
-  const double radial = dR[1] * row.r[0] + dR[2] * row.r[1] + dR[3] * row.r[2];
+template <typename Number>
+DPMASK_INLINE void environment_reverse(const EnvironmentRowOf<Number>& row, const Number* dR,
+                                       const Number& ds, Number* dr) {
+  const Number s2 = row.s * row.s;
+  const Number radial = dR[1] * row.r[0] + dR[2] * row.r[1] + dR[3] * row.r[2];
   for (int a = 0; a < 3; ++a) {
     dr[a] = -row.r[a] * row.s * s2 * (row.w * dR[0] + ds) +
             row.w * (dR[1 + a] * s2 - 2 * s2 * s2 * row.r[a] * radial);
   }
 }
 
-// dE/dw = R0 . dE/dR, R0 being the row without weight, given dR = dE/dR [4].
-DPMASK_DEVICE static inline double environment_by_weight(const EnvironmentRow& row,
-                                                         const double* dR) {
-  const double radial = dR[1] * row.r[0] + dR[2] * row.r[1] + dR[3] * row.r[2];
-  return row.s * dR[0] + row.s * row.s * radial;
+// Sets dE/dw = R0 . dE/dR, R0 being the row without weight, given dR = dE/dR [4].
+template <typename Number>
+DPMASK_INLINE void environment_by_weight(const EnvironmentRowOf<Number>& row, const Number* dR,
+                                         Number* dw) {
+  const Number radial = dR[1] * row.r[0] + dR[2] * row.r[1] + dR[3] * row.r[2];
+  *dw = row.s * dR[0] + row.s * row.s * radial;
 }
 
 // The derivatives tR [4] of R and, returned, of s along dr/dt = u [3].

@@ -29,8 +29,9 @@ using TermsOf = Eigen::Map<const Terms<T>>;
 
 // ---- Polynomials --------------------------------------------------------------------------------
 
-// The Chebyshev polynomials of a few pairs of a panel, and their derivatives by s, each gone on
-// beyond the panel as a straight line. With those of the second kind, T_k' = k U_{k - 1}; for both
+// The Chebyshev polynomials of a few pairs of a panel, and their derivatives. Beyond the panel they
+// go on as straight lines: with x_, which is x cut to [-1, 1], T_k(x) = T_k(x_) + (x - x_)
+// T_k'(x_). With those of the second kind, T_k' = k U_{k - 1}; for both
 //   T_{k + 4} = 2 T_4 T_k - T_{k - 4},
 // of which four in succession need not wait for each other. Pairs are side by side in a vector, so
 // that one has the same bits whatever others are beside it.
@@ -40,66 +41,74 @@ class Polynomials {
   using P = few_rows::Packet<T>;
   static constexpr int64_t kPairs = few_rows::kLanes<T>;
 
-  // For 1 to kPairs pairs.
+  // For 1 to kPairs pairs; what SortedPairs has behind them is read as well, and of no account.
   Polynomials(const Series<T>& series, int64_t panel, const SortedPair* first,
               const SortedPair* last)
       : by_s_(packets::pset1<P>(static_cast<T>(1 / series.half_width(panel)))) {
+    static_assert(kPairs <= SortedPairs::kBehind);
     const double middle = series.middle(panel), half_width = series.half_width(panel);
-    const int64_t last_pair = last - first - 1;  // which stands in for those that are missing
     T x[kPairs];
     for (int64_t p = 0; p < kPairs; ++p) {
-      x[p] = static_cast<T>((first[std::min(p, last_pair)].s - middle) / half_width);
+      x[p] = static_cast<T>((first[p].s - middle) / half_width);
     }
     const P all_x = packets::ploadu<P>(x);
     x_ = packets::pmax(packets::pmin(all_x, one()), packets::pnegate(one()));  // into [-1, 1]
     beyond_ = packets::psub(all_x, x_);
-    are_within_ = !packets::predux_any(packets::pcmp_lt(one(), packets::pabs(all_x)));
+    const P number = packets::plset<P>(T(0)), count = packets::pset1<P>(T(last - first));
+    are_within_ = !packets::predux_any(packets::pand(
+        packets::pcmp_lt(number, count), packets::pcmp_lt(one(), packets::pabs(all_x))));
     T_2_ = packets::psub(packets::pmul(packets::padd(x_, x_), x_), one());
     T_4_ = packets::psub(packets::pmul(packets::padd(T_2_, T_2_), T_2_), one());
   }
 
-  // T_k for all k, [kTerms].
-  void set_values(P* T_k) const {
-    if (are_within_) return set_first_kind(T_k);
-    P unused[kTerms];
-    set_values(T_k, unused);
+  P beyond() const { return beyond_; }  // x - x_
+  P by_s() const { return by_s_; }      // dx/ds
+
+  // Calls body(k, T_k(x_)) for all k, one after the other, so that they need not go through memory.
+  template <typename Body>
+  void for_each_value(const Body& body) const {
+    P T_k[kTerms] = {one(), x_, T_2_,
+                     packets::pmul(x_, packets::psub(packets::padd(T_2_, T_2_), one())), T_4_};
+#pragma GCC unroll 16
+    for (int64_t k = 0; k < kTerms; ++k) {  // T_{-k} = T_k
+      if (k > 4) T_k[k] = packets::pmsub(twice_T_4(), T_k[k - 4], T_k[std::abs(k - 8)]);
+      body(k, T_k[k]);
+    }
   }
 
-  // And dT_k/ds.
-  void set_values(P* T_k, P* dT_k) const {
-    set_first_kind(T_k);
-    set_second_kind(dT_k);
-    for (int64_t k = 0; k < kTerms; ++k) {
-      const P slope = packets::pmul(packets::pset1<P>(static_cast<T>(k)), dT_k[k]);
-      if (!are_within_) T_k[k] = packets::pmadd(slope, beyond_, T_k[k]);
-      dT_k[k] = packets::pmul(slope, by_s_);
+  // Calls body(k, T_k'(x_)) for all k but 0.
+  template <typename Body>
+  void for_each_derivative(const Body& body) const {
+    const P U_1 = packets::padd(x_, x_), U_2 = packets::pmsub(U_1, U_1, one());
+    P U[kTerms] = {packets::pset1<P>(T(0)), one(), U_1, U_2,
+                   packets::pmul(U_1, packets::psub(U_2, one()))};  // U_{k - 1}
+#pragma GCC unroll 16
+    for (int64_t k = 1; k < kTerms; ++k) {  // U_{-k - 1} = -U_{k - 1}
+      if (k > 4) {
+        U[k] = k < 8 ? packets::pmadd(twice_T_4(), U[k - 4], U[8 - k])
+                     : packets::pmsub(twice_T_4(), U[k - 4], U[k - 8]);
+      }
+      body(k, packets::pmul(packets::pset1<P>(static_cast<T>(k)), U[k]));
     }
+  }
+
+  // T_k(x) for all k, [kTerms].
+  void set_values(P* T_k) const {
+    for_each_value([&](int64_t k, P value) { T_k[k] = value; });
+    if (are_within_) return;
+    for_each_derivative([&](int64_t k, P by_x) { T_k[k] = packets::pmadd(by_x, beyond_, T_k[k]); });
+  }
+
+  // And dT_k(x)/ds.
+  void set_values(P* T_k, P* dT_k) const {
+    set_values(T_k);
+    dT_k[0] = packets::pset1<P>(T(0));
+    for_each_derivative([&](int64_t k, P by_x) { dT_k[k] = packets::pmul(by_x, by_s_); });
   }
 
  private:
   static P one() { return packets::pset1<P>(T(1)); }
   P twice_T_4() const { return packets::padd(T_4_, T_4_); }
-
-  void set_first_kind(P* T_k) const {  // T_{-k} = T_k
-    const P first[] = {one(), x_, T_2_,
-                       packets::pmul(x_, packets::psub(packets::padd(T_2_, T_2_), one())), T_4_};
-    std::copy_n(first, 5, T_k);
-    for (int64_t k = 5; k < kTerms; ++k) {
-      T_k[k] = packets::pmsub(twice_T_4(), T_k[k - 4], T_k[std::abs(k - 8)]);
-    }
-  }
-
-  // U_{k - 1}; U_{-k - 1} = -U_{k - 1}
-  void set_second_kind(P* U) const {
-    const P U_1 = packets::padd(x_, x_), U_2 = packets::pmsub(U_1, U_1, one());
-    const P first[] = {packets::pset1<P>(T(0)), one(), U_1, U_2,
-                       packets::pmul(U_1, packets::psub(U_2, one()))};
-    std::copy_n(first, 5, U);
-    for (int64_t k = 5; k < kTerms; ++k) {
-      U[k] = k < 8 ? packets::pmadd(twice_T_4(), U[k - 4], U[8 - k])
-                   : packets::pmsub(twice_T_4(), U[k - 4], U[k - 8]);
-    }
-  }
 
   P by_s_, x_, beyond_, T_2_, T_4_;
   bool are_within_;
@@ -147,24 +156,34 @@ void set_terms(const Series<T>& series, int64_t panel, const SortedPair* first,
 
 // ---- The rows of a panel ------------------------------------------------------------------------
 
-// Cuts the pairs of a panel, [begin, end), at their centres: calls on_pairs(first, last) for
-// stretches of pairs that have rows of their own, and on_centre(first, last) for all the pairs of a
-// centre that has moments.
+// Takes the pairs of a panel, [begin, end), centre after centre: calls on_centre(first, last) for
+// all the pairs of a centre that has moments, and on_pairs(first, last) for those that have rows of
+// their own, in their order, as many centres' together as a block has room for.
 template <typename OnPairs, typename OnCentre>
-void for_each_stretch(const SortedPair* begin, const SortedPair* end, int64_t rows_of_pair,
-                      const OnPairs& on_pairs, const OnCentre& on_centre) {
-  const SortedPair* first = begin;  // of a stretch that has not come to its end
+void for_each_centre(const SortedPair* begin, const SortedPair* end, int64_t rows_of_pair,
+                     const OnPairs& on_pairs, const OnCentre& on_centre) {
+  SortedPair few[kBlock + SortedPairs::kBehind];
+  int64_t nfew = 0;
+  const auto flush = [&] {
+    if (nfew == 0) return;
+    std::fill_n(few + nfew, SortedPairs::kBehind, SortedPair{});
+    on_pairs(few, few + nfew);
+    nfew = 0;
+  };
   for (const SortedPair* pair = begin; pair < end;) {
     const SortedPair* next = pair + 1;
     while (next < end && next->i == pair->i) ++next;
-    if (!is_less_work(rows_of_pair * (next - pair))) {
-      if (first < pair) on_pairs(first, pair);
+    const int64_t npairs = next - pair;
+    if (is_less_work(rows_of_pair * npairs)) {
+      if (nfew + npairs > kBlock / rows_of_pair) flush();
+      std::copy_n(pair, npairs, few + nfew);
+      nfew += npairs;
+    } else {
       on_centre(pair, next);
-      first = next;
     }
     pair = next;
   }
-  if (first < end) on_pairs(first, end);
+  flush();
 }
 
 // Always inlined, so that a row stays in registers: vectors that are loaded right after numbers
@@ -172,6 +191,33 @@ void for_each_stretch(const SortedPair* begin, const SortedPair* end, int64_t ro
 template <typename T>
 DPMASK_INLINE EnvironmentRow row_of(const Embedding<T>& embedding, const SortedPair& pair) {
   return row_of_pair(embedding.atoms, embedding.coord, pair.i, pair.j, pair.s);
+}
+
+// A number of each pair of a Polynomials, in float64.
+template <typename T>
+struct OfPairs {
+  typedef double Numbers __attribute__((vector_size(Polynomials<T>::kPairs * sizeof(double))));
+};
+template <typename T>
+using Numbers = typename OfPairs<T>::Numbers;
+
+// Sets the rows of kPairs pairs of one centre, of which some may be what SortedPairs has behind its
+// last.
+template <typename T>
+DPMASK_INLINE void set_rows_of(const Embedding<T>& embedding, const SortedPair* first,
+                               EnvironmentRowOf<Numbers<T>>* row) {
+  const RealAtoms& atoms = embedding.atoms;
+  const int64_t i = first->i;
+  Numbers<T> r_i[3], r_j[3], w, s;
+  for (int a = 0; a < 3; ++a) r_i[a] = Numbers<T>{} + embedding.coord[3 * atoms.slot[i] + a];
+#pragma GCC unroll 16
+  for (int64_t p = 0; p < Polynomials<T>::kPairs; ++p) {
+    const int64_t j = first[p].j;
+    for (int a = 0; a < 3; ++a) r_j[a][p] = embedding.coord[3 * atoms.slot[j] + a];
+    w[p] = weight_of_pair(atoms.group, i, j, atoms.weight[j]);
+    s[p] = first[p].s;
+  }
+  set_environment_row(r_i, r_j, w, s, row);
 }
 
 // Some rows.

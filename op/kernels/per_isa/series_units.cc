@@ -53,10 +53,12 @@ void locate(const Embedding<T>& embedding, const Pairs& pairs, int64_t unit,
         inverse_distances(out.position, atoms.size, i, first, count, out.s + pair);
         look_up(out.grid[net], out.end, count, out.s + pair, out.panel + pair);
       } else {
+        std::fill_n(out.s + pair, count, 0.0);
         std::fill_n(out.panel + pair, count, LocatedPairs::kNone);
       }
       pair += count;
     }
+    out.s[pairs.number(i, i)] = 0;
     out.panel[pairs.number(i, i)] = LocatedPairs::kNone;
   }
 }
@@ -103,8 +105,8 @@ void add_X(const Embedding<T>& embedding, const SortedPairs& sorted, const Units
       set_moments(rows, panel, first, last, M);
       add_row_product<4, T>(M, kTerms, 1, C, X + 4 * M1 * first->i, M1);
     };
-    for_each_stretch(sorted.from(panel, units.first), sorted.from(panel, units.end), Rows::kOfPair,
-                     on_pairs, on_centre);
+    for_each_centre(sorted.from(panel, units.first), sorted.from(panel, units.end), Rows::kOfPair,
+                    on_pairs, on_centre);
   }
 }
 
@@ -186,8 +188,8 @@ void add_gradient(const Embedding<T>& embedding, const SortedPairs& sorted, int6
     set_moments(rows, panel, first, last, M);
     sum.add_moments(first->i, M);
   };
-  for_each_stretch(sorted.from(panel, 0), sorted.from(panel, sorted.nunits), Rows::kOfPair,
-                   on_pairs, on_centre);
+  for_each_centre(sorted.from(panel, 0), sorted.from(panel, sorted.nunits), Rows::kOfPair, on_pairs,
+                  on_centre);
   sum.finish();
 }
 
@@ -250,30 +252,27 @@ class ForceOfPanel {
     constexpr int64_t kPairs = Polynomials<T>::kPairs;
     for_each_part(first, last, kPairs, [&](const SortedPair* begin, const SortedPair* end) {
       using P = typename Polynomials<T>::P;
-      P terms[kTerms], derivatives[kTerms], gT[4], gdT[4];
-      Polynomials<T>(embedding_.series, panel_, begin, end).set_values(terms, derivatives);
+      const Polynomials<T> polynomials(embedding_.series, panel_, begin, end);
+      P gT[4], gdT[4];  // g T(x_) and g T'(x_)
       for (int c = 0; c < 4; ++c) gT[c] = gdT[c] = packets::pset1<P>(T(0));
-      for (int64_t k = 0; k < kTerms; ++k) {
+      const auto add = [&](int64_t k, P polynomial, P* sum) {
         for (int c = 0; c < 4; ++c) {
-          const P g_c = packets::pset1<P>(g[c * kTerms + k]);
-          gT[c] = packets::pmadd(g_c, terms[k], gT[c]);
-          gdT[c] = packets::pmadd(g_c, derivatives[k], gdT[c]);
+          sum[c] = packets::pmadd(packets::pset1<P>(g[c * kTerms + k]), polynomial, sum[c]);
         }
-      }
-      T by_R[4][kPairs], by_T[4][kPairs];
+      };
+      polynomials.for_each_value([&](int64_t k, P T_k) { add(k, T_k, gT); });
+      polynomials.for_each_derivative([&](int64_t k, P dT_k) { add(k, dT_k, gdT); });
+      EnvironmentRowOf<Numbers<T>> row;
+      set_rows_of(embedding_, begin, &row);
+      Numbers<T> dR[4], ds = {};
       for (int c = 0; c < 4; ++c) {
-        packets::pstoreu(by_R[c], gT[c]);
-        packets::pstoreu(by_T[c], gdT[c]);
+        const P by_R = packets::pmadd(gdT[c], polynomials.beyond(), gT[c]);  // of T(x)
+        const P by_T = packets::pmul(gdT[c], polynomials.by_s());
+        dR[c] = __builtin_convertvector(by_R, Numbers<T>) * by_n_;
+        ds += row.R[c] * __builtin_convertvector(by_T, Numbers<T>);
       }
-      for (int64_t p = 0; p < end - begin; ++p) {
-        const EnvironmentRow row = row_of(embedding_, begin[p]);
-        double dR[4], ds = 0;
-        for (int c = 0; c < 4; ++c) {
-          dR[c] = by_R[c][p] * by_n_;
-          ds += row.R[c] * by_T[c][p];
-        }
-        set(begin[p], row, dR, ds * by_n_);
-      }
+      ds *= by_n_;
+      set(begin, end, row, dR, ds);
     });
   }
 
@@ -281,6 +280,18 @@ class ForceOfPanel {
   const T* A_of(int64_t i) const { return A_ + 4 * M1_ * i; }
   void set(const SortedPair& pair, const EnvironmentRow& row, const double* dR, double ds) const {
     set_derivatives(row, dR, ds, pairs_.number(pair.i, pair.j), out_);
+  }
+  // The same for pairs side by side.
+  void set(const SortedPair* begin, const SortedPair* end, const EnvironmentRowOf<Numbers<T>>& row,
+           const Numbers<T>* dR, const Numbers<T>& ds) const {
+    Numbers<T> dr[3], dw = {};
+    environment_reverse(row, dR, ds, dr);
+    if (out_.dw != nullptr) environment_by_weight(row, dR, &dw);
+    for (int64_t p = 0; p < end - begin; ++p) {
+      const int64_t number = pairs_.number(begin[p].i, begin[p].j);
+      for (int a = 0; a < 3; ++a) out_.dr[3 * number + a] = dr[a][p];
+      if (out_.dw != nullptr) out_.dw[number] = dw[p];
+    }
   }
 
   Arena& arena_ = Arena::of_thread();
@@ -300,13 +311,10 @@ void force(const Embedding<T>& embedding, const Pairs& pairs, const SortedPairs&
            const Units& units, const T* A, const PairDerivatives& out) {
   for (int64_t panel = 0; panel < embedding.series.npanels(); ++panel) {
     const ForceOfPanel<T> of_panel(embedding, pairs, panel, A, out);
-    const auto on_pairs = [&](const SortedPair* begin, const SortedPair* end) {
-      for_each_part(begin, end, kBlock,
-                    [&](const auto* first, const auto* last) { of_panel.set_pairs(first, last); });
-    };
-    for_each_stretch(
+    for_each_centre(
         sorted.from(panel, units.first), sorted.from(panel, units.end),
-        ForceOfPanel<T>::kRowsOfPair, on_pairs,
+        ForceOfPanel<T>::kRowsOfPair,
+        [&](const auto* first, const auto* last) { of_panel.set_pairs(first, last); },
         [&](const auto* first, const auto* last) { of_panel.set_centre(first, last); });
   }
 }
