@@ -193,13 +193,10 @@ def targets(scans: dict[str, Rows]) -> str:
             limit = row["mixed limit" if mixed else "limit"]
             at_least(bound, what, row[f"to {column}"], row["built-in"] / limit)
     for model in MASKED:
-        pairs = [parts[model, 89, part] for part in ("embed", "force")]
-        of_sum = parts[model, 500, "sum"]
+        both, of_sum = parts[model, 89, "embed_and_force"], parts[model, 500, "sum"]
         if FORMER in of_sum:
-            former = sum(row["ms"] * row[FORMER] for row in pairs)
-            ms, limit = (sum(row[key] for row in pairs) for key in ("ms", "limit"))
             what = f"{model}, 89 atoms: embed and force to former kernels"
-            at_most(1 / 3, what, ms / former, limit / former)
+            at_most(1 / 3, what, 1 / both[FORMER], both["limit"] / (both["ms"] * both[FORMER]))
             at_most(1, f"{model}, 500 atoms: kernels to former ones", 1 / of_sum[FORMER])
         what = f"{model}, 89 atoms: read_out's FLOP/s to those of a large product"
         at_least(0.6, what, parts[model, 89, "read_out"]["to a product"])

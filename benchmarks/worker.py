@@ -171,6 +171,19 @@ class Kernels:
         """Find forces."""
         self.embedding.force(self.A)
 
+    def embed_and_force(self) -> None:
+        """Find both as an evaluation does; with a build that has them one by one alone, so.
+
+        That one then begins twice, with the numbers of pairs.
+        """
+        try:
+            in_one = self.embedding.embed_and_force
+        except AttributeError:
+            self.embed()
+            self.force()
+        else:
+            in_one(self.A)
+
 
 def atoms_of(frame: str) -> tuple[np.ndarray, np.ndarray]:
     """Return types and positions of a frame, an .npz file."""

@@ -52,6 +52,16 @@ def test_force_is_minus_the_gradient(case):
 
 
 @everywhere
+def test_embed_and_force_in_one(case):
+    """As evaluations have them, which sort their pairs once."""
+    kernels = case.kernels(case.atoms)
+    X, *forces = kernels.embed_and_force(case.A)
+    case.assert_close(X, kernels.embed())
+    for found, wanted in zip(forces, kernels.force(case.A), strict=True):
+        case.assert_close(found, wanted)
+
+
+@everywhere
 def test_virial_is_minus_the_strain_derivative(case):
     _, virial, atom_virial = case.kernels(case.atoms).force(case.A)
     case.assert_close(atom_virial.sum(axis=1), virial)
@@ -84,7 +94,8 @@ def test_threads_change_no_bit(dtype):
     def all_results(threads):
         run = case.kernels(atoms, threads=threads)
         dA, grads = run.force_grad(A, **cotangents)
-        return [run.embed(), *run.embed_grad(A), *run.force(A), dA, *grads]
+        forces = [*run.force(A), *run.embed_and_force(A)]
+        return [run.embed(), *run.embed_grad(A), *forces, dA, *grads]
 
     alone = all_results(1)
     for threads in (2, 4):

@@ -100,6 +100,17 @@ class EmbeddingOfArrays {
     dpmask::force(embedding_, A.data(), out.view(), call);
     return out.tuple();
   }
+  // X, and what force gives: in one, as an evaluation has them.
+  py::tuple embed_and_force(const On<T>& A) const {
+    require_X(A);
+    On<T> X = like_X();
+    ForceArrays<Device> out(atoms_);
+    auto&& call = device_.call();
+    const auto has_A = [] {};
+    dpmask::embed_and_force(embedding_, X.mutable_data(), Callback<>(has_A), A.data(), out.view(),
+                            call);
+    return py::make_tuple(X) + out.tuple();
+  }
   py::tuple force_grad(const On<T>& A, const Doubles& force, const Doubles& virial,
                        const Doubles& atom_virial) const {
     require_X(A);
@@ -186,6 +197,7 @@ void bind_embedding(py::module_& m, const char* name) {
       .def("embed", &E::embed)
       .def("embed_grad", &E::embed_grad, py::arg("dX"))
       .def("force", &E::force, py::arg("A"))
+      .def("embed_and_force", &E::embed_and_force, py::arg("A"))
       .def("force_grad", &E::force_grad, py::arg("A"), py::arg("force"), py::arg("virial"),
            py::arg("atom_virial"));
 }
