@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
 // One ordered pair of two rows of RealAtoms: its row of the environment matrix, what becomes of the
-// derivatives by that, and its cotangent. Static for the reason given in environment_row.h, and always inlined, so
-// that nothing of an instruction set stands outside its namespace.
+// derivatives by that, and its cotangent. Static for the reason given in environment_row.h, and
+// always inlined, so that nothing of an instruction set stands outside its namespace.
 #pragma once
 
 #include <cstdint>
