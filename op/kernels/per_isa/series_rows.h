@@ -156,34 +156,24 @@ void set_terms(const Series<T>& series, int64_t panel, const SortedPair* first,
 
 // ---- The rows of a panel ------------------------------------------------------------------------
 
-// Takes the pairs of a panel, [begin, end), centre after centre: calls on_centre(first, last) for
-// all the pairs of a centre that has moments, and on_pairs(first, last) for those that have rows of
-// their own, in their order, as many centres' together as a block has room for.
+// Cuts the pairs of a panel, [begin, end), at their centres: calls on_pairs(first, last) for
+// stretches of pairs that have rows of their own, and on_centre(first, last) for all the pairs of a
+// centre that has moments.
 template <typename OnPairs, typename OnCentre>
-void for_each_centre(const SortedPair* begin, const SortedPair* end, int64_t rows_of_pair,
-                     const OnPairs& on_pairs, const OnCentre& on_centre) {
-  SortedPair few[kBlock + SortedPairs::kBehind];
-  int64_t nfew = 0;
-  const auto flush = [&] {
-    if (nfew == 0) return;
-    std::fill_n(few + nfew, SortedPairs::kBehind, SortedPair{});
-    on_pairs(few, few + nfew);
-    nfew = 0;
-  };
+void for_each_stretch(const SortedPair* begin, const SortedPair* end, int64_t rows_of_pair,
+                      const OnPairs& on_pairs, const OnCentre& on_centre) {
+  const SortedPair* first = begin;  // of a stretch that has not come to its end
   for (const SortedPair* pair = begin; pair < end;) {
     const SortedPair* next = pair + 1;
     while (next < end && next->i == pair->i) ++next;
-    const int64_t npairs = next - pair;
-    if (is_less_work(rows_of_pair * npairs)) {
-      if (nfew + npairs > kBlock / rows_of_pair) flush();
-      std::copy_n(pair, npairs, few + nfew);
-      nfew += npairs;
-    } else {
+    if (!is_less_work(rows_of_pair * (next - pair))) {
+      if (first < pair) on_pairs(first, pair);
       on_centre(pair, next);
+      first = next;
     }
     pair = next;
   }
-  flush();
+  if (first < end) on_pairs(first, end);
 }
 
 // Always inlined, so that a row stays in registers: vectors that are loaded right after numbers

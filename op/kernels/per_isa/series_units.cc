@@ -105,8 +105,8 @@ void add_X(const Embedding<T>& embedding, const SortedPairs& sorted, const Units
       set_moments(rows, panel, first, last, M);
       add_row_product<4, T>(M, kTerms, 1, C, X + 4 * M1 * first->i, M1);
     };
-    for_each_centre(sorted.from(panel, units.first), sorted.from(panel, units.end), Rows::kOfPair,
-                    on_pairs, on_centre);
+    for_each_stretch(sorted.from(panel, units.first), sorted.from(panel, units.end), Rows::kOfPair,
+                     on_pairs, on_centre);
   }
 }
 
@@ -188,8 +188,8 @@ void add_gradient(const Embedding<T>& embedding, const SortedPairs& sorted, int6
     set_moments(rows, panel, first, last, M);
     sum.add_moments(first->i, M);
   };
-  for_each_centre(sorted.from(panel, 0), sorted.from(panel, sorted.nunits), Rows::kOfPair, on_pairs,
-                  on_centre);
+  for_each_stretch(sorted.from(panel, 0), sorted.from(panel, sorted.nunits), Rows::kOfPair,
+                   on_pairs, on_centre);
   sum.finish();
 }
 
@@ -311,10 +311,13 @@ void force(const Embedding<T>& embedding, const Pairs& pairs, const SortedPairs&
            const Units& units, const T* A, const PairDerivatives& out) {
   for (int64_t panel = 0; panel < embedding.series.npanels(); ++panel) {
     const ForceOfPanel<T> of_panel(embedding, pairs, panel, A, out);
-    for_each_centre(
+    const auto on_pairs = [&](const SortedPair* begin, const SortedPair* end) {
+      for_each_part(begin, end, kBlock,
+                    [&](const auto* first, const auto* last) { of_panel.set_pairs(first, last); });
+    };
+    for_each_stretch(
         sorted.from(panel, units.first), sorted.from(panel, units.end),
-        ForceOfPanel<T>::kRowsOfPair,
-        [&](const auto* first, const auto* last) { of_panel.set_pairs(first, last); },
+        ForceOfPanel<T>::kRowsOfPair, on_pairs,
         [&](const auto* first, const auto* last) { of_panel.set_centre(first, last); });
   }
 }
