@@ -176,13 +176,11 @@ class Kernels:
 
         That one then begins twice, with the numbers of pairs.
         """
-        try:
-            in_one = self.embedding.embed_and_force
-        except AttributeError:
+        if hasattr(self.embedding, "embed_and_force"):
+            self.embedding.embed_and_force(self.A)
+        else:
             self.embed()
             self.force()
-        else:
-            in_one(self.A)
 
 
 def atoms_of(frame: str) -> tuple[np.ndarray, np.ndarray]:

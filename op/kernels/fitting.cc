@@ -36,8 +36,7 @@ class EnergiesGradient {
       : parts_(fitting, cpu), fitting_(fitting), nets_(fitting.nets), z_(z), dA_(dA), dD_(dD),
         dparameters_(dparameters), h_(nhidden() + 1), dh_(nhidden() + 1), dz_(nhidden()),
         gh_(nhidden() + 1), gdh_(nhidden() + 1), gz_(nhidden()), gdz_(nhidden()) {
-    // Without a hidden layer it is written to, but not wanted.
-    gdh_[0] = parts_.array(nhidden() == 0 ? nets_.ninputs : 0);
+    if (nhidden() == 0) gdh_[0] = parts_.array(nets_.ninputs);  // not wanted, but written to
     for (int64_t l = 0; l < nhidden(); ++l) {
       for (T** array :
            {&h_[l + 1], &dh_[l + 1], &gh_[l + 1], &gdh_[l + 1], &dz_[l], &gz_[l], &gdz_[l]}) {

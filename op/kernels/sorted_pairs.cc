@@ -60,11 +60,9 @@ double* positions_of_rows(const RealAtoms& atoms, const double* coord, Cpu& cpu)
   return position;
 }
 
-// Sets the rank of the pairs of a unit, and counts them: `at` is [1 + npanels], by panel, those of
-// none first.
-void rank(const Pairs& pairs, int64_t unit, const LocatedPairs& located, int64_t npanels,
-          int64_t* at) {
-  std::fill_n(at, 1 + npanels, 0);
+// Sets the rank of the pairs of a unit, and counts them: adds to `at` [1 + npanels], by panel,
+// those of none first.
+void rank(const Pairs& pairs, int64_t unit, const LocatedPairs& located, int64_t* at) {
   for (int64_t i = pairs.unit_first[unit]; i < pairs.unit_first[unit + 1]; ++i) {
     const int64_t first = pairs.pair_first[i], end = first + pairs.frame_size[pairs.frame[i]];
     for (int64_t pair = first; pair < end; ++pair) {
@@ -111,22 +109,23 @@ SortedPairs sort_pairs(const Embedding<T>& embedding, const Pairs& pairs, Cpu& c
   const auto locate = DPMASK_CHOOSE(series_units, <T>).locate;
   const int64_t nplaces = 1 + npanels;
   int64_t* places = cpu.allocate<int64_t>(nunits * nplaces);
+  const auto places_of = [&](int64_t unit) { return places + unit * nplaces; };
   for_each_light_unit(pairs, cpu, [&](int64_t unit) {
     locate(embedding, pairs, unit, located);
-    rank(pairs, unit, located, npanels, places + unit * nplaces);
+    std::fill_n(places_of(unit), nplaces, 0);
+    rank(pairs, unit, located, places_of(unit));
   });
   int64_t next = 0;
   const auto begin_here = [&](int64_t* place) { next += std::exchange(*place, next); };
   for (int64_t panel = 0; panel < npanels; ++panel) {
     for (int64_t unit = 0; unit < nunits; ++unit) {
-      begin_here(places + unit * nplaces + 1 + panel);
+      begin_here(places_of(unit) + 1 + panel);
       first[panel * nunits + unit + 1] = next;
     }
   }
-  for (int64_t unit = 0; unit < nunits; ++unit) begin_here(places + unit * nplaces);
-  for_each_light_unit(pairs, cpu, [&](int64_t unit) {
-    put(atoms, pairs, unit, located, places + unit * nplaces, all);
-  });
+  for (int64_t unit = 0; unit < nunits; ++unit) begin_here(places_of(unit));
+  for_each_light_unit(
+      pairs, cpu, [&](int64_t unit) { put(atoms, pairs, unit, located, places_of(unit), all); });
   return {nunits, first, all};
 }
 template SortedPairs sort_pairs<float>(const Embedding<float>&, const Pairs&, Cpu&);
